@@ -1,0 +1,174 @@
+"""Every error that bbbmeter raises on purpose.
+
+The tree (a class's docstring is what it means to the operator):
+
+    BbbmeterError
+    ├── SettingsError        the configuration cannot be used
+    ├── DatabaseError        the database is away or refuses
+    │   ├── EngineError      the embedded engine does not start or has died
+    │   ├── MigrationError   the schema cannot be brought up to date
+    │   └── RejectedBatchError  the database refuses a batch for its content
+    ├── ReportError          the report that was asked for cannot be computed
+    └── PollError            one server did not answer one tick as BigBlueButton does
+        ├── RequestTimeoutError   timeout
+        ├── TickDeadlineError     deadline
+        ├── DnsError              dns
+        ├── ConnectError          connect
+        ├── TlsError              tls
+        ├── DisconnectError       disconnect
+        ├── RedirectError         redirect
+        ├── HttpStatusError       http_status
+        ├── TooLargeError         too_large
+        ├── EncodingError         encoding
+        ├── NotXmlError           not_xml
+        ├── ApiError              api_error:<messageKey>
+        └── InternalError         internal
+
+No message carries a secret, a checksum or a whole URL.
+"""
+
+from typing import ClassVar
+
+
+class BbbmeterError(Exception):
+    """Base of all of bbbmeter's own errors; the command line prints it without a traceback."""
+
+
+class SettingsError(BbbmeterError):
+    """The configuration cannot be used; one line a problem, each with its key."""
+
+    def __init__(self, problems: list[str], source: str = "settings") -> None:
+        """Keep `problems` (one text each) and name the file or environment as `source`."""
+        self.problems = problems
+        self.source = source
+        super().__init__("\n".join(f"{source}: {problem}" for problem in problems))
+
+
+class DatabaseError(BbbmeterError):
+    """The database is away or refuses; the cause is kept as `__cause__`."""
+
+
+class EngineError(DatabaseError):
+    """The embedded engine does not start, or has died."""
+
+
+class MigrationError(DatabaseError):
+    """The schema cannot be brought to this version."""
+
+
+class RejectedBatchError(DatabaseError):
+    """The database refuses a batch for its content: sending it again cannot help."""
+
+
+class ReportError(BbbmeterError):
+    """The report that was asked for cannot be computed."""
+
+
+class PollError(BbbmeterError):
+    """One server did not answer one tick as BigBlueButton does.
+
+    `kind` is what `poll.error` stores: few words, no text from the outside.
+    """
+
+    kind: ClassVar[str] = "internal"
+
+    @property
+    def code(self) -> str:
+        """The value for `poll.error`, e.g. `timeout` or `api_error:checksumError`."""
+        return self.kind
+
+
+class RequestTimeoutError(PollError):
+    """The server did not answer in full within its `timeout_s`."""
+
+    kind = "timeout"
+
+
+class TickDeadlineError(PollError):
+    """The tick ended before the server had answered or had been asked."""
+
+    kind = "deadline"
+
+
+class DnsError(PollError):
+    """The server's host name could not be resolved."""
+
+    kind = "dns"
+
+
+class ConnectError(PollError):
+    """No TCP connection could be made."""
+
+    kind = "connect"
+
+
+class TlsError(PollError):
+    """The TLS handshake or the certificate's verification failed."""
+
+    kind = "tls"
+
+
+class DisconnectError(PollError):
+    """The connection broke, or the answer was not HTTP, before the answer was complete."""
+
+    kind = "disconnect"
+
+
+class RedirectError(PollError):
+    """The server redirects in a loop, to another host, or from HTTPS to HTTP."""
+
+    kind = "redirect"
+
+
+class HttpStatusError(PollError):
+    """The server answered with another status than 200."""
+
+    kind = "http_status"
+
+    def __init__(self, status: int) -> None:
+        """Keep the HTTP `status`."""
+        self.status = status
+        super().__init__(f"HTTP status {status}")
+
+    @property
+    def code(self) -> str:
+        """`http_status:502` and the like."""
+        return f"{self.kind}:{self.status}"
+
+
+class TooLargeError(PollError):
+    """The answer is larger than `max_body_bytes`, as sent or after decompression."""
+
+    kind = "too_large"
+
+
+class EncodingError(PollError):
+    """The answer's content encoding cannot be undone."""
+
+    kind = "encoding"
+
+
+class NotXmlError(PollError):
+    """The answer is no BigBlueButton XML: HTML of a proxy, a DOCTYPE, or nothing at all."""
+
+    kind = "not_xml"
+
+
+class ApiError(PollError):
+    """BigBlueButton answered FAILED; `key` is its messageKey, e.g. `checksumError`."""
+
+    kind = "api_error"
+
+    def __init__(self, key: str) -> None:
+        """Keep the messageKey, cut to letters, digits, `_` and `-`, 64 at most."""
+        self.key = "".join(c for c in key if c.isascii() and (c.isalnum() or c in "_-"))[:64]
+        super().__init__(f"BigBlueButton answered FAILED, messageKey {self.key or 'missing'}")
+
+    @property
+    def code(self) -> str:
+        """`api_error:checksumError` and the like."""
+        return f"{self.kind}:{self.key}" if self.key else self.kind
+
+
+class InternalError(PollError):
+    """bbbmeter itself failed on this server's answer: a bug, worth a report."""

@@ -1,0 +1,148 @@
+"""The facts that flow from server to database, in the order in which they come about.
+
+`Meeting` (parser) → `PollResult` (poller) → `SessionRow`, `Sample`, `PollRow` in a `Batch`
+(pipeline) → one SQL statement (writer). Times are aware UTC, counts are plain integers.
+"""
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import NamedTuple
+
+
+@dataclass(frozen=True, slots=True)
+class Meeting:
+    """One `<meeting>` of a getMeetings answer, without anything personal.
+
+    `created_at` is BBB's createTime. `metadata` holds the keys that the attribution rules
+    name, no others. `name` is None unless room names are stored.
+    """
+
+    internal_id: str
+    external_id: str
+    created_at: datetime
+    participants: int
+    voice: int
+    video: int
+    listeners: int
+    dialins: int
+    breakout: bool
+    parent_internal_id: str | None
+    recording: bool
+    metadata: Mapping[str, str]
+    name: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What the parser made of one answer: the meetings, and how many it could not read."""
+
+    meetings: tuple[Meeting, ...]
+    skipped: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class PollResult:
+    """One server at one tick. `error` is None or a `PollError.code`; a failed poll has no meetings.
+
+    An `ok` poll with `skipped` > 0 was partial: that many meetings could not be read, and
+    `error` is `partial`.
+    """
+
+    server: str
+    ts: datetime
+    ok: bool
+    latency_ms: int
+    error: str | None = None
+    meetings: tuple[Meeting, ...] = ()
+    skipped: int = 0
+
+
+class PollRow(NamedTuple):
+    """A row for `meter.poll`; the totals are None when the poll failed (unknown, not zero).
+
+    The totals count what the server reports, breakouts apart from the rest.
+    """
+
+    ts: datetime
+    server: str
+    ok: bool
+    error: str | None
+    latency_ms: int
+    seconds: int
+    sessions: int | None
+    participants: int | None
+    voice: int | None
+    video: int | None
+    listeners: int | None
+    dialins: int | None
+    breakouts: int | None
+    skipped: int
+
+
+class SessionRow(NamedTuple):
+    """A row for `meter.session`, sent when a session appears on a server (again).
+
+    `ts` and `server` name the poll that saw it. `room` is None where the room is unknown,
+    as with a breakout whose parent was never seen.
+    """
+
+    ts: datetime
+    server: str
+    session_id: int
+    internal_id: str
+    started_at: datetime
+    tenant: str
+    room: str | None
+    room_name: str | None
+    parent_internal_id: str | None
+    breakout: bool
+    recording: bool
+
+
+class Sample(NamedTuple):
+    """A row for `meter.sample`: one session from `ts` for `seconds` seconds.
+
+    `poll_ts` is the tick of the poll it is committed with: its own, or, when it is filled,
+    that of the poll that ended the gap.
+    """
+
+    poll_ts: datetime
+    server: str
+    ts: datetime
+    tenant: str
+    session_id: int
+    participants: int
+    voice: int
+    video: int
+    listeners: int
+    dialins: int
+    seconds: int
+    breakout: bool
+    filled: bool
+
+
+@dataclass(slots=True)
+class Batch:
+    """What one statement stores: all of it or nothing of it, a poll with its samples."""
+
+    polls: list[PollRow] = field(default_factory=list)
+    sessions: list[SessionRow] = field(default_factory=list)
+    samples: list[Sample] = field(default_factory=list)
+
+    def extend(self, other: "Batch") -> None:
+        """Append the rows of `other`."""
+        self.polls += other.polls
+        self.sessions += other.sessions
+        self.samples += other.samples
+
+
+def session_id(server: str, internal_id: str) -> int:
+    """Return the 63-bit id of a session, from the server's name and BBB's internal id.
+
+    Computed, not assigned by the database, so that a collector that has lost the database
+    can still name sessions, and every collector gives a session the same id.
+    """
+    digest = hashlib.blake2b(f"{server}\0{internal_id}".encode(), digest_size=8).digest()
+    return int.from_bytes(digest) >> 1

@@ -1,0 +1,494 @@
+"""The settings: `bbbmeter.toml` and the environment, checked as a whole.
+
+Every field's description is its documentation: `docs/settings.md` is generated from here.
+"""
+
+import os
+import re
+import tomllib
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+from zoneinfo import available_timezones
+
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    SecretStr,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
+from pydantic_settings import (
+    BaseSettings,
+    EnvSettingsSource,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+)
+from yarl import URL
+
+from collector.errors import SettingsError
+
+ENV_PREFIX = "BBBMETER_"
+# Variables of ours that are no settings: where the file is, and what tests and the engine use.
+_OTHER_VARIABLES = {"BBBMETER_CONFIG", "BBBMETER_TEST_DSN", "BBBMETER_EMBEDDED_DIR"}
+_OTHER_VARIABLES |= {"BBBMETER_EMBEDDED_PASSWORD"}
+
+# How far back each rollup's refresh policy looks, in days. What a rollup is made from must be
+# kept longer than that: a refresh behind what retention dropped would delete the rollup's rows.
+REFRESH_WINDOW_DAYS = {
+    "usage_1m": 2,
+    "session_1h": 2,
+    "server_1h": 2,
+    "usage_1h": 3,
+    "usage_1d": 4,
+    "server_1d": 4,
+    "session_1d": 8,
+}
+ROLLUP_SOURCE = {
+    "usage_1m": "sample",
+    "session_1h": "sample",
+    "server_1h": "poll",
+    "usage_1h": "usage_1m",
+    "usage_1d": "usage_1h",
+    "server_1d": "server_1h",
+    "session_1d": "session",
+}
+
+_TENANT_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+
+
+def is_tenant_name(name: str) -> bool:
+    """Say whether `name` can name a tenant: 1 to 64 of letters, digits, `.`, `_`, `-`."""
+    return _TENANT_NAME.fullmatch(name) is not None
+
+
+def _check_name(name: str) -> str:
+    if not is_tenant_name(name):
+        msg = "must be 1 to 64 letters, digits, '.', '_' or '-', and begin with a letter or digit"
+        raise ValueError(msg)
+    return name
+
+
+Name = Annotated[str, AfterValidator(_check_name)]
+Days = Annotated[int, Field(ge=0)]
+
+
+class Section(BaseModel):
+    """Base of the file's tables: frozen, and unknown keys are refused."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
+
+
+class ServerSettings(Section):
+    """A BBB server, or a load balancer's API seen with one tenant's secret."""
+
+    name: Name = Field(
+        description="Name in figures and logs. It is the server's identity: with a new name it is "
+        "a new server."
+    )
+    url: str = Field(
+        description="Address of BigBlueButton, with or without `api/`: "
+        "`https://bbb1.example.org/bigbluebutton/`."
+    )
+    secret: SecretStr | None = Field(
+        default=None, description="The shared secret (`securitySalt`). One of the three is needed."
+    )
+    secret_env: str | None = Field(
+        default=None, description="Name of an environment variable that holds the secret."
+    )
+    secret_file: Path | None = Field(
+        default=None, description="Path of a file that holds the secret; line ends are cut off."
+    )
+    checksum: Literal["sha1", "sha256", "sha384", "sha512"] = Field(
+        default="sha256", description="Hash of the request's checksum; the server must allow it."
+    )
+    tenant: Name | None = Field(
+        default=None, description="Tenant of all of this server's meetings (rule `server`)."
+    )
+    ca_file: Path | None = Field(
+        default=None, description="PEM file with certificates to trust instead of the system's."
+    )
+    timeout_s: float = Field(
+        default=10.0, gt=0, le=60, description="Seconds that one request may take in all."
+    )
+    enabled: bool = Field(
+        default=True, description="`false`: not polled, and no poll is due (coverage ignores it)."
+    )
+
+    @field_validator("url")
+    @classmethod
+    def _check_url(cls, value: str) -> str:
+        try:
+            url = URL(value)
+        except ValueError as error:
+            msg = "is no URL"
+            raise ValueError(msg) from error
+        if url.scheme not in {"http", "https"} or not url.host:
+            msg = "must begin with http:// or https:// and name a host"
+            raise ValueError(msg)
+        if url.query_string or url.fragment or url.user or url.password:
+            msg = "must have no query, fragment, user or password"
+            raise ValueError(msg)
+        return value
+
+    @model_validator(mode="after")
+    def _check_secret(self) -> Self:
+        given = [k for k in ("secret", "secret_env", "secret_file") if getattr(self, k) is not None]
+        if len(given) != 1:
+            msg = "needs exactly one of secret, secret_env and secret_file"
+            raise ValueError(msg)
+        if self.secret is not None and not self.secret.get_secret_value():
+            msg = "secret is empty"
+            raise ValueError(msg)
+        return self
+
+    @property
+    def api_url(self) -> URL:
+        """The URL that call names are appended to; ends in `/api/`."""
+        path = URL(self.url).path.rstrip("/")
+        return URL(self.url).with_path((path if path.endswith("/api") else f"{path}/api") + "/")
+
+    def read_secret(self) -> SecretStr:
+        """Return the secret from wherever it is; SettingsError where that has none."""
+        if self.secret is not None:
+            return self.secret
+        if self.secret_env is not None:
+            value = os.environ.get(self.secret_env, "")
+            where = f"environment variable {self.secret_env} (secret_env)"
+        else:
+            assert self.secret_file is not None  # noqa: S101 - _check_secret saw to it
+            where = f"{self.secret_file} (secret_file)"
+            try:
+                value = self.secret_file.read_text(encoding="utf-8").strip("\r\n")
+            except (OSError, UnicodeDecodeError) as error:
+                reason = error.strerror if isinstance(error, OSError) else "is no UTF-8 text"
+                raise SettingsError([f"{where}: {reason}"], f"server[{self.name}]") from error
+        if not value:
+            raise SettingsError([f"{where} is empty or not set"], f"server[{self.name}]")
+        return SecretStr(value)
+
+
+class TenantSettings(Section):
+    """Who is accountable for meetings."""
+
+    name: Name = Field(description="Name in figures, rules and marks; it never changes.")
+    title: str = Field(default="", max_length=200, description="Name for people.")
+
+
+class ServerRule(Section):
+    """`type = "server"`: the server's own `tenant`."""
+
+    type: Literal["server"]
+
+
+class MetadataRule(Section):
+    """`type = "metadata"`: a metadata key that a load balancer writes."""
+
+    type: Literal["metadata"]
+    key: str = Field(
+        min_length=1,
+        description="`bbblb-tenant` (BBBLB), `tenant-id` (Scalelite) or `b3s-frontend` (b3scale). "
+        "Only a key that the load balancer itself writes can be trusted; clients set the others.",
+    )
+    tenants: Mapping[str, Name] = Field(
+        default_factory=dict,
+        description="Table value → tenant. When empty, the value is the tenant's name.",
+    )
+
+    @field_validator("key")
+    @classmethod
+    def _lower(cls, value: str) -> str:
+        return value.lower()
+
+
+class SuffixRule(Section):
+    """`type = "suffix"`: the suffix that BBBLB appends to meeting ids, `<id>-bbblb-<tenant>`."""
+
+    type: Literal["suffix"]
+    separator: str = Field(
+        default="-bbblb-", min_length=1, description="What stands between id and tenant."
+    )
+    tenants: Mapping[str, Name] = Field(
+        default_factory=dict,
+        description="Table suffix → tenant. When empty, the suffix is the tenant's name.",
+    )
+
+
+class PrefixRule(Section):
+    """`type = "prefix"`: room ids that begin with `prefix` belong to `tenant`."""
+
+    type: Literal["prefix"]
+    prefix: str = Field(min_length=1, description="Beginning of the (unscoped) room id.")
+    tenant: Name = Field(description="The tenant.")
+
+
+class OriginRule(Section):
+    """`type = "origin"`: the client's host in `bbb-origin-server-name`. Clients set it freely."""
+
+    type: Literal["origin"]
+    hosts: Mapping[str, Name] = Field(description="Table host → tenant.")
+
+
+class ParentRule(Section):
+    """`type = "parent"`: a breakout belongs to the tenant of its parent."""
+
+    type: Literal["parent"]
+
+
+Rule = Annotated[
+    ServerRule | MetadataRule | SuffixRule | PrefixRule | OriginRule | ParentRule,
+    Field(discriminator="type"),
+]
+
+
+class AttributionSettings(Section):
+    """Whose meeting is it? Rules in order, the first match wins."""
+
+    rules: tuple[Rule, ...] = Field(
+        default=(ServerRule(type="server"), ParentRule(type="parent")),
+        description="The rules, in order; see below. By default only what cannot be forged.",
+    )
+    default: Name = Field(
+        default="unassigned", description="Tenant of meetings that no rule matches."
+    )
+
+
+class RetentionSettings(Section):
+    """Days that each table is kept; 0 keeps it for ever."""
+
+    sample: Days = Field(default=30, description="One row a session a tick.")
+    poll: Days = Field(default=30, description="One row a server a tick.")
+    usage_1m: Days = Field(default=180, description="Usage of each tenant by the minute.")
+    usage_1h: Days = Field(default=1095, description="Usage of each tenant by the hour.")
+    usage_1d: Days = Field(default=0, description="Usage of each tenant by the day.")
+    server_1h: Days = Field(default=1095, description="Polls of each server by the hour.")
+    server_1d: Days = Field(default=0, description="Polls of each server by the day.")
+    session: Days = Field(default=400, description="One row a session.")
+    session_1h: Days = Field(default=400, description="Usage of each session by the hour.")
+    session_1d: Days = Field(default=0, description="Sessions of each tenant by the day.")
+    attendance: Days = Field(default=30, description="One row a stay of a person, pseudonymous.")
+
+
+class ColumnstoreSettings(Section):
+    """Days after which each table's chunks are turned into columns; 0 leaves them as rows."""
+
+    sample: Days = Field(default=1, description="One row a session a tick.")
+    poll: Days = Field(default=1, description="One row a server a tick.")
+    usage_1m: Days = Field(default=7, description="Usage of each tenant by the minute.")
+    usage_1h: Days = Field(default=60, description="Usage of each tenant by the hour.")
+    session: Days = Field(default=30, description="One row a session.")
+    session_1h: Days = Field(default=7, description="Usage of each session by the hour.")
+
+
+class HttpSettings(Section):
+    """The daemon's own port: `/healthz`, `/readyz`, `/metrics`."""
+
+    host: str = Field(default="127.0.0.1", description="Address to listen on.")
+    port: int = Field(default=9713, ge=0, le=65535, description="Port; 0 takes any free one.")
+
+
+class Settings(BaseSettings):
+    """The whole file. Any key can come from the environment too."""
+
+    model_config = SettingsConfigDict(
+        env_prefix=ENV_PREFIX,
+        env_nested_delimiter="__",
+        extra="forbid",
+        frozen=True,
+        hide_input_in_errors=True,
+    )
+
+    database: SecretStr = Field(
+        default=SecretStr("embedded:./data"),
+        description="`embedded:DIRECTORY` for the built-in engine, or `postgresql://…`. "
+        "The password can also come from PGPASSWORD or a pgpass file.",
+    )
+    poll_interval_s: int = Field(
+        default=30, ge=5, le=60, description="Seconds between ticks; 5 to 60, and divides 60."
+    )
+    billing_timezone: str = Field(
+        default="UTC", description="Time zone in which days and months are cut."
+    )
+    max_gap_s: int = Field(
+        default=300, ge=0, le=3600, description="Longest hole between polls that is filled."
+    )
+    close_after_s: int = Field(
+        default=120,
+        ge=0,
+        le=3600,
+        description="A session has ended when successful polls have missed it for so long.",
+    )
+    concurrency: int = Field(
+        default=200, ge=1, le=10_000, description="Requests under way at a time."
+    )
+    max_body_bytes: int = Field(
+        default=64 * 1024 * 1024,
+        ge=1024,
+        description="Largest answer, as sent and after decompression.",
+    )
+    store_room_names: bool = Field(
+        default=False,
+        description="Store the names of rooms. They can be personal data: ask your data "
+        "protection officer.",
+    )
+    large_session_participants: int = Field(
+        default=100, ge=1, description="Reports count sessions with more participants than this."
+    )
+    log_format: Literal["console", "json"] = Field(
+        default="console", description="Log for people or for machines."
+    )
+    log_level: Literal["debug", "info", "warning", "error"] = Field(
+        default="info", description="Least severity that is logged."
+    )
+    server: tuple[ServerSettings, ...] = Field(default=(), description="The servers.")
+    tenant: tuple[TenantSettings, ...] = Field(default=(), description="The tenants.")
+    attribution: AttributionSettings = AttributionSettings()
+    retention: RetentionSettings = RetentionSettings()
+    columnstore: ColumnstoreSettings = ColumnstoreSettings()
+    http: HttpSettings = HttpSettings()
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,  # noqa: ARG003 - the signature is pydantic's
+        dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003
+        file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Take the environment before the file, whose content comes as `init_settings`."""
+        return EnvSettingsSource(settings_cls), init_settings
+
+    @field_validator("database")
+    @classmethod
+    def _check_database(cls, value: SecretStr) -> SecretStr:
+        if not value.get_secret_value().startswith(("embedded:", "postgresql://", "postgres://")):
+            msg = "must begin with embedded: or postgresql://"
+            raise ValueError(msg)
+        return value
+
+    @field_validator("poll_interval_s")
+    @classmethod
+    def _check_interval(cls, value: int) -> int:
+        if 60 % value:
+            msg = "must divide 60: 5, 6, 10, 12, 15, 20, 30 or 60"
+            raise ValueError(msg)
+        return value
+
+    @field_validator("billing_timezone")
+    @classmethod
+    def _check_timezone(cls, value: str) -> str:
+        if value not in available_timezones():
+            msg = f"{value!r} is no time zone of the IANA database, such as Europe/Berlin"
+            raise ValueError(msg)
+        return value
+
+    @model_validator(mode="after")
+    def _check_whole(self) -> Self:
+        problems = [*self._duplicates(), *self._retention_problems()]
+        if problems:
+            raise ValueError("\n".join(problems))
+        return self
+
+    def _duplicates(self) -> Iterator[str]:
+        for key, entries in (("server", self.server), ("tenant", self.tenant)):
+            names = [entry.name for entry in entries]
+            for name in sorted({name for name in names if names.count(name) > 1}):
+                yield f"{key}: the name {name!r} is used more than once"
+
+    def _retention_problems(self) -> Iterator[str]:
+        for rollup, source in ROLLUP_SOURCE.items():
+            kept = getattr(self.retention, source)
+            # One more day: a chunk is dropped when it is old as a whole, and policies run late.
+            needed = REFRESH_WINDOW_DAYS[rollup] + 1
+            if kept and kept < needed:
+                yield (
+                    f"retention.{source}: {kept} days are less than the {needed} that the "
+                    f"refresh of {rollup} looks back"
+                )
+
+
+def load_settings(path: Path | None) -> Settings:
+    """Read the file at `path` (None: the environment alone) and the environment.
+
+    Raises SettingsError with every problem, each with its key.
+    """
+    content: dict[str, Any] = {}
+    source = str(path) if path else "environment"
+    if path is not None:
+        try:
+            content = tomllib.loads(path.read_text(encoding="utf-8"))
+        except OSError as error:
+            raise SettingsError([f"cannot be read: {error.strerror}"], source) from error
+        except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+            raise SettingsError([f"is no TOML: {error}"], source) from error
+    problems = list(_unknown_variables())
+    try:
+        settings = Settings(**content)
+    except ValidationError as error:
+        problems += _problems_of(error, content)
+    except ValueError as error:  # a list or table in the environment that is no JSON
+        problems.append(str(error))
+    if problems:
+        raise SettingsError(problems, source)
+    return _resolved(settings, path)
+
+
+def _unknown_variables() -> Iterator[str]:
+    for variable in sorted(os.environ):
+        if variable.startswith(ENV_PREFIX) and variable not in _OTHER_VARIABLES:
+            key = variable.removeprefix(ENV_PREFIX).split("__")[0].lower()
+            if key not in Settings.model_fields:
+                yield f"environment variable {variable}: unknown key {key}"
+
+
+def _problems_of(error: ValidationError, content: Mapping[str, Any]) -> Iterator[str]:
+    for problem in error.errors(include_url=False, include_context=False, include_input=False):
+        key = _key(problem["loc"], content)
+        for line in problem["msg"].removeprefix("Value error, ").split("\n"):
+            text = "unknown key" if problem["type"] == "extra_forbidden" else line
+            yield f"{key}: {text}" if key else text
+
+
+def _key(location: tuple[int | str, ...], content: Mapping[str, Any]) -> str:
+    """Turn ("server", 1, "url") into `server[bbb2].url`, by the entry's name where it has one."""
+    key = ""
+    entry: Any = content
+    for part in location:
+        try:
+            entry = entry[part]
+        except (KeyError, IndexError, TypeError):
+            entry = None
+        if isinstance(part, int):
+            name = entry.get("name") if isinstance(entry, dict) else None
+            key += f"[{name if isinstance(name, str) else part + 1}]"
+        else:
+            key += f".{part}" if key else part
+    return key
+
+
+def _resolved(settings: Settings, path: Path | None) -> Settings:
+    """Take relative paths from the file's folder, so that the working directory does not matter."""
+    if path is None:
+        return settings
+    folder = path.resolve().parent
+
+    def from_folder(file: Path | None) -> Path | None:
+        return folder / file.expanduser() if file else None
+
+    servers = tuple(
+        server.model_copy(
+            update={
+                "secret_file": from_folder(server.secret_file),
+                "ca_file": from_folder(server.ca_file),
+            }
+        )
+        for server in settings.server
+    )
+    database = settings.database.get_secret_value()
+    if database.startswith("embedded:") and database != "embedded::memory:":
+        database = f"embedded:{folder / Path(database.removeprefix('embedded:')).expanduser()}"
+    return settings.model_copy(update={"server": servers, "database": SecretStr(database)})
