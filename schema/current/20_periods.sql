@@ -1,0 +1,120 @@
+-- Cutting time: which rollup covers which part of a period exactly.
+
+CREATE OR REPLACE FUNCTION meter.billing_timezone() RETURNS text
+LANGUAGE sql
+IMMUTABLE PARALLEL SAFE
+RETURN ${billing_timezone};
+
+-- The first instant of the day or month in the billing time zone that `instant` lies in.
+CREATE OR REPLACE FUNCTION meter.billing_trunc(unit text, instant timestamptz)
+RETURNS timestamptz
+LANGUAGE sql
+STABLE PARALLEL SAFE
+RETURN date_trunc(unit, instant, meter.billing_timezone());
+
+-- [since, until) cut into days, hours and minutes, coarse in the middle and fine at the edges, so
+-- that a report over any whole minutes is exact and reads few rows. lo < hi in every row.
+CREATE OR REPLACE FUNCTION meter.tiles(since timestamptz, until timestamptz)
+RETURNS TABLE (grain text, lo timestamptz, hi timestamptz)
+LANGUAGE plpgsql
+STABLE
+AS $fn$
+DECLARE
+    first_day timestamptz := meter.billing_trunc('day', since);
+    last_day timestamptz := meter.billing_trunc('day', until);
+BEGIN
+    IF since IS NULL OR until IS NULL OR since > until THEN
+        RAISE EXCEPTION 'a period must not end (%) before it begins (%)', until, since
+            USING ERRCODE = 'invalid_parameter_value';
+    END IF;
+    IF date_trunc('minute', since) <> since OR date_trunc('minute', until) <> until THEN
+        RAISE EXCEPTION 'a period must begin and end on a full minute, not % and %', since, until
+            USING ERRCODE = 'invalid_parameter_value';
+    END IF;
+    IF first_day < since THEN
+        -- Adding in local time: a day has 23 or 25 hours when the clocks change.
+        first_day := (first_day AT TIME ZONE meter.billing_timezone() + interval '1 day')
+            AT TIME ZONE meter.billing_timezone();
+    END IF;
+    IF first_day < last_day THEN
+        RETURN QUERY
+        SELECT 'day', first_day, last_day
+        UNION ALL
+        SELECT * FROM meter.hour_tiles(since, first_day)
+        UNION ALL
+        SELECT * FROM meter.hour_tiles(last_day, until);
+    ELSE
+        RETURN QUERY SELECT * FROM meter.hour_tiles(since, until);
+    END IF;
+END
+$fn$;
+
+-- The part of meter.tiles below a day.
+CREATE OR REPLACE FUNCTION meter.hour_tiles(since timestamptz, until timestamptz)
+RETURNS TABLE (grain text, lo timestamptz, hi timestamptz)
+LANGUAGE plpgsql
+STABLE
+AS $fn$
+DECLARE
+    first_hour timestamptz := time_bucket(
+        '1 hour', since + interval '1 hour' - interval '1 minute' ${hour_timezone}
+    );
+    last_hour timestamptz := time_bucket('1 hour', until ${hour_timezone});
+BEGIN
+    RETURN QUERY
+    SELECT x.grain, x.lo, x.hi
+    FROM (
+        VALUES
+        ('hour', first_hour, last_hour),
+        ('minute', since, CASE WHEN first_hour < last_hour THEN first_hour ELSE until END),
+        ('minute', CASE WHEN first_hour < last_hour THEN last_hour END, until)
+    ) AS x (grain, lo, hi)
+    WHERE x.lo < x.hi;
+END
+$fn$;
+
+-- [since, until) as the periods of a report: one a day, one a month (in the billing time zone, the
+-- first and the last one cut at the edges), or one in all ('total').
+CREATE OR REPLACE FUNCTION meter.periods(since timestamptz, until timestamptz, per text)
+RETURNS TABLE (period timestamptz, lo timestamptz, hi timestamptz)
+LANGUAGE plpgsql
+STABLE
+AS $fn$
+DECLARE
+    zone text := meter.billing_timezone();
+BEGIN
+    IF per = 'total' THEN
+        RETURN QUERY SELECT since, since, until WHERE since < until;
+    ELSIF per IN ('day', 'month') THEN
+        RETURN QUERY
+        SELECT g.day AT TIME ZONE zone, greatest(g.day AT TIME ZONE zone, since),
+            least((g.day + ('1 ' || per)::interval) AT TIME ZONE zone, until)
+        FROM generate_series(
+            date_trunc(per, since AT TIME ZONE zone),
+            (until - interval '1 microsecond') AT TIME ZONE zone,
+            ('1 ' || per)::interval
+        ) AS g (day);
+    ELSE
+        RAISE EXCEPTION 'a report is per day, month or total, not per %', per
+            USING ERRCODE = 'invalid_parameter_value';
+    END IF;
+END
+$fn$;
+
+-- Refuse a period whose edges need a table that no longer reaches back so far: a figure that
+-- lacks a part without saying so is worse than none.
+CREATE OR REPLACE FUNCTION meter.require_kept(
+    relation text, needed timestamptz, available timestamptz, kept_days integer
+) RETURNS void
+LANGUAGE plpgsql
+STABLE
+AS $fn$
+BEGIN
+    IF kept_days > 0 AND needed < available AND needed < now() - make_interval(days => kept_days)
+    THEN
+        RAISE EXCEPTION '% is kept for % days and no longer reaches back to %', relation, kept_days,
+            needed USING ERRCODE = 'invalid_parameter_value',
+            HINT = 'Let the period begin and end on whole days of the billing time zone.';
+    END IF;
+END
+$fn$;

@@ -1,0 +1,182 @@
+-- What was used between two instants: from the coarsest rollups that tile the period exactly.
+
+CREATE OR REPLACE FUNCTION meter.usage_between(since timestamptz, until timestamptz)
+RETURNS TABLE (
+    bucket timestamptz,
+    tenant_id integer,
+    participant_seconds bigint,
+    voice_seconds bigint,
+    video_seconds bigint,
+    dialin_seconds bigint,
+    session_seconds bigint,
+    filled_seconds bigint,
+    breakout_seconds bigint,
+    largest_session integer,
+    peak_participants bigint [],
+    peak_sessions bigint []
+)
+LANGUAGE plpgsql
+STABLE
+AS $fn$
+DECLARE
+    tile record;
+BEGIN
+    FOR tile IN SELECT * FROM meter.tiles(since, until) LOOP
+        CASE tile.grain
+        WHEN 'day' THEN
+            RETURN QUERY
+            SELECT u.bucket, u.tenant_id, u.participant_seconds, u.voice_seconds, u.video_seconds,
+                u.dialin_seconds, u.session_seconds, u.filled_seconds, u.breakout_seconds,
+                u.largest_session::integer, u.peak_participants, u.peak_sessions
+            FROM meter.usage_1d AS u
+            WHERE u.bucket >= tile.lo AND u.bucket < tile.hi;
+        WHEN 'hour' THEN
+            PERFORM meter.require_kept('usage_1h', tile.lo,
+                (SELECT min(h.bucket) FROM meter.usage_1h AS h), ${retention_usage_1h});
+            RETURN QUERY
+            SELECT u.bucket, u.tenant_id, u.participant_seconds, u.voice_seconds, u.video_seconds,
+                u.dialin_seconds, u.session_seconds, u.filled_seconds, u.breakout_seconds,
+                u.largest_session::integer, u.peak_participants, u.peak_sessions
+            FROM meter.usage_1h AS u
+            WHERE u.bucket >= tile.lo AND u.bucket < tile.hi;
+        WHEN 'minute' THEN
+            PERFORM meter.require_kept('usage_1m', tile.lo,
+                (SELECT min(m.bucket) FROM meter.usage_1m AS m), ${retention_usage_1m});
+            RETURN QUERY
+            SELECT u.bucket, u.tenant_id, u.participant_seconds, u.voice_seconds, u.video_seconds,
+                u.dialin_seconds, u.session_seconds, u.filled_seconds, u.breakout_seconds,
+                u.largest_session::integer,
+                ARRAY[u.participant_seconds, -extract(EPOCH FROM u.bucket)::bigint],
+                ARRAY[u.session_seconds, -extract(EPOCH FROM u.bucket)::bigint]
+            FROM meter.usage_1m AS u
+            WHERE u.bucket >= tile.lo AND u.bucket < tile.hi;
+        END CASE;
+    END LOOP;
+END
+$fn$;
+
+-- The sessions (no breakouts) that began between two instants; a session counts once, where it
+-- began, so that months add up.
+CREATE OR REPLACE FUNCTION meter.sessions_between(since timestamptz, until timestamptz)
+RETURNS TABLE (
+    bucket timestamptz,
+    tenant_id integer,
+    sessions bigint,
+    duration_seconds double precision,
+    max_duration_seconds double precision,
+    mean_participants_sum double precision,
+    large_sessions bigint
+)
+LANGUAGE plpgsql
+STABLE
+AS $fn$
+DECLARE
+    tile record;
+BEGIN
+    FOR tile IN SELECT * FROM meter.tiles(since, until) LOOP
+        IF tile.grain = 'day' THEN
+            RETURN QUERY
+            SELECT d.bucket, d.tenant_id, d.sessions, d.duration_seconds, d.max_duration_seconds,
+                d.mean_participants_sum, d.large_sessions
+            FROM meter.session_1d AS d
+            WHERE d.bucket >= tile.lo AND d.bucket < tile.hi;
+        ELSE
+            PERFORM meter.require_kept('session', tile.lo,
+                (SELECT min(m.started_at) FROM meter.session AS m), ${retention_session});
+            RETURN QUERY
+            SELECT s.started_at, s.tenant_id, 1::bigint, coalesce(s.duration_seconds, 0),
+                coalesce(s.duration_seconds, 0), coalesce(s.mean_participants, 0),
+                (s.max_participants > ${large_session_participants})::integer::bigint
+            FROM meter.session AS s
+            WHERE s.started_at >= tile.lo AND s.started_at < tile.hi AND NOT s.breakout;
+        END IF;
+    END LOOP;
+END
+$fn$;
+
+-- What each session used between two instants, cut at the edges.
+CREATE OR REPLACE FUNCTION meter.session_usage_between(since timestamptz, until timestamptz)
+RETURNS TABLE (
+    tenant_id integer,
+    server_id integer,
+    session_id bigint,
+    breakout boolean,
+    participant_seconds bigint,
+    voice_seconds bigint,
+    video_seconds bigint,
+    dialin_seconds bigint,
+    session_seconds bigint,
+    filled_seconds bigint,
+    max_participants integer
+)
+LANGUAGE plpgsql
+STABLE
+AS $fn$
+DECLARE
+    tile record;
+BEGIN
+    FOR tile IN
+        -- No rollup of sessions by the day: days are read by the hour here.
+        SELECT CASE t.grain WHEN 'day' THEN 'hour' ELSE t.grain END AS grain, t.lo, t.hi
+        FROM meter.tiles(since, until) AS t
+    LOOP
+        IF tile.grain = 'hour' THEN
+            PERFORM meter.require_kept('session_1h', tile.lo,
+                (SELECT min(h.bucket) FROM meter.session_1h AS h), ${retention_session_1h});
+            RETURN QUERY
+            SELECT u.tenant_id, u.server_id, u.session_id, u.breakout, u.participant_seconds,
+                u.voice_seconds, u.video_seconds, u.dialin_seconds, u.session_seconds,
+                u.filled_seconds, u.max_participants::integer
+            FROM meter.session_1h AS u
+            WHERE u.bucket >= tile.lo AND u.bucket < tile.hi;
+        ELSE
+            PERFORM meter.require_kept('sample', tile.lo,
+                (SELECT min(m.ts) FROM meter.sample AS m), ${retention_sample});
+            RETURN QUERY
+            SELECT a.tenant_id, a.server_id, a.session_id, a.breakout,
+                sum(a.participants::integer * a.seconds), sum(a.voice::integer * a.seconds),
+                sum(a.video::integer * a.seconds), sum(a.dialins::integer * a.seconds),
+                sum(a.seconds), coalesce(sum(a.seconds) FILTER (WHERE a.filled), 0),
+                max(a.participants)::integer
+            FROM meter.sample AS a
+            WHERE a.ts >= tile.lo AND a.ts < tile.hi
+            GROUP BY a.tenant_id, a.server_id, a.session_id, a.breakout;
+        END IF;
+    END LOOP;
+END
+$fn$;
+
+-- Seconds of [since, until) that each server's successful polls cover.
+CREATE OR REPLACE FUNCTION meter.covered_between(since timestamptz, until timestamptz)
+RETURNS TABLE (bucket timestamptz, server_id integer, covered_seconds bigint)
+LANGUAGE plpgsql
+STABLE
+AS $fn$
+DECLARE
+    tile record;
+BEGIN
+    FOR tile IN SELECT * FROM meter.tiles(since, until) LOOP
+        CASE tile.grain
+        WHEN 'day' THEN
+            RETURN QUERY
+            SELECT d.bucket, d.server_id, d.covered_seconds
+            FROM meter.server_1d AS d
+            WHERE d.bucket >= tile.lo AND d.bucket < tile.hi;
+        WHEN 'hour' THEN
+            PERFORM meter.require_kept('server_1h', tile.lo,
+                (SELECT min(h.bucket) FROM meter.server_1h AS h), ${retention_server_1h});
+            RETURN QUERY
+            SELECT h.bucket, h.server_id, h.covered_seconds
+            FROM meter.server_1h AS h
+            WHERE h.bucket >= tile.lo AND h.bucket < tile.hi;
+        WHEN 'minute' THEN
+            PERFORM meter.require_kept('poll', tile.lo,
+                (SELECT min(p.ts) FROM meter.poll AS p), ${retention_poll});
+            RETURN QUERY
+            SELECT p.ts, p.server_id, p.seconds::bigint
+            FROM meter.poll AS p
+            WHERE p.ts >= tile.lo AND p.ts < tile.hi AND p.ok;
+        END CASE;
+    END LOOP;
+END
+$fn$;

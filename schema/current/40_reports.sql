@@ -1,0 +1,368 @@
+-- What people read: coverage, usage and reports, by tenant, room, server, day and month.
+
+-- How much of each period every server's successful polls cover. Polls are due in the spans of
+-- meter.server_due, up to a minute ago: a collector that is down is a hole like a server that is.
+CREATE OR REPLACE FUNCTION meter.server_coverage(
+    since timestamptz, until timestamptz, per text DEFAULT 'total'
+)
+RETURNS TABLE (
+    period timestamptz,
+    server_id integer,
+    server text,
+    due_seconds double precision,
+    covered_seconds double precision,
+    coverage double precision
+)
+LANGUAGE sql
+STABLE
+AS $fn$
+    WITH horizon AS (
+        SELECT least(until, date_trunc('minute', now() - interval '1 minute')) AS until
+    ),
+
+    periods AS (
+        SELECT p.period, p.lo, p.hi
+        FROM horizon AS h
+        CROSS JOIN LATERAL meter.periods(since, h.until, per) AS p
+    ),
+
+    due AS (
+        SELECT
+            p.period,
+            d.server_id,
+            sum(extract(EPOCH FROM least(p.hi, d.until) - greatest(p.lo, d.since))) AS seconds
+        FROM periods AS p
+        INNER JOIN meter.server_due AS d
+            ON p.hi > d.since AND (d.until IS NULL OR p.lo < d.until)
+        GROUP BY p.period, d.server_id
+    ),
+
+    covered AS (
+        SELECT
+            CASE WHEN per = 'total' THEN since ELSE meter.billing_trunc(per, c.bucket) END AS period,
+            c.server_id,
+            sum(c.covered_seconds) AS seconds
+        FROM horizon AS h
+        CROSS JOIN LATERAL meter.covered_between(since, greatest(since, h.until)) AS c
+        GROUP BY 1, 2
+    )
+
+    SELECT
+        d.period,
+        d.server_id,
+        s.name,
+        d.seconds,
+        least(coalesce(c.seconds, 0), d.seconds),
+        least(coalesce(c.seconds, 0) / nullif(d.seconds, 0), 1)
+    FROM due AS d
+    INNER JOIN meter.server AS s ON d.server_id = s.id
+    LEFT JOIN covered AS c ON d.period = c.period AND d.server_id = c.server_id
+    WHERE d.seconds > 0
+    ORDER BY d.period, s.name
+$fn$;
+
+-- How much of each period was seen of each tenant: the mean over the servers that can carry its
+-- meetings. Those are its own servers; and the shared ones, unless it has servers of its own and
+-- held no session on a shared one.
+CREATE OR REPLACE FUNCTION meter.tenant_coverage(
+    since timestamptz, until timestamptz, per text DEFAULT 'total'
+)
+RETURNS TABLE (period timestamptz, tenant_id integer, coverage double precision)
+LANGUAGE sql
+STABLE
+AS $fn$
+    WITH shares AS (
+        SELECT
+            t.id AS tenant_id,
+            NOT EXISTS (SELECT FROM meter.server AS own WHERE own.tenant_id = t.id)
+            OR EXISTS (
+                SELECT
+                FROM meter.session AS x
+                INNER JOIN meter.server AS shared
+                    ON x.server_id = shared.id AND shared.tenant_id IS NULL
+                WHERE x.tenant_id = t.id
+                    AND x.started_at < until AND x.started_at >= since - interval '1 day'
+            ) AS on_shared
+        FROM meter.tenant AS t
+    )
+
+    SELECT c.period, a.tenant_id, sum(c.covered_seconds) / sum(c.due_seconds)
+    FROM meter.server_coverage(since, until, per) AS c
+    INNER JOIN meter.server AS s ON c.server_id = s.id
+    INNER JOIN shares AS a
+        ON s.tenant_id = a.tenant_id OR (s.tenant_id IS NULL AND a.on_shared)
+    GROUP BY c.period, a.tenant_id
+$fn$;
+
+-- The usage of every tenant, per day, month or in total. Figures are NULL, not zero, for a period
+-- in which nothing was seen. A peak is the highest mean of a minute over all servers at once.
+CREATE OR REPLACE FUNCTION meter.tenant_usage(
+    since timestamptz, until timestamptz, per text DEFAULT 'day'
+)
+RETURNS TABLE (
+    period timestamptz,
+    tenant text,
+    participant_minutes double precision,
+    voice_minutes double precision,
+    video_minutes double precision,
+    dialin_minutes double precision,
+    sessions bigint,
+    session_minutes double precision,
+    avg_session_minutes double precision,
+    max_session_minutes double precision,
+    avg_session_size double precision,
+    max_session_size integer,
+    large_sessions bigint,
+    peak_participants double precision,
+    peak_participants_at timestamptz,
+    peak_sessions double precision,
+    breakout_minutes double precision,
+    coverage double precision,
+    filled_share double precision
+)
+LANGUAGE sql
+STABLE
+AS $fn$
+    WITH used AS (
+        SELECT
+            CASE WHEN per = 'total' THEN since ELSE meter.billing_trunc(per, u.bucket) END AS period,
+            u.tenant_id,
+            sum(u.participant_seconds) AS participant_seconds,
+            sum(u.voice_seconds) AS voice_seconds,
+            sum(u.video_seconds) AS video_seconds,
+            sum(u.dialin_seconds) AS dialin_seconds,
+            sum(u.session_seconds) AS session_seconds,
+            sum(u.filled_seconds) AS filled_seconds,
+            sum(u.breakout_seconds) AS breakout_seconds,
+            max(u.largest_session) AS largest_session,
+            max(u.peak_participants) AS peak_participants,
+            max(u.peak_sessions) AS peak_sessions
+        FROM meter.usage_between(since, until) AS u
+        GROUP BY 1, 2
+    ),
+
+    begun AS (
+        SELECT
+            CASE WHEN per = 'total' THEN since ELSE meter.billing_trunc(per, b.bucket) END AS period,
+            b.tenant_id,
+            sum(b.sessions)::bigint AS sessions,
+            sum(b.duration_seconds) AS duration_seconds,
+            max(b.max_duration_seconds) AS max_duration_seconds,
+            sum(b.mean_participants_sum) AS mean_participants_sum,
+            sum(b.large_sessions)::bigint AS large_sessions
+        FROM meter.sessions_between(since, until) AS b
+        GROUP BY 1, 2
+    )
+
+    SELECT
+        p.period,
+        t.name,
+        coalesce(u.participant_seconds / 60.0, z.zero),
+        coalesce(u.voice_seconds / 60.0, z.zero),
+        coalesce(u.video_seconds / 60.0, z.zero),
+        coalesce(u.dialin_seconds / 60.0, z.zero),
+        coalesce(b.sessions, z.zero::bigint),
+        coalesce(u.session_seconds / 60.0, z.zero),
+        b.duration_seconds / nullif(b.sessions, 0) / 60,
+        b.max_duration_seconds / 60,
+        b.mean_participants_sum / nullif(b.sessions, 0),
+        coalesce(u.largest_session, z.zero::integer),
+        coalesce(b.large_sessions, z.zero::bigint),
+        coalesce(u.peak_participants[1] / 60.0, z.zero),
+        CASE WHEN u.peak_participants[1] > 0 THEN to_timestamp(-u.peak_participants[2]) END,
+        coalesce(u.peak_sessions[1] / 60.0, z.zero),
+        coalesce(u.breakout_seconds / 60.0, z.zero),
+        c.coverage,
+        u.filled_seconds::double precision / nullif(u.session_seconds, 0)
+    FROM meter.periods(since, until, per) AS p
+    CROSS JOIN meter.tenant AS t
+    LEFT JOIN used AS u ON p.period = u.period AND t.id = u.tenant_id
+    LEFT JOIN begun AS b ON p.period = b.period AND t.id = b.tenant_id
+    LEFT JOIN meter.tenant_coverage(since, until, per) AS c
+        ON p.period = c.period AND t.id = c.tenant_id
+    CROSS JOIN LATERAL (
+        SELECT CASE WHEN c.coverage > 0 THEN 0::double precision END AS zero
+    ) AS z
+    ORDER BY p.period, t.name
+$fn$;
+
+-- The report: what every tenant used in [since, until).
+CREATE OR REPLACE FUNCTION meter.tenant_report(since timestamptz, until timestamptz)
+RETURNS TABLE (
+    tenant text,
+    participant_minutes double precision,
+    voice_minutes double precision,
+    video_minutes double precision,
+    dialin_minutes double precision,
+    sessions bigint,
+    session_minutes double precision,
+    avg_session_minutes double precision,
+    max_session_minutes double precision,
+    avg_session_size double precision,
+    max_session_size integer,
+    large_sessions bigint,
+    peak_participants double precision,
+    peak_participants_at timestamptz,
+    peak_sessions double precision,
+    breakout_minutes double precision,
+    coverage double precision,
+    filled_share double precision
+)
+LANGUAGE sql
+STABLE
+AS $fn$
+    SELECT
+        u.tenant, u.participant_minutes, u.voice_minutes, u.video_minutes, u.dialin_minutes,
+        u.sessions, u.session_minutes, u.avg_session_minutes, u.max_session_minutes,
+        u.avg_session_size, u.max_session_size, u.large_sessions, u.peak_participants,
+        u.peak_participants_at, u.peak_sessions, u.breakout_minutes, u.coverage, u.filled_share
+    FROM meter.tenant_usage(since, until, 'total') AS u
+$fn$;
+
+-- The same figures by tenant and server, or by tenant and room, for sessions on one server or
+-- (NULL) on all. Peaks need samples: they are NULL where those no longer reach back so far.
+-- `by` is tenant, server or room.
+CREATE OR REPLACE FUNCTION meter.usage_by(
+    since timestamptz, until timestamptz, by text, on_server text DEFAULT NULL
+)
+RETURNS TABLE (
+    tenant text,
+    server text,
+    room text,
+    participant_minutes double precision,
+    voice_minutes double precision,
+    video_minutes double precision,
+    dialin_minutes double precision,
+    sessions bigint,
+    session_minutes double precision,
+    avg_session_minutes double precision,
+    max_session_minutes double precision,
+    avg_session_size double precision,
+    max_session_size integer,
+    large_sessions bigint,
+    peak_participants double precision,
+    peak_participants_at timestamptz,
+    peak_sessions double precision,
+    breakout_minutes double precision,
+    coverage double precision,
+    filled_share double precision
+)
+LANGUAGE plpgsql
+STABLE
+AS $fn$
+DECLARE
+    samples_reach_back boolean := since >= (SELECT min(m.ts) FROM meter.sample AS m)
+        OR since >= now() - make_interval(days => ${retention_sample}) OR ${retention_sample} = 0;
+BEGIN
+    IF by NOT IN ('tenant', 'server', 'room') THEN
+        RAISE EXCEPTION 'usage is by tenant, server or room, not by %', by
+            USING ERRCODE = 'invalid_parameter_value';
+    END IF;
+    RETURN QUERY
+    WITH place AS (
+        -- A session's group: who, where, which room.
+        SELECT
+            x.session_id,
+            x.breakout,
+            x.tenant_id,
+            CASE WHEN by = 'server' THEN x.server_id END AS server_id,
+            CASE WHEN by = 'room' THEN x.room_id END AS room_id,
+            x.started_at,
+            x.duration_seconds,
+            x.mean_participants,
+            x.max_participants
+        FROM meter.session AS x
+        INNER JOIN meter.server AS v ON x.server_id = v.id
+        WHERE (on_server IS NULL OR v.name = on_server)
+            AND x.first_seen_at < until AND (x.last_seen_at IS NULL OR x.last_seen_at >= since
+                - interval '1 minute')
+    ),
+
+    used AS (
+        SELECT
+            p.tenant_id, p.server_id, p.room_id,
+            sum(u.participant_seconds) FILTER (WHERE NOT u.breakout) AS participant_seconds,
+            sum(u.voice_seconds) FILTER (WHERE NOT u.breakout) AS voice_seconds,
+            sum(u.video_seconds) FILTER (WHERE NOT u.breakout) AS video_seconds,
+            sum(u.dialin_seconds) FILTER (WHERE NOT u.breakout) AS dialin_seconds,
+            sum(u.session_seconds) FILTER (WHERE NOT u.breakout) AS session_seconds,
+            sum(u.filled_seconds) FILTER (WHERE NOT u.breakout) AS filled_seconds,
+            sum(u.participant_seconds) FILTER (WHERE u.breakout) AS breakout_seconds,
+            max(u.max_participants) FILTER (WHERE NOT u.breakout) AS largest_session
+        FROM meter.session_usage_between(since, until) AS u
+        INNER JOIN place AS p ON u.session_id = p.session_id
+        GROUP BY p.tenant_id, p.server_id, p.room_id
+    ),
+
+    begun AS (
+        SELECT
+            p.tenant_id, p.server_id, p.room_id,
+            count(*) AS sessions,
+            avg(p.duration_seconds) AS avg_duration_seconds,
+            max(p.duration_seconds) AS max_duration_seconds,
+            avg(p.mean_participants) AS avg_size,
+            count(*) FILTER (WHERE p.max_participants > ${large_session_participants})
+                AS large_sessions
+        FROM place AS p
+        WHERE NOT p.breakout AND p.started_at >= since AND p.started_at < until
+        GROUP BY p.tenant_id, p.server_id, p.room_id
+    ),
+
+    minutes AS (
+        SELECT
+            p.tenant_id, p.server_id, p.room_id,
+            time_bucket('1 minute', a.ts) AS minute,
+            sum(a.participants::integer * a.seconds) AS participant_seconds,
+            sum(a.seconds) AS session_seconds
+        FROM meter.sample AS a
+        INNER JOIN place AS p ON a.session_id = p.session_id
+        WHERE samples_reach_back AND a.ts >= since AND a.ts < until AND NOT a.breakout
+        GROUP BY p.tenant_id, p.server_id, p.room_id, time_bucket('1 minute', a.ts)
+    ),
+
+    peaks AS (
+        SELECT
+            m.tenant_id, m.server_id, m.room_id,
+            max(ARRAY[m.participant_seconds, -extract(EPOCH FROM m.minute)::bigint])
+                AS participants,
+            max(m.session_seconds) AS sessions
+        FROM minutes AS m
+        GROUP BY m.tenant_id, m.server_id, m.room_id
+    )
+
+    SELECT
+        t.name,
+        v.name,
+        r.external_id,
+        coalesce(u.participant_seconds / 60.0, 0)::double precision,
+        coalesce(u.voice_seconds / 60.0, 0)::double precision,
+        coalesce(u.video_seconds / 60.0, 0)::double precision,
+        coalesce(u.dialin_seconds / 60.0, 0)::double precision,
+        coalesce(b.sessions, 0),
+        coalesce(u.session_seconds / 60.0, 0)::double precision,
+        b.avg_duration_seconds / 60,
+        b.max_duration_seconds / 60,
+        b.avg_size,
+        coalesce(u.largest_session, 0),
+        coalesce(b.large_sessions, 0),
+        (k.participants[1] / 60.0)::double precision,
+        CASE WHEN k.participants[1] > 0 THEN to_timestamp(-k.participants[2]) END,
+        (k.sessions / 60.0)::double precision,
+        coalesce(u.breakout_seconds / 60.0, 0)::double precision,
+        CASE WHEN by = 'server' OR on_server IS NOT NULL THEN w.coverage ELSE c.coverage END,
+        u.filled_seconds::double precision / nullif(u.session_seconds, 0)::double precision
+    FROM used AS u
+    INNER JOIN meter.tenant AS t ON u.tenant_id = t.id
+    LEFT JOIN meter.server AS v ON u.server_id = v.id
+    LEFT JOIN meter.room AS r ON u.room_id = r.id
+    LEFT JOIN begun AS b
+        ON u.tenant_id = b.tenant_id AND u.server_id IS NOT DISTINCT FROM b.server_id
+            AND u.room_id IS NOT DISTINCT FROM b.room_id
+    LEFT JOIN peaks AS k
+        ON u.tenant_id = k.tenant_id AND u.server_id IS NOT DISTINCT FROM k.server_id
+            AND u.room_id IS NOT DISTINCT FROM k.room_id
+    LEFT JOIN meter.tenant_coverage(since, until) AS c ON u.tenant_id = c.tenant_id
+    LEFT JOIN meter.server_coverage(since, until) AS w ON w.server = coalesce(v.name, on_server)
+    ORDER BY t.name, v.name, r.external_id;
+END
+$fn$;

@@ -1,0 +1,76 @@
+-- Policies, from the settings: set again by every migrate. TimescaleDB's scheduler runs them (the
+-- collector does so for the embedded engine, which has no scheduler).
+
+CREATE OR REPLACE FUNCTION meter.set_refresh(
+    rollup regclass, start_offset interval, end_offset interval, every interval
+) RETURNS void
+LANGUAGE plpgsql
+AS $fn$
+BEGIN
+    PERFORM remove_continuous_aggregate_policy(rollup, if_exists => TRUE);
+    PERFORM add_continuous_aggregate_policy(
+        rollup, start_offset => start_offset, end_offset => end_offset, schedule_interval => every
+    );
+END
+$fn$;
+
+CREATE OR REPLACE FUNCTION meter.set_retention(relation regclass, kept_days integer)
+RETURNS void
+LANGUAGE plpgsql
+AS $fn$
+BEGIN
+    PERFORM remove_retention_policy(relation, if_exists => TRUE);
+    IF kept_days > 0 THEN
+        PERFORM add_retention_policy(relation, drop_after => make_interval(days => kept_days));
+    END IF;
+END
+$fn$;
+
+CREATE OR REPLACE FUNCTION meter.set_columnstore(relation regclass, after_days integer)
+RETURNS void
+LANGUAGE plpgsql
+AS $fn$
+BEGIN
+    CALL remove_columnstore_policy(relation, if_exists => TRUE);
+    IF after_days > 0 THEN
+        CALL add_columnstore_policy(relation, after => make_interval(days => after_days));
+    END IF;
+END
+$fn$;
+
+ALTER MATERIALIZED VIEW meter.usage_1m SET (timescaledb.enable_columnstore);
+ALTER MATERIALIZED VIEW meter.usage_1h SET (timescaledb.enable_columnstore);
+ALTER MATERIALIZED VIEW meter.session_1h SET (timescaledb.enable_columnstore);
+
+SELECT meter.set_refresh('meter.usage_1m', make_interval(days => ${refresh_usage_1m}),
+    interval '1 minute', interval '1 minute');
+SELECT meter.set_refresh('meter.usage_1h', make_interval(days => ${refresh_usage_1h}),
+    interval '1 hour', interval '10 minutes');
+SELECT meter.set_refresh('meter.session_1h', make_interval(days => ${refresh_session_1h}),
+    interval '1 hour', interval '10 minutes');
+SELECT meter.set_refresh('meter.server_1h', make_interval(days => ${refresh_server_1h}),
+    interval '1 hour', interval '10 minutes');
+SELECT meter.set_refresh('meter.usage_1d', make_interval(days => ${refresh_usage_1d}),
+    interval '1 day', interval '1 hour');
+SELECT meter.set_refresh('meter.server_1d', make_interval(days => ${refresh_server_1d}),
+    interval '1 day', interval '1 hour');
+SELECT meter.set_refresh('meter.session_1d', make_interval(days => ${refresh_session_1d}),
+    interval '1 day', interval '1 hour');
+
+SELECT meter.set_columnstore('meter.sample', ${columnstore_sample});
+SELECT meter.set_columnstore('meter.poll', ${columnstore_poll});
+SELECT meter.set_columnstore('meter.session', ${columnstore_session});
+SELECT meter.set_columnstore('meter.usage_1m', ${columnstore_usage_1m});
+SELECT meter.set_columnstore('meter.usage_1h', ${columnstore_usage_1h});
+SELECT meter.set_columnstore('meter.session_1h', ${columnstore_session_1h});
+
+SELECT meter.set_retention('meter.sample', ${retention_sample});
+SELECT meter.set_retention('meter.poll', ${retention_poll});
+SELECT meter.set_retention('meter.session', ${retention_session});
+SELECT meter.set_retention('meter.usage_1m', ${retention_usage_1m});
+SELECT meter.set_retention('meter.usage_1h', ${retention_usage_1h});
+SELECT meter.set_retention('meter.usage_1d', ${retention_usage_1d});
+SELECT meter.set_retention('meter.session_1h', ${retention_session_1h});
+SELECT meter.set_retention('meter.session_1d', ${retention_session_1d});
+SELECT meter.set_retention('meter.server_1h', ${retention_server_1h});
+SELECT meter.set_retention('meter.server_1d', ${retention_server_1d});

@@ -1,0 +1,126 @@
+-- The tables. What each table and column means stands in ../current/90_comments.sql.
+
+CREATE TABLE meter.setting (
+    key text PRIMARY KEY,
+    value text NOT NULL
+);
+
+CREATE TABLE meter.tenant (
+    id integer GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    name text NOT NULL UNIQUE,
+    title text NOT NULL DEFAULT ''
+);
+
+CREATE TABLE meter.server (
+    id integer GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    name text NOT NULL UNIQUE,
+    tenant_id integer REFERENCES meter.tenant (id)
+);
+
+CREATE TABLE meter.server_due (
+    server_id integer NOT NULL REFERENCES meter.server (id),
+    since timestamptz NOT NULL,
+    until timestamptz,
+    PRIMARY KEY (server_id, since),
+    CHECK (until >= since)
+);
+
+-- A server is due once at a time: two collectors that start together open one span.
+CREATE UNIQUE INDEX server_due_open ON meter.server_due (server_id) WHERE until IS NULL;
+
+CREATE TABLE meter.room (
+    id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    tenant_id integer NOT NULL REFERENCES meter.tenant (id),
+    external_id text NOT NULL,
+    name text,
+    UNIQUE (tenant_id, external_id)
+);
+
+CREATE TABLE meter.session (
+    session_id bigint NOT NULL,
+    server_id integer NOT NULL,
+    internal_id text NOT NULL,
+    started_at timestamptz NOT NULL,
+    tenant_id integer NOT NULL,
+    room_id bigint,
+    parent_internal_id text,
+    breakout boolean NOT NULL,
+    recording boolean NOT NULL,
+    first_seen_at timestamptz NOT NULL,
+    last_seen_at timestamptz,
+    ended_at timestamptz,
+    duration_seconds double precision,
+    seconds bigint,
+    participant_seconds bigint,
+    voice_seconds bigint,
+    video_seconds bigint,
+    dialin_seconds bigint,
+    filled_seconds bigint,
+    max_participants integer,
+    mean_participants double precision
+);
+SELECT create_hypertable(
+    'meter.session', by_range('started_at', interval '30 days'), create_default_indexes => FALSE
+);
+CREATE UNIQUE INDEX session_key ON meter.session (server_id, internal_id, started_at);
+CREATE INDEX session_by_id ON meter.session (session_id);
+CREATE INDEX session_by_tenant ON meter.session (tenant_id, started_at);
+CREATE INDEX session_open ON meter.session (server_id) WHERE ended_at IS NULL;
+ALTER TABLE meter.session SET (
+    timescaledb.enable_columnstore,
+    timescaledb.segmentby = 'tenant_id',
+    timescaledb.orderby = 'started_at, session_id'
+);
+
+CREATE TABLE meter.poll (
+    ts timestamptz NOT NULL,
+    server_id integer NOT NULL,
+    ok boolean NOT NULL,
+    error text,
+    latency_ms integer NOT NULL,
+    seconds smallint NOT NULL,
+    sessions integer,
+    participants integer,
+    voice integer,
+    video integer,
+    listeners integer,
+    dialins integer,
+    breakouts integer,
+    skipped integer NOT NULL
+);
+SELECT create_hypertable(
+    'meter.poll', by_range('ts', interval '1 day'), create_default_indexes => FALSE
+);
+CREATE UNIQUE INDEX poll_key ON meter.poll (server_id, ts);
+CREATE INDEX poll_by_time ON meter.poll (ts);
+ALTER TABLE meter.poll SET (
+    timescaledb.enable_columnstore,
+    timescaledb.segmentby = 'server_id',
+    timescaledb.orderby = 'ts'
+);
+
+-- No unique index: a sample is stored if and only if its poll is, and the poll is unique.
+CREATE TABLE meter.sample (
+    ts timestamptz NOT NULL,
+    tenant_id integer NOT NULL,
+    server_id integer NOT NULL,
+    session_id bigint NOT NULL,
+    participants smallint NOT NULL,
+    voice smallint NOT NULL,
+    video smallint NOT NULL,
+    listeners smallint NOT NULL,
+    dialins smallint NOT NULL,
+    seconds smallint NOT NULL,
+    breakout boolean NOT NULL,
+    filled boolean NOT NULL
+);
+SELECT create_hypertable(
+    'meter.sample', by_range('ts', interval '1 day'), create_default_indexes => FALSE
+);
+CREATE INDEX sample_by_time ON meter.sample (ts);
+CREATE INDEX sample_by_session ON meter.sample (session_id, ts);
+ALTER TABLE meter.sample SET (
+    timescaledb.enable_columnstore,
+    timescaledb.segmentby = 'tenant_id',
+    timescaledb.orderby = 'session_id, ts'
+);
