@@ -71,14 +71,14 @@ class PollRow(NamedTuple):
     error: str | None
     latency_ms: int
     seconds: int
-    sessions: int | None
-    participants: int | None
-    voice: int | None
-    video: int | None
-    listeners: int | None
-    dialins: int | None
-    breakouts: int | None
-    skipped: int
+    skipped: int = 0
+    sessions: int | None = None
+    participants: int | None = None
+    voice: int | None = None
+    video: int | None = None
+    listeners: int | None = None
+    dialins: int | None = None
+    breakouts: int | None = None
 
 
 class SessionRow(NamedTuple):

@@ -366,3 +366,9 @@ BEGIN
     ORDER BY t.name, v.name, r.external_id;
 END
 $fn$;
+
+-- The version of the rules by which figures are computed: a change that changes figures raises it.
+CREATE OR REPLACE FUNCTION meter.calculation_version() RETURNS integer
+LANGUAGE sql
+IMMUTABLE PARALLEL SAFE
+RETURN 1;

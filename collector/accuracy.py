@@ -1,0 +1,162 @@
+"""How exact are the figures? A simulated fleet on a virtual clock, beside the truth.
+
+The way of a real poll is gone from the answer's bytes on: parser, pipeline, writer, sessions,
+rollups, report. Only HTTP and waiting are left out. `make accuracy` writes docs/accuracy.md.
+"""
+
+import asyncio
+import random
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+import asyncpg
+
+from collector.database import open_pool
+from collector.fleet import sync_fleet
+from collector.jobs import update_sessions
+from collector.migrate import migrate
+from collector.model import Batch, PollResult
+from collector.outbox import MAX_STATEMENT_SAMPLES
+from collector.parser import parse_meetings
+from collector.pipeline import Pipeline
+from collector.report import Request, fetch_report
+from collector.settings import Settings
+from collector.simulator import Fleet, FleetPlan, Truth
+from collector.simulator.marks import attribution_rules
+from collector.writer import Writer
+
+ROLLUPS = ("usage_1m", "usage_1h", "usage_1d", "session_1h", "session_1d", "server_1h", "server_1d")
+
+
+@dataclass(frozen=True, slots=True)
+class Rehearsal:
+    """What a run gave: the report's rows, the documented BBBLB query's, and the truth.
+
+    `polls` and `failed` count servers × ticks; `seconds` is what the run took.
+    """
+
+    report: dict[str, dict[str, Any]]
+    bbblb: dict[str, dict[str, Any]]
+    truth: Truth
+    interval_s: int
+    polls: int
+    failed: int
+    samples: int
+    seconds: float
+
+
+async def rehearse(
+    pool: asyncpg.Pool,
+    settings: Settings,
+    fleet: Fleet,
+    *,
+    fail_share: float = 0.0,
+    fail_seed: int = 1,
+) -> Rehearsal:
+    """Run the whole plan of `fleet` into the migrated, empty database of `pool`.
+
+    Each poll fails with probability `fail_share`, by itself. The plan must begin and end on full
+    minutes.
+    """
+    began = time.monotonic()
+    plan, interval_s = fleet.plan, settings.poll_interval_s
+    async with pool.acquire() as connection:
+        await sync_fleet(connection, settings.server, settings.tenant, plan.start)
+    pipeline, writer = Pipeline(settings), Writer(pool)
+    chance = random.Random(fail_seed)  # noqa: S311 - a simulation
+    batch, polls, failed, samples = Batch(), 0, 0, 0
+    for tick in _ticks(plan.start, plan.end, interval_s):
+        for server in settings.server:
+            if chance.random() < fail_share:
+                result = PollResult(server.name, tick, ok=False, latency_ms=0, error="timeout")
+                failed += 1
+            else:
+                body = fleet.answer(server.name, tick)
+                answer = parse_meetings(body, metadata_keys=pipeline.metadata_keys)
+                result = PollResult(
+                    server.name,
+                    tick,
+                    ok=True,
+                    latency_ms=0,
+                    meetings=answer.meetings,
+                    skipped=answer.skipped,
+                )
+            batch.extend(pipeline.process(result))
+            polls += 1
+        if len(batch.samples) >= MAX_STATEMENT_SAMPLES:
+            samples += (await writer.write(batch)).samples
+            batch = Batch()
+        if tick.minute == 0 and tick.second == 0:
+            await update_sessions(pool, settings.close_after_s)
+    samples += (await writer.write(batch)).samples
+    await update_sessions(pool, settings.close_after_s)
+    async with pool.acquire() as connection:
+        # Polls are due until the plan's end, not until today.
+        await sync_fleet(connection, (), settings.tenant, plan.end)
+    for rollup in ROLLUPS:
+        await pool.execute(f"CALL public.refresh_continuous_aggregate('meter.{rollup}', NULL, NULL)")
+    async with pool.acquire() as connection:
+        rows = await fetch_report(connection, Request(plan.start, plan.end))
+        bbblb = await connection.fetch(_BBBLB)
+    return Rehearsal(
+        report={row["tenant"]: row for row in rows},
+        bbblb={row["tenant"]: dict(row) for row in bbblb},
+        truth=fleet.truth(plan.start, plan.end),
+        interval_s=interval_s,
+        polls=polls,
+        failed=failed,
+        samples=samples,
+        seconds=time.monotonic() - began,
+    )
+
+
+def _ticks(start: datetime, end: datetime, interval_s: int) -> Iterator[datetime]:
+    while start < end:
+        yield start
+        start += timedelta(seconds=interval_s)
+
+
+def settings_for(fleet: Fleet, **changes: Any) -> Settings:  # noqa: ANN401 - any key
+    """Return settings with the servers, tenants and rules of a simulated fleet."""
+    values: dict[str, Any] = {
+        "billing_timezone": "Europe/Berlin",
+        "server": [
+            {"name": name, "url": f"http://{name}.invalid/bigbluebutton/", "secret": "simulated"}
+            for name in fleet.plan.server_names
+        ],
+        "tenant": [{"name": tenant.name} for tenant in fleet.plan.tenants],
+        "attribution": {"rules": attribution_rules(fleet.plan.tenants)},
+        **changes,
+    }
+    return Settings(**values)
+
+
+# The six figures of BBBLB's documented query over its table meeting_stats, which has a row a
+# meeting a poll: duration is last minus first row, participant minutes are mean users × duration.
+_BBBLB = """
+WITH meeting_stats AS (
+    SELECT a.ts, a.session_id AS uuid, a.tenant_id AS tenant_fk, a.participants AS users
+    FROM meter.sample AS a
+    WHERE NOT a.breakout AND NOT a.filled
+), meeting AS (
+    SELECT
+        m.tenant_fk, m.uuid, extract(EPOCH FROM max(m.ts) - min(m.ts)) AS duration,
+        avg(m.users) AS users_avg, max(m.users) AS users_max
+    FROM meeting_stats AS m
+    GROUP BY m.tenant_fk, m.uuid
+)
+SELECT
+    t.name AS tenant,
+    (sum(m.users_avg * m.duration) / 60)::double precision AS participant_minutes,
+    (avg(m.duration) / 60)::double precision AS avg_session_minutes,
+    avg(m.users_avg)::double precision AS avg_session_size,
+    max(m.users_max) AS max_session_size,
+    count(*) FILTER (WHERE m.users_max > 100) AS large_sessions,
+    count(*) AS sessions
+FROM meeting AS m
+INNER JOIN meter.tenant AS t ON m.tenant_fk = t.id
+GROUP BY t.name
+"""

@@ -1,0 +1,113 @@
+"""Whose meeting is it, and which room? The rules of the settings, in order."""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from collector.model import Meeting
+from collector.settings import (
+    AttributionSettings,
+    MetadataRule,
+    OriginRule,
+    PrefixRule,
+    Rule,
+    ServerRule,
+    ServerSettings,
+    SuffixRule,
+    is_tenant_name,
+)
+
+ORIGIN_KEY = "bbb-origin-server-name"
+BBBLB_TENANT_KEY = "bbblb-tenant"
+_BBBLB_TENANT = re.compile(r"[a-zA-Z0-9]{1,16}")
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a session belongs. `room` is None where it is unknown."""
+
+    tenant: str
+    room: str | None
+
+
+class Attribution:
+    """The rules, ready to use; a change of the settings makes a new one."""
+
+    def __init__(self, settings: AttributionSettings) -> None:
+        """Take the rules and the default tenant from `settings`."""
+        self._rules = settings.rules
+        self._default = settings.default
+        self._suffixes = [rule for rule in settings.rules if isinstance(rule, SuffixRule)]
+        self.metadata_keys = frozenset(_keys(settings.rules))
+
+    def place(
+        self, meeting: Meeting, server: ServerSettings, parents: Mapping[str, Place]
+    ) -> Place:
+        """Return tenant and room of `meeting`, which `server` reported.
+
+        `parents` maps internal ids of sessions on that server to their places; a breakout whose
+        parent is not among them has no room, and rule `parent` does not match it.
+        """
+        parent = parents.get(meeting.parent_internal_id) if meeting.parent_internal_id else None
+        # A breakout's own id is a hash made anew each time: its room is its parent's.
+        room = (parent.room if parent else None) if meeting.breakout else self._unscoped(meeting)
+        for rule in self._rules:
+            tenant = _match(rule, meeting, server, room, parent)
+            if tenant is not None:
+                return Place(tenant, room)
+        return Place(self._default, room)
+
+    def _unscoped(self, meeting: Meeting) -> str:
+        """Return the meeting id without the suffix that a load balancer appended to it."""
+        external_id = meeting.external_id
+        for rule in self._suffixes:
+            head, tenant = _split_suffix(external_id, rule.separator)
+            if tenant is not None:
+                return head
+        marked = meeting.metadata.get(BBBLB_TENANT_KEY)
+        if marked and external_id.endswith(f"-bbblb-{marked}"):
+            return external_id.removesuffix(f"-bbblb-{marked}") or external_id
+        return external_id
+
+
+def _match(
+    rule: Rule, meeting: Meeting, server: ServerSettings, room: str | None, parent: Place | None
+) -> str | None:
+    """Return the tenant that `rule` gives, None where it does not match."""
+    if isinstance(rule, ServerRule):
+        return server.tenant
+    if isinstance(rule, MetadataRule):
+        return _named(meeting.metadata.get(rule.key), rule.tenants)
+    if isinstance(rule, SuffixRule):
+        _, mark = _split_suffix(meeting.external_id, rule.separator)
+        return _named(mark, rule.tenants)
+    if isinstance(rule, PrefixRule):
+        return rule.tenant if room is not None and room.startswith(rule.prefix) else None
+    if isinstance(rule, OriginRule):
+        return rule.hosts.get(meeting.metadata.get(ORIGIN_KEY, "").lower())
+    return parent.tenant if meeting.breakout and parent else None
+
+
+def _named(mark: str | None, tenants: Mapping[str, str]) -> str | None:
+    """Return the tenant for a mark: by the table, or the mark itself where there is no table."""
+    if not mark:
+        return None
+    if tenants:
+        return tenants.get(mark)
+    return mark if is_tenant_name(mark) else None
+
+
+def _split_suffix(external_id: str, separator: str) -> tuple[str, str | None]:
+    """Split `<id><separator><tenant>` from the right; (id, None) where it is not of that form."""
+    head, found, tail = external_id.rpartition(separator)
+    if found and head and _BBBLB_TENANT.fullmatch(tail):
+        return head, tail
+    return external_id, None
+
+
+def _keys(rules: tuple[Rule, ...]) -> list[str]:
+    """Return the metadata keys that the rules look at; nothing else is kept of a meeting."""
+    keys = [rule.key for rule in rules if isinstance(rule, MetadataRule)]
+    if any(isinstance(rule, OriginRule) for rule in rules):
+        keys.append(ORIGIN_KEY)
+    return keys

@@ -1,0 +1,209 @@
+"""The command line: `bbbmeter COMMAND`. Each command is a few lines; the work is elsewhere."""
+
+import asyncio
+import os
+import sys
+from datetime import UTC, datetime
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Any
+from zoneinfo import ZoneInfo
+
+import typer
+from rich.console import Console
+
+from collector import __version__
+from collector.check import check_all
+from collector.console import open_console
+from collector.daemon import Daemon
+from collector.database import open_pool
+from collector.demo import run_demo
+from collector.errors import BbbmeterError, SettingsError
+from collector.example import init as write_example
+from collector.log import setup_logging
+from collector.migrate import migrate as migrate_database
+from collector.report import Request, as_csv, as_json, as_table, fetch_report, parse_instant
+from collector.settings import Settings, load_settings
+
+DEFAULT_CONFIG = Path("bbbmeter.toml")
+
+app = typer.Typer(
+    name="bbbmeter",
+    help="Usage metering for BigBlueButton fleets.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+
+Config = Annotated[
+    Path | None,
+    typer.Option(
+        "--config",
+        "-c",
+        envvar="BBBMETER_CONFIG",
+        help="The settings; by default bbbmeter.toml in this folder, if there is one.",
+    ),
+]
+
+
+class Format(StrEnum):
+    """How a report is printed."""
+
+    table = "table"
+    csv = "csv"
+    json = "json"
+
+
+class Grouping(StrEnum):
+    """What a report's rows are, beside the tenant."""
+
+    room = "room"
+    server = "server"
+    day = "day"
+    month = "month"
+
+
+def main() -> None:
+    """Run the command line. An error of ours is one clear text and exit code 2."""
+    try:
+        app()
+    except BbbmeterError as error:
+        print(f"bbbmeter: {error}", file=sys.stderr)
+        sys.exit(2)
+
+
+def _load(config: Path | None) -> tuple[Settings, Path | None]:
+    path = config or (DEFAULT_CONFIG if DEFAULT_CONFIG.exists() else None)
+    settings = load_settings(path)
+    setup_logging(settings.log_format, settings.log_level)
+    return settings, path
+
+
+def _print_version(wanted: bool) -> None:  # noqa: FBT001 - typer's callback
+    if wanted:
+        print(f"bbbmeter {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True)
+    ] = False,
+) -> None:
+    """Usage metering for BigBlueButton fleets."""
+
+
+@app.command()
+def init(
+    config: Config = None,
+    force: Annotated[bool, typer.Option(help="Overwrite the file.")] = False,
+) -> None:
+    """Write a commented example of the settings."""
+    path = config or DEFAULT_CONFIG
+    write_example(path, force=force)
+    print(f"wrote {path}: put in your servers, then run `bbbmeter check`")
+
+
+@app.command()
+def check(config: Config = None) -> None:
+    """Check the settings, then call every server and the database, and print a line each."""
+    settings, _ = _load(config)
+    if not asyncio.run(check_all(settings, Console(highlight=False))):
+        raise typer.Exit(1)
+
+
+@app.command()
+def migrate(
+    config: Config = None,
+    dry_run: Annotated[bool, typer.Option(help="Only say what would be done.")] = False,
+    rebuild_days: Annotated[
+        bool, typer.Option(help="Cut all days anew after a change of the billing time zone.")
+    ] = False,
+) -> None:
+    """Bring the database to this version and these settings."""
+    settings, _ = _load(config)
+
+    async def work() -> list[str]:
+        database = settings.database.get_secret_value()
+        async with open_pool(database, max_size=1) as pool, pool.acquire() as connection:
+            return await migrate_database(
+                connection, settings, dry_run=dry_run, rebuild_days=rebuild_days
+            )
+
+    names = asyncio.run(work())
+    verb = "would apply" if dry_run else "applied"
+    print(f"{verb} {', '.join(names)}" if names else "the tables are up to date")
+    print("views and policies " + ("would be" if dry_run else "were") + " set from the settings")
+
+
+@app.command()
+def run(config: Config = None) -> None:
+    """Collect until SIGTERM."""
+    settings, path = _load(config)
+    if not any(server.enabled for server in settings.server):
+        raise SettingsError(["server: there is none to poll"], str(path or "environment"))
+    asyncio.run(Daemon(settings, path).run())
+
+
+@app.command()
+def report(
+    config: Config = None,
+    since: Annotated[
+        str | None,
+        typer.Option("--from", help="Begin, e.g. 2026-02-01; by default that of this month."),
+    ] = None,
+    until: Annotated[
+        str | None, typer.Option("--to", help="End, not included; by default the present.")
+    ] = None,
+    tenant: Annotated[str | None, typer.Option(help="Only this tenant.")] = None,
+    server: Annotated[str | None, typer.Option(help="Only sessions on this server.")] = None,
+    by: Annotated[Grouping | None, typer.Option(help="Rows beside the tenant.")] = None,
+    output: Annotated[Format, typer.Option("--format", help="How to print it.")] = Format.table,
+) -> None:
+    """Print what each tenant used. Dates are days of the billing time zone."""
+    settings, _ = _load(config)
+    zone = ZoneInfo(settings.billing_timezone)
+    now = datetime.now(UTC).astimezone(zone).replace(second=0, microsecond=0)
+    request = Request(
+        since=parse_instant(since, zone) if since else now.replace(day=1, hour=0, minute=0),
+        until=parse_instant(until, zone) if until else now,
+        tenant=tenant,
+        server=server,
+        by=by.value if by else None,
+    )
+
+    async def work() -> tuple[list[dict[str, Any]], int]:
+        database = settings.database.get_secret_value()
+        async with open_pool(database, max_size=1) as pool, pool.acquire() as connection:
+            rows = await fetch_report(connection, request)
+            return rows, await connection.fetchval("SELECT meter.calculation_version()")
+
+    rows, version = asyncio.run(work())
+    if output is Format.json:
+        print(as_json(rows, zone))
+    elif output is Format.csv:
+        print(as_csv(rows, zone), end="")
+    else:
+        # A terminal folds the table to its width; a file gets it whole.
+        width = None if sys.stdout.isatty() else 250
+        Console(width=width, highlight=False).print(as_table(rows, request, zone, version))
+
+
+@app.command()
+def psql(config: Config = None) -> None:
+    """Open psql on the database (or a plain prompt where psql is missing)."""
+    settings, _ = _load(config)
+    sys.exit(asyncio.run(open_console(settings.database.get_secret_value())))
+
+
+@app.command()
+def demo(
+    directory: Annotated[Path, typer.Argument(help="Where the data go.")] = Path("demo-data"),
+    seconds: Annotated[int, typer.Option(min=20, max=3600, help="How long to collect.")] = 80,
+) -> None:
+    """Show it: a simulated fleet, the real collector, and the report beside the truth."""
+    setup_logging("console", os.environ.get("BBBMETER_LOG_LEVEL", "error"))
+    if not asyncio.run(run_demo(directory, seconds)):
+        raise typer.Exit(1)

@@ -1,0 +1,111 @@
+"""The fleet in the database: servers, tenants, and since when polls are due."""
+
+from datetime import datetime, timedelta
+
+from collector.attribution import Place
+from collector.database import Connection, translated
+from collector.model import Sample
+from collector.pipeline import LastPoll
+from collector.settings import ServerSettings, TenantSettings
+from collector.writer import ensure_names
+
+
+async def sync_fleet(
+    connection: Connection,
+    servers: tuple[ServerSettings, ...],
+    tenants: tuple[TenantSettings, ...],
+    tick: datetime,
+) -> None:
+    """Bring servers and tenants of the settings into the database.
+
+    A server that is enabled is due from `tick` on, one that is not (any more) until `tick`.
+    Tenants and servers that left the settings stay in the database: figures name them.
+    """
+    enabled = {server.name for server in servers if server.enabled}
+    with translated("store the fleet"):
+        async with connection.transaction():
+            names = {tenant.name for tenant in tenants} | {s.tenant for s in servers if s.tenant}
+            tenant_ids = await ensure_names(connection, "tenant", names)
+            await connection.executemany(
+                "UPDATE meter.tenant SET title = $2 WHERE name = $1 AND title <> $2",
+                [(tenant.name, tenant.title) for tenant in tenants],
+            )
+            ids = await ensure_names(connection, "server", {server.name for server in servers})
+            await connection.executemany(
+                "UPDATE meter.server SET tenant_id = $2 "
+                "WHERE id = $1 AND tenant_id IS DISTINCT FROM $2",
+                [(ids[s.name], tenant_ids[s.tenant] if s.tenant else None) for s in servers],
+            )
+            due = [ids[name] for name in enabled]
+            await connection.execute(
+                "UPDATE meter.server_due SET until = greatest(since, $2) "
+                "WHERE until IS NULL AND NOT server_id = ANY($1::integer[])",
+                due,
+                tick,
+            )
+            await connection.execute(
+                """
+                INSERT INTO meter.server_due (server_id, since)
+                SELECT x, $2 FROM unnest($1::integer[]) AS x
+                WHERE NOT EXISTS (
+                    SELECT FROM meter.server_due AS d WHERE d.server_id = x AND d.until IS NULL
+                )
+                ON CONFLICT DO NOTHING
+                """,
+                due,
+                tick,
+            )
+
+
+async def last_polls(connection: Connection, tick: datetime, max_gap_s: int) -> dict[str, LastPoll]:
+    """Return each server's last successful poll before `tick`, where it is recent enough to fill.
+
+    So a collector that was restarted fills the hole it left, as if it had gone on.
+    """
+    since = tick - timedelta(seconds=max_gap_s + 60)
+    with translated("read the last polls"):
+        rows = await connection.fetch(_LAST_POLLS, since, tick)
+    last: dict[str, LastPoll] = {}
+    for row in rows:
+        poll = last.setdefault(row["server"], LastPoll(row["ts"]))
+        if row["session_id"] is None:
+            continue
+        poll.places[row["internal_id"]] = Place(row["tenant"], row["room"])
+        poll.samples.append(
+            Sample(
+                poll_ts=row["ts"],
+                server=row["server"],
+                ts=row["ts"],
+                tenant=row["tenant"],
+                session_id=row["session_id"],
+                participants=row["participants"],
+                voice=row["voice"],
+                video=row["video"],
+                listeners=row["listeners"],
+                dialins=row["dialins"],
+                seconds=row["seconds"],
+                breakout=row["breakout"],
+                filled=False,
+            )
+        )
+    return last
+
+
+_LAST_POLLS = """
+WITH last_poll AS (
+    SELECT DISTINCT ON (p.server_id) p.server_id, p.ts
+    FROM meter.poll AS p
+    WHERE p.ok AND p.ts >= $1 AND p.ts < $2
+    ORDER BY p.server_id, p.ts DESC
+)
+SELECT
+    v.name AS server, l.ts, s.internal_id, t.name AS tenant, r.external_id AS room, a.session_id,
+    a.participants, a.voice, a.video, a.listeners, a.dialins, a.seconds, a.breakout
+FROM last_poll AS l
+INNER JOIN meter.server AS v ON l.server_id = v.id
+LEFT JOIN meter.sample AS a ON l.server_id = a.server_id AND l.ts = a.ts AND NOT a.filled
+    AND a.ts >= $1 AND a.ts < $2
+LEFT JOIN meter.session AS s ON a.session_id = s.session_id
+LEFT JOIN meter.tenant AS t ON a.tenant_id = t.id
+LEFT JOIN meter.room AS r ON s.room_id = r.id
+"""

@@ -1,0 +1,51 @@
+"""Filling short holes: between two successful polls, sessions seen on both sides went on."""
+
+from collections.abc import Iterator
+from datetime import datetime, timedelta
+
+from collector.model import Sample
+
+
+def fill_gap(
+    before: list[Sample], after: list[Sample], interval_s: int, max_gap_s: int
+) -> Iterator[Sample]:
+    """Yield a filled sample for each missed tick and each session in both `before` and `after`.
+
+    `before` and `after` are the samples of two successful polls of one server, each of one tick.
+    Counts are interpolated on the straight line between the two and rounded to whole people.
+    Nothing is filled when the hole between them is longer than `max_gap_s` seconds.
+    """
+    if not before or not after:
+        return
+    start, end = before[0].ts, after[0].ts
+    missed = missed_ticks(start, end, interval_s)
+    if not missed or len(missed) * interval_s > max_gap_s:
+        return
+    earlier = {sample.session_id: sample for sample in before}
+    whole_s = (end - start).total_seconds()
+    for late in after:
+        early = earlier.get(late.session_id)
+        if early is None:
+            continue
+        for ts in missed:
+            share = (ts - start).total_seconds() / whole_s
+            yield late._replace(
+                ts=ts,
+                participants=_between(early.participants, late.participants, share),
+                voice=_between(early.voice, late.voice, share),
+                video=_between(early.video, late.video, share),
+                listeners=_between(early.listeners, late.listeners, share),
+                dialins=_between(early.dialins, late.dialins, share),
+                filled=True,
+            )
+
+
+def missed_ticks(start: datetime, end: datetime, interval_s: int) -> list[datetime]:
+    """Return the ticks strictly between two ticks; none where `end` is not after `start`."""
+    count = int((end - start).total_seconds()) // interval_s
+    return [start + timedelta(seconds=interval_s * n) for n in range(1, count)]
+
+
+def _between(early: int, late: int, share: float) -> int:
+    """Return the whole number nearest to the point at `share` of the way; halves go up."""
+    return int(early + (late - early) * share + 0.5)

@@ -1,0 +1,50 @@
+"""The daemon's own port: is it alive, is it ready, what does it count."""
+
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+
+from aiohttp import web
+from prometheus_client import generate_latest
+from prometheus_client.exposition import CONTENT_TYPE_LATEST
+
+from collector.metrics import Metrics
+from collector.settings import HttpSettings
+
+# A probe: the reason why not, or None.
+Probe = Callable[[], str | None]
+
+
+@asynccontextmanager
+async def serve_health(
+    http: HttpSettings, metrics: Metrics, *, alive: Probe, ready: Probe
+) -> AsyncIterator[int]:
+    """Serve `/healthz`, `/readyz` and `/metrics`; yield the port.
+
+    `/healthz` and `/readyz` answer 200 `ok`, or 503 with the reason.
+    """
+
+    def answer(probe: Probe) -> Callable[[web.Request], object]:
+        async def handle(_request: web.Request) -> web.Response:
+            reason = probe()
+            return web.Response(text=reason or "ok", status=503 if reason else 200)
+
+        return handle
+
+    async def scrape(_request: web.Request) -> web.Response:
+        return web.Response(
+            body=generate_latest(metrics.registry), headers={"Content-Type": CONTENT_TYPE_LATEST}
+        )
+
+    app = web.Application()
+    app.router.add_get("/healthz", answer(alive))  # type: ignore[arg-type]
+    app.router.add_get("/readyz", answer(ready))  # type: ignore[arg-type]
+    app.router.add_get("/metrics", scrape)
+    runner = web.AppRunner(app, access_log=None, handle_signals=False)
+    await runner.setup()
+    try:
+        site = web.TCPSite(runner, http.host, http.port)
+        await site.start()
+        port: int = runner.addresses[0][1]
+        yield port
+    finally:
+        await runner.cleanup()

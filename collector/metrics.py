@@ -1,0 +1,79 @@
+"""What the daemon says about itself, for Prometheus: `/metrics`."""
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Info
+
+from collector import __version__
+
+
+class Metrics:
+    """The daemon's own figures, in a registry of their own."""
+
+    def __init__(self) -> None:
+        """Make every metric, all at zero."""
+        self.registry = CollectorRegistry()
+        registry = self.registry
+        Info("bbbmeter_build", "Version of bbbmeter.", registry=registry).info(
+            {"version": __version__}
+        )
+        self.polls = Counter(
+            "bbbmeter_polls",
+            "Polls by outcome: ok, partial, or the kind of error.",
+            ["outcome"],
+            registry=registry,
+        )
+        self.poll_seconds = Histogram(
+            "bbbmeter_poll_seconds",
+            "Time that a server took to answer in full, parsing included.",
+            buckets=(0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60),
+            registry=registry,
+        )
+        self.server_up = Gauge(
+            "bbbmeter_server_up", "1 if the last poll succeeded.", ["server"], registry=registry
+        )
+        self.tick_seconds = Histogram(
+            "bbbmeter_tick_seconds",
+            "Time from a tick to the answer of its last server.",
+            buckets=(0.1, 0.25, 0.5, 1, 2.5, 5, 10, 20, 30, 60),
+            registry=registry,
+        )
+        self.queue_polls = Gauge(
+            "bbbmeter_queue_polls", "Polls that wait to be stored.", registry=registry
+        )
+        self.queue_samples = Gauge(
+            "bbbmeter_queue_samples", "Samples that wait to be stored.", registry=registry
+        )
+        self.dropped_polls = Counter(
+            "bbbmeter_dropped_polls",
+            "Polls that were lost, by reason: queue_full or rejected.",
+            ["reason"],
+            registry=registry,
+        )
+        self.rows = Counter("bbbmeter_rows", "Rows stored, by table.", ["table"], registry=registry)
+        self.repeated_polls = Counter(
+            "bbbmeter_repeated_polls",
+            "Polls that were there already: a replay, or another collector's.",
+            registry=registry,
+        )
+        self.write_seconds = Histogram(
+            "bbbmeter_write_seconds",
+            "Time that one batch took to be stored.",
+            buckets=(0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 60),
+            registry=registry,
+        )
+        self.write_failures = Counter(
+            "bbbmeter_write_failures", "Batches that could not be stored, yet.", registry=registry
+        )
+        self.lag_seconds = Gauge(
+            "bbbmeter_lag_seconds",
+            "Age of the newest tick that is stored; grows while nothing is.",
+            registry=registry,
+        )
+        self.job_failures = Counter(
+            "bbbmeter_job_failures", "Background jobs that failed.", ["job"], registry=registry
+        )
+        self.reloads = Counter(
+            "bbbmeter_settings_reloads",
+            "Changes of the settings file by outcome: applied or refused.",
+            ["outcome"],
+            registry=registry,
+        )

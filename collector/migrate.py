@@ -1,0 +1,240 @@
+"""Bringing the schema up to date: run-once files with a ledger, and files run every time.
+
+Everything happens in one transaction behind a lock, so an upgrade is whole or absent, and several
+machines may try at once.
+"""
+
+import hashlib
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from zoneinfo import ZoneInfo
+
+import asyncpg
+import structlog
+
+from collector.database import Connection, translated
+from collector.errors import MigrationError
+from collector.settings import REFRESH_WINDOW_DAYS, Settings
+
+log = structlog.get_logger(__name__)
+
+_LOCK = 0x6262626D65746572  # "bbbmeter"
+_DAYS_FILE = "0003_days.sql"
+# Each day rollup with what it is made from, and the time column of that.
+_DAY_ROLLUPS = {
+    "usage_1d": ("usage_1h", "bucket"),
+    "server_1d": ("server_1h", "bucket"),
+    "session_1d": ("session", "started_at"),
+}
+# The settings that are built into the day rollups.
+_BAKED = ("billing_timezone", "large_session_participants")
+
+
+@dataclass(frozen=True, slots=True)
+class SqlFile:
+    """One file of the schema; `sha256` is of its text as shipped, before settings are put in."""
+
+    name: str
+    text: str
+    sha256: str
+
+
+def schema_dir() -> Path:
+    """Return the folder of the SQL: in the package when installed, else the checkout's."""
+    packaged = Path(__file__).parent / "_schema"
+    return packaged if packaged.is_dir() else Path(__file__).parent.parent / "schema"
+
+
+def sql_files(folder: str) -> list[SqlFile]:
+    """Return the files of `migrations` or `current`, in order."""
+    return [
+        SqlFile(path.name, text := path.read_text(encoding="utf-8"), _sha256(text))
+        for path in sorted((schema_dir() / folder).glob("*.sql"))
+    ]
+
+
+def render(text: str, variables: Mapping[str, str]) -> str:
+    """Put the settings into a file's `${…}` places; KeyError for an unknown one."""
+    return re.sub(r"\$\{(\w+)\}", lambda match: variables[match[1]], text)
+
+
+def variables_of(settings: Settings) -> dict[str, str]:
+    """Return the SQL texts for the schema's `${…}` places."""
+    zone = "'" + settings.billing_timezone.replace("'", "''") + "'"
+    return {
+        "billing_timezone": zone,
+        "hour_timezone": "" if _days_begin_on_the_hour(settings.billing_timezone) else f", {zone}",
+        "large_session_participants": str(settings.large_session_participants),
+        **{f"retention_{k}": str(v) for k, v in settings.retention},
+        **{f"columnstore_{k}": str(v) for k, v in settings.columnstore},
+        **{f"refresh_{k}": str(v) for k, v in REFRESH_WINDOW_DAYS.items()},
+    }
+
+
+async def migrate(
+    connection: Connection,
+    settings: Settings,
+    *,
+    dry_run: bool = False,
+    rebuild_days: bool = False,
+) -> list[str]:
+    """Bring the database to this version and these settings; return the run-once files applied.
+
+    With `dry_run` nothing is changed. With `rebuild_days` the day rollups are made again when
+    the billing time zone or the size of a large session has changed.
+    Raises MigrationError, having changed nothing.
+    """
+    await _require_timescaledb(connection, create=not dry_run)
+    with translated("migrate"):
+        async with connection.transaction():
+            await connection.execute("SELECT pg_advisory_xact_lock($1)", _LOCK)
+            applied = await _ledger(connection)
+            missing = _missing(applied)
+            rebuilding = await _check_baked(connection, settings, rebuild_days=rebuild_days)
+            if not dry_run:
+                await _apply(connection, settings, missing, rebuilding=rebuilding)
+        if rebuilding and not dry_run:
+            await _refresh_days(connection)
+    return [file.name for file in missing]
+
+
+async def require_current(connection: Connection) -> None:
+    """Raise MigrationError unless the database has exactly this version's run-once files."""
+    with translated("read the schema's version"):
+        missing = _missing(await _ledger(connection))
+    if missing:
+        msg = f"the database lacks {', '.join(f.name for f in missing)}: run `bbbmeter migrate`"
+        raise MigrationError(msg)
+
+
+async def _require_timescaledb(connection: Connection, *, create: bool) -> None:
+    """Refuse a database without TimescaleDB's Community edition."""
+    with translated("look for TimescaleDB"):
+        query = "SELECT extversion FROM pg_extension WHERE extname = 'timescaledb'"
+        if await connection.fetchval(query) is None and create:
+            try:
+                await connection.execute("CREATE EXTENSION IF NOT EXISTS timescaledb")
+            except asyncpg.PostgresError as error:
+                msg = f"the database has no TimescaleDB, and it cannot be added: {error}"
+                raise MigrationError(msg) from error
+        edition = await connection.fetchval("SELECT current_setting('timescaledb.license', true)")
+    if edition == "apache":
+        msg = (
+            "this is TimescaleDB's Apache edition, which has no continuous aggregates: bbbmeter "
+            "needs the Community edition (timescaledb.license = 'timescale')"
+        )
+        raise MigrationError(msg)
+
+
+async def _ledger(connection: Connection) -> dict[str, str]:
+    """Return {file name: sha256} of what was applied; empty in a fresh database."""
+    if await connection.fetchval("SELECT to_regclass('meter.migration')") is None:
+        return {}
+    rows = await connection.fetch("SELECT name, sha256 FROM meter.migration")
+    return {row["name"]: row["sha256"] for row in rows}
+
+
+def _missing(applied: Mapping[str, str]) -> list[SqlFile]:
+    """Return the run-once files still to apply; refuse a ledger that is not a part of ours."""
+    files = sql_files("migrations")
+    unknown = sorted(applied.keys() - {file.name for file in files})
+    if unknown:
+        msg = f"the database is newer than this bbbmeter: it has {', '.join(unknown)}; upgrade"
+        raise MigrationError(msg)
+    for file in files:
+        if applied.get(file.name, file.sha256) != file.sha256:
+            msg = f"{file.name} was applied with another content than this bbbmeter's"
+            raise MigrationError(msg)
+    return [file for file in files if file.name not in applied]
+
+
+async def _check_baked(connection: Connection, settings: Settings, *, rebuild_days: bool) -> bool:
+    """Say whether the day rollups are to be made again; refuse where history would be lost."""
+    if await connection.fetchval("SELECT to_regclass('meter.setting')") is None:
+        return False
+    rows = await connection.fetch("SELECT key, value FROM meter.setting")
+    stored = {row["key"]: row["value"] for row in rows}
+    changed = [key for key in _BAKED if stored.get(key) != str(getattr(settings, key))]
+    if not changed:
+        return False
+    texts = ", ".join(f"{k} ({stored.get(k)} → {getattr(settings, k)})" for k in changed)
+    if not rebuild_days:
+        msg = f"{texts} changed: run `bbbmeter migrate --rebuild-days` to cut all days anew"
+        raise MigrationError(msg)
+    hours = {_days_begin_on_the_hour(stored["billing_timezone"])}
+    if hours != {_days_begin_on_the_hour(settings.billing_timezone)}:
+        msg = f"{texts}: hours would have to be cut anew as well, which is not possible"
+        raise MigrationError(msg)
+    for rollup, (source, column) in _DAY_ROLLUPS.items():
+        lost = await connection.fetchval(
+            f"SELECT count(DISTINCT bucket) FROM meter.{rollup} WHERE bucket < "  # noqa: S608
+            f"(SELECT min({column}) - interval '1 day' FROM meter.{source})"
+        )
+        if lost:
+            msg = f"{texts}: {lost} days of {rollup} would be lost, {source} is not so old"
+            raise MigrationError(msg)
+    return True
+
+
+async def _apply(
+    connection: Connection, settings: Settings, missing: list[SqlFile], *, rebuilding: bool
+) -> None:
+    variables = variables_of(settings)
+    await connection.execute("CREATE SCHEMA IF NOT EXISTS meter")
+    await connection.execute(
+        "CREATE TABLE IF NOT EXISTS meter.migration (name text PRIMARY KEY, "
+        "sha256 text NOT NULL, applied_at timestamptz NOT NULL DEFAULT now())"
+    )
+    if rebuilding:
+        for rollup in _DAY_ROLLUPS:
+            await connection.execute(f"DROP MATERIALIZED VIEW meter.{rollup}")
+        days = next(f for f in sql_files("migrations") if f.name == _DAYS_FILE)
+        await _execute(connection, days, variables)
+    for file in missing:
+        await _execute(connection, file, variables)
+        await connection.execute(
+            "INSERT INTO meter.migration (name, sha256) VALUES ($1, $2)", file.name, file.sha256
+        )
+    for file in sql_files("current"):
+        await _execute(connection, file, variables)
+    await connection.executemany(
+        "INSERT INTO meter.setting (key, value) VALUES ($1, $2) "
+        "ON CONFLICT (key) DO UPDATE SET value = excluded.value",
+        [(key, str(getattr(settings, key))) for key in _BAKED],
+    )
+
+
+async def _execute(connection: Connection, file: SqlFile, variables: Mapping[str, str]) -> None:
+    try:
+        await connection.execute(render(file.text, variables))
+    except asyncpg.PostgresError as error:
+        msg = f"{file.name}: {error}"
+        raise MigrationError(msg) from error
+    log.debug("applied", file=file.name)
+
+
+async def _refresh_days(connection: Connection) -> None:
+    """Compute the day rollups from all that their sources still hold."""
+    for rollup in _DAY_ROLLUPS:
+        await connection.execute(f"CALL refresh_continuous_aggregate('meter.{rollup}', NULL, NULL)")
+
+
+def _days_begin_on_the_hour(zone: str) -> bool:
+    """Say whether days begin on full hours (UTC) in `zone` all through this decade."""
+    return all(offset % timedelta(hours=1) == timedelta() for offset in _offsets(zone))
+
+
+def _offsets(zone: str) -> Iterator[timedelta]:
+    """Yield the zone's offsets from UTC, month by month, 2020 to 2035."""
+    for year in range(2020, 2036):
+        for month in range(1, 13):
+            yield datetime(year, month, 1, tzinfo=UTC).astimezone(ZoneInfo(zone)).utcoffset() or (
+                timedelta()
+            )
+
+
+def _sha256(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()

@@ -1,0 +1,165 @@
+"""From what the servers said to what is stored: attribution, gaps, new sessions.
+
+The pipeline remembers, for each server, the last successful poll. That memory only saves work and
+fills gaps: what is lost with it (a restart) is read back from the database, and what is wrong in
+it (another collector polled meanwhile) is caught by the writer's statement.
+"""
+
+from collections import ChainMap
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+
+from collector.attribution import Attribution, Place
+from collector.gapfill import fill_gap
+from collector.model import Batch, Meeting, PollResult, PollRow, Sample, SessionRow, session_id
+from collector.settings import ServerSettings, Settings
+
+
+@dataclass(slots=True)
+class LastPoll:
+    """The last successful poll of a server: its tick, its samples, its sessions' places."""
+
+    ts: datetime
+    samples: list[Sample] = field(default_factory=list)
+    places: dict[str, Place] = field(default_factory=dict)
+
+
+class Pipeline:
+    """Turns poll results into batches, one server's results in the order of their ticks."""
+
+    def __init__(self, settings: Settings) -> None:
+        """Take rules, interval and longest gap from `settings`."""
+        self._last: dict[str, LastPoll] = {}
+        self._known: dict[str, set[int]] = {}
+        self.configure(settings)
+
+    def configure(self, settings: Settings) -> None:
+        """Take changed settings; what is remembered of servers that stay is kept."""
+        self._attribution = Attribution(settings.attribution)
+        self._interval_s = settings.poll_interval_s
+        self._max_gap_s = settings.max_gap_s
+        self._store_room_names = settings.store_room_names
+        self._servers: Mapping[str, ServerSettings] = {s.name: s for s in settings.server}
+        for name in self._last.keys() - self._servers.keys():
+            self.forget(name)
+
+    @property
+    def metadata_keys(self) -> frozenset[str]:
+        """The metadata keys that the attribution rules look at."""
+        return self._attribution.metadata_keys
+
+    def restore(self, server: str, last: LastPoll) -> None:
+        """Remember a poll that was read back from the database."""
+        self._last[server] = last
+        self._known[server] = {sample.session_id for sample in last.samples}
+
+    def forget(self, server: str) -> None:
+        """Forget a server: its sessions are announced again, no gap is filled."""
+        self._last.pop(server, None)
+        self._known.pop(server, None)
+
+    def forget_sessions(self, server: str) -> None:
+        """Announce all sessions of a server again, because a poll of it was not stored."""
+        self._known.pop(server, None)
+
+    def process(self, result: PollResult) -> Batch:
+        """Return the rows for one result: its poll, new sessions, its samples, filled samples."""
+        server = self._servers[result.server]
+        if not result.ok:
+            return Batch(polls=[self._poll_row(result, [])])
+        last = self._last.get(server.name)
+        places = self._places(result.meetings, server, last)
+        samples = [
+            self._sample(result, meeting, places[meeting.internal_id])
+            for meeting in result.meetings
+        ]
+        known = self._known.get(server.name, set())
+        batch = Batch(
+            polls=[self._poll_row(result, samples)],
+            sessions=[
+                self._session_row(result, meeting, places[meeting.internal_id], sample.session_id)
+                for meeting, sample in zip(result.meetings, samples, strict=True)
+                if sample.session_id not in known
+            ],
+            samples=samples,
+        )
+        if last is not None and last.ts < result.ts - timedelta(seconds=self._interval_s):
+            filled = fill_gap(last.samples, samples, self._interval_s, self._max_gap_s)
+            batch.samples = [*samples, *filled]
+        if last is None or last.ts < result.ts:
+            self._last[server.name] = LastPoll(result.ts, samples, places)
+            self._known[server.name] = {sample.session_id for sample in samples}
+        return batch
+
+    def _places(
+        self, meetings: Sequence[Meeting], server: ServerSettings, last: LastPoll | None
+    ) -> dict[str, Place]:
+        """Return the place of each meeting by internal id; parents first, breakouts after."""
+        remembered: dict[str, Place] = last.places if last else {}
+        places: dict[str, Place] = {}
+        parents = ChainMap(places, remembered)
+        for meeting in sorted(meetings, key=lambda m: m.breakout):
+            # A tenant is fixed when a session is first seen, whatever its marks become later.
+            places[meeting.internal_id] = remembered.get(
+                meeting.internal_id
+            ) or self._attribution.place(meeting, server, parents)
+        return places
+
+    def _sample(self, result: PollResult, meeting: Meeting, place: Place) -> Sample:
+        return Sample(
+            poll_ts=result.ts,
+            server=result.server,
+            ts=result.ts,
+            tenant=place.tenant,
+            session_id=session_id(result.server, meeting.internal_id),
+            participants=meeting.participants,
+            voice=meeting.voice,
+            video=meeting.video,
+            listeners=meeting.listeners,
+            dialins=meeting.dialins,
+            seconds=self._interval_s,
+            breakout=meeting.breakout,
+            filled=False,
+        )
+
+    def _session_row(
+        self, result: PollResult, meeting: Meeting, place: Place, identity: int
+    ) -> SessionRow:
+        return SessionRow(
+            ts=result.ts,
+            server=result.server,
+            session_id=identity,
+            internal_id=meeting.internal_id,
+            started_at=meeting.created_at,
+            tenant=place.tenant,
+            room=place.room,
+            # A breakout's name is not its parent's, whose room it counts for.
+            room_name=meeting.name if self._store_room_names and not meeting.breakout else None,
+            parent_internal_id=meeting.parent_internal_id,
+            breakout=meeting.breakout,
+            recording=meeting.recording,
+        )
+
+    def _poll_row(self, result: PollResult, samples: list[Sample]) -> PollRow:
+        row = PollRow(
+            ts=result.ts,
+            server=result.server,
+            ok=result.ok,
+            error=result.error,
+            latency_ms=result.latency_ms,
+            seconds=self._interval_s,
+            skipped=result.skipped,
+        )
+        if not result.ok:
+            return row
+        main = [sample for sample in samples if not sample.breakout]
+        return row._replace(
+            sessions=len(main),
+            participants=sum(s.participants for s in main),
+            voice=sum(s.voice for s in main),
+            video=sum(s.video for s in main),
+            listeners=sum(s.listeners for s in main),
+            dialins=sum(s.dialins for s in main),
+            breakouts=len(samples) - len(main),
+        )

@@ -1,0 +1,101 @@
+"""Polling a fleet for one tick: bounded concurrency, a deadline, one result a server, always."""
+
+import asyncio
+import time
+from collections.abc import Callable, Mapping
+from datetime import datetime
+from typing import Protocol
+
+import structlog
+
+from collector.errors import InternalError, PollError, TickDeadlineError
+from collector.model import Answer, PollResult
+
+log = structlog.get_logger(__name__)
+
+PARTIAL = "partial"
+
+
+class Client(Protocol):
+    """Who can ask one server."""
+
+    async def get_meetings(self) -> Answer:
+        """Return the server's meetings; raise PollError where it has none to give."""
+
+
+class Poller:
+    """Asks every server once a tick. Servers that failed last come last, so that a slot which
+    a hung server blocks is one that no healthy server waits for."""  # noqa: D205, D209
+
+    def __init__(self, clients: Mapping[str, Client], concurrency: int) -> None:
+        """Ask `clients` (by server name), `concurrency` at a time."""
+        self._clients = clients
+        self._slots = asyncio.Semaphore(concurrency)
+        self._failing: set[str] = set()
+        self._timeout: asyncio.Timeout | None = None
+
+    async def poll(
+        self, ts: datetime, deadline_s: float, deliver: Callable[[PollResult], None]
+    ) -> None:
+        """Poll all servers for the tick `ts`, and `deliver` each result as it comes in.
+
+        After `deadline_s` seconds the rest is delivered as failed (`deadline`).
+        """
+        started = time.monotonic()
+        waiting = set(self._clients)
+
+        async def one(name: str) -> None:
+            async with self._slots:
+                result = await self._ask(name, ts)
+            waiting.discard(name)
+            self._note(result)
+            deliver(result)
+
+        try:
+            async with asyncio.timeout(deadline_s) as self._timeout, asyncio.TaskGroup() as group:
+                for name in sorted(self._clients, key=self._failing.__contains__):
+                    group.create_task(one(name))
+        except TimeoutError:
+            log.warning("tick cut at its deadline", tick=ts.isoformat(), servers=sorted(waiting))
+        finally:
+            self._timeout = None
+        latency_ms = round((time.monotonic() - started) * 1000)
+        for name in sorted(waiting):
+            result = PollResult(name, ts, ok=False, latency_ms=latency_ms, error=_DEADLINE)
+            self._note(result)
+            deliver(result)
+
+    def cut(self, grace_s: float) -> None:
+        """Let the tick that runs end within `grace_s` seconds."""
+        if self._timeout is not None:
+            when = asyncio.get_running_loop().time() + grace_s
+            self._timeout.reschedule(min(when, self._timeout.when() or when))
+
+    def _note(self, result: PollResult) -> None:
+        (self._failing.discard if result.ok else self._failing.add)(result.server)
+
+    async def _ask(self, name: str, ts: datetime) -> PollResult:
+        started = time.monotonic()
+        error: str | None = None
+        answer = Answer(())
+        try:
+            answer = await self._clients[name].get_meetings()
+        except PollError as failure:
+            error = failure.code
+            log.info("poll failed", server=name, error=error)
+        except Exception as failure:  # noqa: BLE001 - one server's trouble stays its own
+            error = InternalError.kind
+            # Its message could hold what the server sent.
+            log.error("poll failed unexpectedly", server=name, error=type(failure).__name__)  # noqa: TRY400
+        return PollResult(
+            server=name,
+            ts=ts,
+            ok=error is None,
+            latency_ms=round((time.monotonic() - started) * 1000),
+            error=error or (PARTIAL if answer.skipped else None),
+            meetings=answer.meetings,
+            skipped=answer.skipped,
+        )
+
+
+_DEADLINE = TickDeadlineError.kind

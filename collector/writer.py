@@ -1,0 +1,197 @@
+"""Storing a batch: one statement, atomic and idempotent, the same on every engine."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+import asyncpg
+
+from collector.database import WRITE_DEADLINE_S, Connection, translated
+from collector.model import Batch, PollRow, Sample, SessionRow
+
+# A poll is the commit record of its samples: they are stored if and only if its row is new. So a
+# replay, a second collector or a retry after an unknown outcome stores nothing twice.
+# A filled sample is left out where its tick has a successful poll after all (another collector's).
+_STATEMENT = """
+WITH new_poll AS (
+    INSERT INTO meter.poll (
+        ts, server_id, ok, error, latency_ms, seconds, skipped,
+        sessions, participants, voice, video, listeners, dialins, breakouts
+    )
+    SELECT * FROM unnest(
+        $1::timestamptz[], $2::integer[], $3::boolean[], $4::text[], $5::integer[], $6::smallint[],
+        $7::integer[], $8::integer[], $9::integer[], $10::integer[], $11::integer[],
+        $12::integer[], $13::integer[], $14::integer[]
+    )
+    ON CONFLICT (server_id, ts) DO NOTHING
+    RETURNING ts, server_id
+), new_session AS (
+    INSERT INTO meter.session (
+        session_id, server_id, internal_id, started_at, tenant_id, room_id, parent_internal_id,
+        breakout, recording, first_seen_at
+    )
+    SELECT
+        s.session_id, s.server_id, s.internal_id, s.started_at, s.tenant_id, s.room_id,
+        s.parent_internal_id, s.breakout, s.recording, s.ts
+    FROM unnest(
+        $15::timestamptz[], $16::integer[], $17::bigint[], $18::text[], $19::timestamptz[],
+        $20::integer[], $21::bigint[], $22::text[], $23::boolean[], $24::boolean[]
+    ) AS s (
+        ts, server_id, session_id, internal_id, started_at, tenant_id, room_id,
+        parent_internal_id, breakout, recording
+    )
+    INNER JOIN new_poll AS p ON p.ts = s.ts AND p.server_id = s.server_id
+    ON CONFLICT (server_id, internal_id, started_at) DO UPDATE SET
+        ended_at = NULL, first_seen_at = least(session.first_seen_at, excluded.first_seen_at)
+    RETURNING 1
+), new_sample AS (
+    INSERT INTO meter.sample (
+        ts, tenant_id, server_id, session_id,
+        participants, voice, video, listeners, dialins, seconds, breakout, filled
+    )
+    SELECT
+        a.ts, a.tenant_id, a.server_id, a.session_id,
+        a.participants, a.voice, a.video, a.listeners, a.dialins, a.seconds, a.breakout, a.filled
+    FROM unnest(
+        $25::timestamptz[], $26::integer[], $27::timestamptz[], $28::integer[], $29::bigint[],
+        $30::smallint[], $31::smallint[], $32::smallint[], $33::smallint[], $34::smallint[],
+        $35::smallint[], $36::boolean[], $37::boolean[]
+    ) AS a (
+        poll_ts, server_id, ts, tenant_id, session_id,
+        participants, voice, video, listeners, dialins, seconds, breakout, filled
+    )
+    INNER JOIN new_poll AS p ON p.ts = a.poll_ts AND p.server_id = a.server_id
+    WHERE NOT a.filled OR NOT EXISTS (
+        SELECT FROM meter.poll AS o
+        WHERE o.server_id = a.server_id AND o.ts = a.ts AND o.ok
+    )
+    RETURNING 1
+)
+SELECT
+    (SELECT array_agg(ts) FROM new_poll) AS poll_ts,
+    (SELECT array_agg(server_id) FROM new_poll) AS poll_server_id,
+    (SELECT count(*) FROM new_sample) AS samples
+"""
+
+Key = tuple[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """What a batch left behind: its polls that were new, as (server, tick), and rows written."""
+
+    polls: frozenset[tuple[str, datetime]]
+    samples: int
+
+
+class Writer:
+    """Writes batches through one pool, and keeps the ids of servers, tenants and rooms."""
+
+    def __init__(self, pool: asyncpg.Pool) -> None:
+        """Write through `pool`."""
+        self._pool = pool
+        self._servers: dict[str, int] = {}
+        self._tenants: dict[str, int] = {}
+        self._rooms: dict[Key, int] = {}
+
+    async def write(self, batch: Batch) -> Stored:
+        """Store `batch`, all of it or nothing.
+
+        Raises DatabaseError when the outcome is unknown or nothing was stored: write it again.
+        Raises RejectedBatchError when the database refuses the content.
+        """
+        with translated("write"):
+            async with self._pool.acquire(timeout=WRITE_DEADLINE_S) as connection:
+                await self._resolve(connection, batch)
+                row = await connection.fetchrow(
+                    _STATEMENT, *self._arrays(batch), timeout=WRITE_DEADLINE_S
+                )
+        assert row is not None  # noqa: S101 - a SELECT without FROM always has a row
+        names = {identity: name for name, identity in self._servers.items()}
+        stored = zip(row["poll_server_id"] or (), row["poll_ts"] or (), strict=True)
+        return Stored(frozenset((names[server], ts) for server, ts in stored), row["samples"])
+
+    async def _resolve(self, connection: Connection, batch: Batch) -> None:
+        """Learn the ids of all names in `batch`, making rows for new ones.
+
+        Outside the statement: a name without samples harms nobody.
+        """
+        servers = {row.server for row in batch.polls} - self._servers.keys()
+        if servers:
+            self._servers |= await ensure_names(connection, "server", servers)
+        tenants = {row.tenant for row in batch.samples} | {row.tenant for row in batch.sessions}
+        if tenants - self._tenants.keys():
+            self._tenants |= await ensure_names(connection, "tenant", tenants)
+        rooms = {(row.tenant, row.room): row.room_name for row in batch.sessions if row.room}
+        await self._ensure_rooms(connection, rooms)
+
+    async def _ensure_rooms(self, connection: Connection, rooms: dict[Any, str | None]) -> None:
+        """Learn the ids of rooms, given as {(tenant, external id): name or None}."""
+        new = [key for key, name in rooms.items() if key not in self._rooms or name is not None]
+        if not new:
+            return
+        rows = await connection.fetch(
+            """
+            INSERT INTO meter.room AS r (tenant_id, external_id, name)
+            SELECT * FROM unnest($1::integer[], $2::text[], $3::text[])
+            ON CONFLICT (tenant_id, external_id) DO UPDATE
+            SET name = coalesce(excluded.name, r.name)
+            RETURNING r.tenant_id, r.external_id, r.id
+            """,
+            [self._tenants[tenant] for tenant, _ in new],
+            [room for _, room in new],
+            [rooms[key] for key in new],
+            timeout=WRITE_DEADLINE_S,
+        )
+        tenants = {identity: name for name, identity in self._tenants.items()}
+        for row in rows:
+            self._rooms[tenants[row["tenant_id"]], row["external_id"]] = row["id"]
+
+    def _arrays(self, batch: Batch) -> Iterable[list[Any]]:
+        """Return the statement's 37 arrays, in its order."""
+        polls = _columns(batch.polls, len(PollRow._fields))
+        polls[1] = [self._servers[name] for name in polls[1]]
+        # A session twice in one statement would be an error: the first one announces it.
+        sessions = list({row.session_id: row for row in reversed(batch.sessions)}.values())
+        ts, server, session, internal, start, tenant, _, _, parent, breakout, recording = _columns(
+            sessions, len(SessionRow._fields)
+        )
+        room_ids = [self._rooms[row.tenant, row.room] if row.room else None for row in sessions]
+        samples = _columns(batch.samples, len(Sample._fields))
+        samples[1] = [self._servers[name] for name in samples[1]]
+        samples[3] = [self._tenants[name] for name in samples[3]]
+        return [
+            *polls,
+            ts,
+            [self._servers[name] for name in server],
+            session,
+            internal,
+            start,
+            [self._tenants[name] for name in tenant],
+            room_ids,
+            parent,
+            breakout,
+            recording,
+            *samples,
+        ]
+
+
+async def ensure_names(connection: Connection, table: str, names: set[str]) -> dict[str, int]:
+    """Return the ids of `names` in meter.`table` (`server` or `tenant`), making missing rows."""
+    query = f"SELECT name, id FROM meter.{table} WHERE name = ANY($1::text[])"  # noqa: S608
+    wanted = sorted(names)
+    found = {row["name"]: row["id"] for row in await connection.fetch(query, wanted)}
+    if len(found) < len(wanted):
+        await connection.execute(
+            f"INSERT INTO meter.{table} (name) SELECT unnest($1::text[]) "
+            "ON CONFLICT (name) DO NOTHING",
+            [name for name in wanted if name not in found],
+        )
+        found = {row["name"]: row["id"] for row in await connection.fetch(query, wanted)}
+    return found
+
+
+def _columns(rows: list[Any], width: int) -> list[list[Any]]:
+    """Turn rows into `width` lists."""
+    return [list(column) for column in zip(*rows, strict=True)] or [[] for _ in range(width)]
