@@ -14,6 +14,7 @@ from collector.model import Answer, PollResult
 log = structlog.get_logger(__name__)
 
 PARTIAL = "partial"
+_DEADLINE = TickDeadlineError.kind
 
 
 class Client(Protocol):
@@ -43,12 +44,14 @@ class Poller:
         """
         started = time.monotonic()
         waiting = set(self._clients)
+        asked = set[str]()
 
         async def one(name: str) -> None:
             async with self._slots:
+                asked.add(name)
                 result = await self._ask(name, ts)
             waiting.discard(name)
-            self._note(result)
+            (self._failing.discard if result.ok else self._failing.add)(name)
             deliver(result)
 
         try:
@@ -61,18 +64,15 @@ class Poller:
             self._timeout = None
         latency_ms = round((time.monotonic() - started) * 1000)
         for name in sorted(waiting):
-            result = PollResult(name, ts, ok=False, latency_ms=latency_ms, error=_DEADLINE)
-            self._note(result)
-            deliver(result)
+            deliver(PollResult(name, ts, ok=False, latency_ms=latency_ms, error=_DEADLINE))
+        # Who found no slot has not failed, and is not put behind those who hang.
+        self._failing |= waiting & asked
 
     def cut(self, grace_s: float) -> None:
         """Let the tick that runs end within `grace_s` seconds."""
         if self._timeout is not None:
             when = asyncio.get_running_loop().time() + grace_s
             self._timeout.reschedule(min(when, self._timeout.when() or when))
-
-    def _note(self, result: PollResult) -> None:
-        (self._failing.discard if result.ok else self._failing.add)(result.server)
 
     async def _ask(self, name: str, ts: datetime) -> PollResult:
         started = time.monotonic()
@@ -96,6 +96,3 @@ class Poller:
             meetings=answer.meetings,
             skipped=answer.skipped,
         )
-
-
-_DEADLINE = TickDeadlineError.kind

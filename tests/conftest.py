@@ -27,9 +27,11 @@ IMAGE = "timescale/timescaledb:2.29.2-pg17"
 @pytest.fixture(autouse=True)
 def _quiet_log() -> Iterator[None]:
     """Log nowhere, unless a test captures it."""
-    structlog.configure(
-        wrapper_class=structlog.make_filtering_bound_logger(100), cache_logger_on_first_use=False
-    )
+
+    def drop(*_: object) -> str:
+        raise structlog.DropEvent
+
+    structlog.configure(processors=[drop], cache_logger_on_first_use=False)
     yield
     structlog.reset_defaults()
 

@@ -1,0 +1,117 @@
+"""`bbbmeter check`: call every server and the database, and say what was found, a line each."""
+
+import asyncio
+from collections.abc import Iterable
+from datetime import UTC, datetime
+
+from rich.console import Console
+from rich.text import Text
+
+from collector.bbb import BbbClients, Probe
+from collector.database import open_pool, translated
+from collector.errors import ApiError, BbbmeterError, PollError
+from collector.migrate import require_current
+from collector.settings import ServerSettings, Settings
+
+# More than this and a session's start, which is by the server's clock, is off by a tick or more.
+MAX_SKEW_S = 10.0
+TLS_WARNING_DAYS = 21
+
+
+async def check_all(settings: Settings, console: Console) -> bool:
+    """Print a line for each server and for the database; return whether all is well."""
+    enabled = [server for server in settings.server if server.enabled]
+    async with BbbClients() as clients:
+        slots = asyncio.Semaphore(settings.concurrency)
+
+        async def one(server: ServerSettings) -> bool:
+            async with slots:
+                ok, text = await _check_server(clients, settings, server)
+            _print(console, ok, f"server[{server.name}]", text)
+            return ok
+
+        outcomes = await asyncio.gather(*(one(server) for server in enabled))
+    for server in settings.server:
+        if not server.enabled:
+            _print(console, None, f"server[{server.name}]", "not enabled")
+    if not settings.server:
+        _print(console, False, "server", "there is none to poll")  # noqa: FBT003 - says the state
+    ok, text = await _check_database(settings)
+    _print(console, ok, "database", text)
+    return all(outcomes) and bool(settings.server) and ok
+
+
+async def _check_server(
+    clients: BbbClients, settings: Settings, server: ServerSettings
+) -> tuple[bool, str]:
+    try:
+        client = clients.make([server], max_body_bytes=settings.max_body_bytes)[server.name]
+        probe = await client.probe()
+    except ApiError as error:
+        if error.key == "checksumError":
+            return (
+                False,
+                f"reachable, but it refuses the checksum ({server.checksum}): wrong secret?",
+            )
+        return False, f"reachable, but {error}"
+    except PollError as error:
+        return False, f"{error.code}: {error}"
+    except BbbmeterError as error:
+        return False, str(error)
+    notes = list(_notes(probe, datetime.now(UTC)))
+    return True, ", ".join(notes)
+
+
+def _notes(probe: Probe, now: datetime) -> Iterable[str]:
+    sessions = len(probe.answer.meetings)
+    yield f"reachable in {probe.latency_ms} ms"
+    yield "checksum accepted"
+    yield f"{sessions} session{'' if sessions == 1 else 's'}"
+    if probe.answer.skipped:
+        yield f"{probe.answer.skipped} unreadable"
+    if probe.clock_skew_s is None:
+        yield "clock unknown"
+    else:
+        yield f"clock {probe.clock_skew_s:+.0f} s" + (
+            " (WRONG: sessions will start at wrong times)"
+            if abs(probe.clock_skew_s) > MAX_SKEW_S
+            else ""
+        )
+    if probe.tls_expires_at is None:
+        yield "no TLS"
+    else:
+        days = (probe.tls_expires_at - now).days
+        yield f"certificate expires in {days} days" + (" (SOON)" if days < TLS_WARNING_DAYS else "")
+
+
+async def _check_database(settings: Settings) -> tuple[bool, str]:
+    try:
+        async with (
+            open_pool(settings.database.get_secret_value(), max_size=1) as pool,
+            pool.acquire() as connection,
+        ):
+            with translated("look for TimescaleDB"):
+                postgres = await connection.fetchval("SHOW server_version")
+                extension = await connection.fetchval(
+                    "SELECT extversion FROM pg_extension WHERE extname = 'timescaledb'"
+                )
+                edition = await connection.fetchval(
+                    "SELECT current_setting('timescaledb.license', true)"
+                )
+            found = f"PostgreSQL {postgres.split()[0]}"
+            if extension is None:
+                return False, f"{found}, but no TimescaleDB in this database"
+            name = {"timescale": "Community", "apache": "Apache"}.get(edition, edition)
+            found += f", TimescaleDB {extension}, {name} edition"
+            if edition == "apache":
+                return False, f"{found}: bbbmeter needs the Community edition"
+            await require_current(connection)
+    except BbbmeterError as error:
+        return False, str(error)
+    else:
+        return True, f"{found}, schema up to date"
+
+
+def _print(console: Console, ok: bool | None, what: str, text: str) -> None:  # noqa: FBT001
+    mark, style = {True: ("ok", "green"), False: ("FAILED", "red"), None: ("-", "")}[ok]
+    console.print(Text(f"{mark:<7}", style), Text(f"{what}: {text}"), soft_wrap=True)

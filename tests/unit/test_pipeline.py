@@ -1,0 +1,172 @@
+"""From poll results to batches: polls, samples, announced sessions, filled gaps."""
+
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+
+from collector.model import Meeting, PollResult, session_id
+from collector.pipeline import LastPoll, Pipeline
+from collector.settings import Settings
+
+START = datetime(2026, 2, 2, 8, tzinfo=UTC)
+
+
+def meeting(room: str = "room", participants: int = 3, **changes: Any) -> Meeting:  # noqa: ANN401
+    """Return a meeting with invented figures."""
+    values: dict[str, Any] = {
+        "internal_id": f"{room}-internal",
+        "external_id": room,
+        "created_at": START - timedelta(minutes=5),
+        "participants": participants,
+        "voice": 2,
+        "video": 1,
+        "listeners": 1,
+        "dialins": 1,
+        "breakout": False,
+        "parent_internal_id": None,
+        "recording": True,
+        "metadata": {},
+        "name": "Analysis I",
+        **changes,
+    }
+    return Meeting(**values)
+
+
+def ok(at_s: int, *meetings: Meeting, **changes: Any) -> PollResult:  # noqa: ANN401
+    """Return a successful poll of bbb1."""
+    ts = START + timedelta(seconds=at_s)
+    return PollResult("bbb1", ts, ok=True, latency_ms=12, meetings=meetings, **changes)
+
+
+def failed(at_s: int) -> PollResult:
+    """Return a failed poll of bbb1."""
+    ts = START + timedelta(seconds=at_s)
+    return PollResult("bbb1", ts, ok=False, latency_ms=9, error="timeout")
+
+
+@pytest.fixture
+def pipeline(make_settings: Callable[..., Settings]) -> Pipeline:
+    """A pipeline with one server, bbb1, and 30 s ticks."""
+    return Pipeline(make_settings())
+
+
+def test_a_failed_poll_is_a_row_without_figures(pipeline: Pipeline) -> None:
+    """Failed is not zero: the totals are unknown, and there are no samples."""
+    batch = pipeline.process(failed(0))
+    (poll,) = batch.polls
+    assert (poll.ok, poll.error, poll.seconds) == (False, "timeout", 30)
+    assert poll.sessions is poll.participants is poll.voice is poll.breakouts is None
+    assert not batch.samples
+    assert not batch.sessions
+
+
+def test_totals_of_a_poll_leave_breakouts_apart(pipeline: Pipeline) -> None:
+    """Who is in a breakout is in the parent too, and must not count twice."""
+    breakout = meeting("b", 2, breakout=True, parent_internal_id="room-internal")
+    (poll,) = pipeline.process(ok(0, meeting(), breakout)).polls
+    assert (poll.sessions, poll.breakouts, poll.participants) == (1, 1, 3)
+
+
+def test_an_empty_server_is_zero(pipeline: Pipeline) -> None:
+    """A server that answers with no meetings has zero of them: that is known."""
+    (poll,) = pipeline.process(ok(0)).polls
+    assert (poll.ok, poll.sessions, poll.participants) == (True, 0, 0)
+
+
+def test_a_session_is_announced_once(pipeline: Pipeline) -> None:
+    """A session comes with the poll in which it appears, and again when it comes back."""
+    assert [len(pipeline.process(ok(t, meeting())).sessions) for t in (0, 30, 60)] == [1, 0, 0]
+    assert not pipeline.process(ok(90)).sessions
+    assert len(pipeline.process(ok(120, meeting())).sessions) == 1
+
+
+def test_sessions_are_announced_again_after_a_poll_that_was_not_stored(pipeline: Pipeline) -> None:
+    """What was announced with a poll that another collector's fenced off is announced again."""
+    pipeline.process(ok(0, meeting()))
+    pipeline.forget_sessions("bbb1")
+    assert len(pipeline.process(ok(30, meeting())).sessions) == 1
+
+
+def test_what_a_session_says(pipeline: Pipeline) -> None:
+    """Start is BBB's createTime; names stay out."""
+    (session,) = pipeline.process(ok(0, meeting())).sessions
+    assert session.started_at == START - timedelta(minutes=5)
+    assert session.session_id == session_id("bbb1", "room-internal")
+    assert (session.room, session.room_name, session.recording) == ("room", None, True)
+
+
+def test_room_names_only_if_asked_for(make_settings: Callable[..., Settings]) -> None:
+    """With store_room_names a room has its name, but a breakout's name is not its parent's."""
+    pipeline = Pipeline(make_settings(store_room_names=True))
+    breakout = meeting("b", breakout=True, parent_internal_id="room-internal", name="Group 1")
+    sessions = pipeline.process(ok(0, breakout, meeting())).sessions
+    assert {s.breakout: s.room_name for s in sessions} == {False: "Analysis I", True: None}
+    assert {s.room for s in sessions} == {"room"}
+
+
+def test_gaps_are_filled_from_the_last_successful_poll(pipeline: Pipeline) -> None:
+    """Failed polls and missing ticks alike are filled when the server answers again."""
+    pipeline.process(ok(0, meeting(participants=2)))
+    pipeline.process(failed(30))
+    batch = pipeline.process(ok(120, meeting(participants=10)))
+    assert [(s.filled, s.participants) for s in batch.samples] == [
+        (False, 10),
+        (True, 4),
+        (True, 6),
+        (True, 8),
+    ]
+
+
+def test_a_result_out_of_order_does_not_bend_the_memory(pipeline: Pipeline) -> None:
+    """An old tick's result after a newer one fills nothing and is not taken for the last."""
+    pipeline.process(ok(60, meeting()))
+    assert len(pipeline.process(ok(0, meeting())).samples) == 1
+    assert len(pipeline.process(ok(90, meeting())).samples) == 1
+
+
+def test_restored_polls_are_gone_on_from(pipeline: Pipeline) -> None:
+    """After a restart the hole is filled, and known sessions are not announced again."""
+    before = pipeline.process(ok(0, meeting(participants=2)))
+    pipeline.forget("bbb1")
+    pipeline.restore("bbb1", LastPoll(START, before.samples))
+    batch = pipeline.process(ok(60, meeting(participants=4)))
+    assert [s.participants for s in batch.samples] == [4, 3]
+    assert not batch.sessions
+
+
+def test_a_sessions_tenant_is_fixed_at_first_sight(make_settings: Callable[..., Settings]) -> None:
+    """A change of rules, or of marks, counts for the next session: bills are not split."""
+    pipeline = Pipeline(make_settings())
+    assert pipeline.process(ok(0, meeting())).samples[0].tenant == "unassigned"
+    rules = [{"type": "prefix", "prefix": "room", "tenant": "acme"}]
+    pipeline.configure(make_settings(attribution={"rules": rules}))
+    assert pipeline.process(ok(30, meeting())).samples[0].tenant == "unassigned"
+    assert pipeline.process(ok(60, meeting("room2"))).samples[0].tenant == "acme"
+
+
+def test_orphaned_breakout_keeps_its_place(make_settings: Callable[..., Settings]) -> None:
+    """A breakout that outlives its parent stays with the parent's tenant and room."""
+    rules = [{"type": "prefix", "prefix": "room", "tenant": "acme"}, {"type": "parent"}]
+    pipeline = Pipeline(make_settings(attribution={"rules": rules}))
+    breakout = meeting("b", breakout=True, parent_internal_id="room-internal")
+    for batch in (pipeline.process(ok(0, meeting(), breakout)), pipeline.process(ok(30, breakout))):
+        assert {s.tenant for s in batch.samples} == {"acme"}
+
+
+def test_a_server_that_left_the_settings_is_forgotten(
+    make_settings: Callable[..., Settings], make_server: Callable[..., Any]
+) -> None:
+    """When a server comes back under its name, nothing is filled from before."""
+    pipeline = Pipeline(make_settings())
+    pipeline.process(ok(0, meeting()))
+    pipeline.configure(make_settings(server=[make_server("bbb2")]))
+    pipeline.configure(make_settings())
+    assert len(pipeline.process(ok(60, meeting())).samples) == 1
+
+
+def test_a_partial_poll_says_so(pipeline: Pipeline) -> None:
+    """Meetings that could not be read are counted in the poll."""
+    (poll,) = pipeline.process(ok(0, meeting(), skipped=2, error="partial")).polls
+    assert (poll.ok, poll.error, poll.skipped, poll.sessions) == (True, "partial", 2, 1)
