@@ -1,0 +1,222 @@
+"""`bbbmeter simulate`: a simulated fleet to point a collector at, with settings for it."""
+
+import asyncio
+import json
+import os
+import secrets
+import signal
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+from pydantic import SecretStr
+
+from collector.clock import SystemClock
+from collector.errors import SettingsError
+from collector.simulator import marks
+from collector.simulator.faults import parse_fault
+from collector.simulator.fleet import Fleet
+from collector.simulator.plan import FleetPlan, sim_tenants
+from collector.simulator.server import SimulatedFleet
+
+_FIRST_LINE = "# Written by `bbbmeter simulate`: a simulated fleet, nothing real.\n"
+_FOR_EVER = timedelta(days=3650)
+_MOST_SERVERS = 500
+_MOST_TENANTS = 500
+_LAST_PORT = 65_535
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SimulateOptions:
+    """The options of `bbbmeter simulate`; each field is the option of that name.
+
+    `sessions` is the mean number at a time, `speed` simulated seconds a second, `duration_s`
+    real seconds (None: until SIGINT or SIGTERM), `port` the first server's (0: any free
+    ones), `fault` texts such as `sim02:http_502:20-40` in simulated seconds. `config` is where
+    to write settings for the collector, `truth` where to write the truth at the end. Without
+    `secret_file` and `secret_env` a new secret is made, and written to `config`.
+    """
+
+    servers: int = 4
+    tenants: int = 6
+    sessions: float = 24.0
+    seed: int = 1
+    speed: float = 1.0
+    lively: bool = False
+    host: str = "127.0.0.1"
+    port: int = 0
+    duration_s: float | None = None
+    secret_file: Path | None = None
+    secret_env: str | None = None
+    fault: tuple[str, ...] = field(default=())
+    config: Path | None = None
+    truth: Path | None = None
+
+
+async def simulate(
+    options: SimulateOptions, ready: Callable[[SimulatedFleet], None] | None = None
+) -> None:
+    """Run a simulated fleet for its duration or until SIGINT or SIGTERM.
+
+    `ready` is called once all servers listen and the settings are written. Raises
+    SettingsError for options that cannot be used, a port or a file that cannot be had.
+    """
+    _check(options)
+    secret = _secret(options)
+    start = SystemClock().now()
+    tenants = sim_tenants(options.tenants)
+    make_plan = FleetPlan.lively if options.lively else FleetPlan
+    plan = make_plan(
+        seed=options.seed,
+        start=start,
+        end=start + _FOR_EVER,
+        tenants=tenants,
+        servers=options.servers,
+        concurrent_sessions=options.sessions,
+    )
+    faults = [parse_fault(text, plan.server_names, start) for text in options.fault]
+    simulated = SimulatedFleet(
+        Fleet(plan), secret=secret, host=options.host, base_port=options.port, speed=options.speed
+    )
+    for fault in faults:
+        simulated.fault(fault.server, fault.kind, fault.since, fault.until)
+    try:
+        with _stop(options.duration_s) as stopped:
+            async with simulated:
+                if options.config is not None:
+                    text = settings_toml(simulated, _secret_key(options, secret))
+                    _write(options.config, text)
+                if ready is not None:
+                    ready(simulated)
+                await stopped.wait()
+                until = simulated.now()
+    except OSError as error:
+        problem = f"cannot listen on {options.host}, port {options.port or 'any'}"
+        raise SettingsError([f"{problem}: {error.strerror or error}"], "simulate") from error
+    if options.truth is not None:
+        _write(options.truth, simulated.fleet.truth(start, until).to_json() + "\n")
+
+
+@contextmanager
+def _stop(duration_s: float | None) -> Iterator[asyncio.Event]:
+    """Give an event that is set after `duration_s` seconds, or on SIGINT or SIGTERM."""
+    loop = asyncio.get_running_loop()
+    stopped = asyncio.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, stopped.set)
+    timer = loop.call_later(duration_s, stopped.set) if duration_s is not None else None
+    try:
+        yield stopped
+    finally:
+        if timer is not None:
+            timer.cancel()
+        for number in (signal.SIGINT, signal.SIGTERM):
+            loop.remove_signal_handler(number)
+
+
+def _check(options: SimulateOptions) -> None:
+    """Raise SettingsError with every option that cannot be used."""
+    last_port = options.port + options.servers - 1
+    problems = {
+        f"servers: must be 1 to {_MOST_SERVERS}": not 1 <= options.servers <= _MOST_SERVERS,
+        f"tenants: must be 1 to {_MOST_TENANTS}": not 1 <= options.tenants <= _MOST_TENANTS,
+        "sessions: must be above 0": options.sessions <= 0,
+        "speed: must be above 0": options.speed <= 0,
+        "duration: must be above 0 seconds": (
+            options.duration_s is not None and options.duration_s <= 0
+        ),
+        f"port: must be 0, or such that all servers' ports are 1 to {_LAST_PORT}": (
+            options.port < 0 or (options.port > 0 and last_port > _LAST_PORT)
+        ),
+        "secret-file and secret-env: only one can be given": (
+            options.secret_file is not None and options.secret_env is not None
+        ),
+        "needs one of secret-file, secret-env and config, else nobody knows the secret": (
+            options.secret_file is None and options.secret_env is None and options.config is None
+        ),
+    }
+    found = [problem for problem, is_so in problems.items() if is_so]
+    if options.config is not None and _is_foreign(options.config):
+        found.append(f"config: {options.config} exists and is not of the simulator")
+    if found:
+        raise SettingsError(found, "simulate")
+
+
+def _is_foreign(path: Path) -> bool:
+    """Say whether there is a file that an earlier run did not write."""
+    try:
+        with path.open(encoding="utf-8", errors="replace") as file:
+            return file.readline() != _FIRST_LINE
+    except FileNotFoundError:
+        return False
+    except OSError as error:
+        raise SettingsError([f"config: {path}: {error.strerror}"], "simulate") from error
+
+
+def _secret(options: SimulateOptions) -> SecretStr:
+    """Return the servers' secret: as the options say, or a new one."""
+    if options.secret_env is not None:
+        where = f"secret-env: {options.secret_env}"
+        value = os.environ.get(options.secret_env, "")
+    elif options.secret_file is not None:
+        where = f"secret-file: {options.secret_file}"
+        try:
+            value = options.secret_file.read_text(encoding="utf-8").strip("\r\n")
+        except (OSError, UnicodeDecodeError) as error:
+            raise SettingsError([f"{where} cannot be read as text"], "simulate") from error
+    else:
+        return SecretStr(secrets.token_hex(32))
+    if not value:
+        raise SettingsError([f"{where} is empty or not set"], "simulate")
+    return SecretStr(value)
+
+
+def _write(path: Path, text: str) -> None:
+    """Write a file that only its owner may read: it can hold the secret."""
+    try:
+        path.touch(mode=0o600)
+        path.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise SettingsError([f"{path} cannot be written: {error.strerror}"], "simulate") from error
+
+
+def settings_toml(
+    simulated: SimulatedFleet, secret: dict[str, str], head: Mapping[str, str | int] | None = None
+) -> str:
+    """Return a `bbbmeter.toml` with the servers, the tenants and the rules that find them.
+
+    `secret` is the one key by which the settings find the secret, and its value; `head` holds
+    keys of the file's top.
+    """
+    lines = [_FIRST_LINE]
+    lines += [f"{key} = {_toml(value)}" for key, value in (head or {}).items()]
+    for name, url in simulated.urls.items():
+        lines += ["", "[[server]]", f"name = {_toml(name)}", f"url = {_toml(url)}"]
+        lines += [f"{key} = {_toml(value)}" for key, value in secret.items()]
+    tenants = simulated.fleet.plan.tenants
+    for tenant in tenants:
+        title = f"{tenant.name.capitalize()} ({tenant.mark})"
+        lines += ["", "[[tenant]]", f"name = {_toml(tenant.name)}", f"title = {_toml(title)}"]
+    lines += ["", "[attribution]", "rules = ["]
+    lines += [f"  {_toml(rule)}," for rule in marks.attribution_rules(tenants)]
+    return "\n".join([*lines, "]", ""])
+
+
+def _secret_key(options: SimulateOptions, secret: SecretStr) -> dict[str, str]:
+    """Return the settings' key for the secret that the options name, and its value."""
+    if options.secret_env is not None:
+        return {"secret_env": options.secret_env}
+    if options.secret_file is not None:
+        return {"secret_file": str(options.secret_file.resolve())}
+    return {"secret": secret.get_secret_value()}
+
+
+def _toml(value: str | int | dict[str, Any]) -> str:
+    """Return a string, number or inline table in TOML, whose strings are those of JSON."""
+    if isinstance(value, str | int):
+        return json.dumps(value, ensure_ascii=False)
+    pairs = ", ".join(f"{_toml(key)} = {_toml(item)}" for key, item in value.items())
+    return f"{{ {pairs} }}"

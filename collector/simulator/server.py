@@ -1,0 +1,178 @@
+"""The simulated fleet over HTTP: one port a server, checksums, nginx's manners, and faults."""
+
+import asyncio
+import gzip
+from contextlib import AsyncExitStack
+from datetime import datetime, timedelta
+from functools import partial
+from typing import Self
+
+from aiohttp import web
+from pydantic import SecretStr
+from yarl import URL
+
+from collector.checksum import verify
+from collector.clock import Clock, SystemClock
+from collector.simulator import render
+from collector.simulator.faults import SLOW_S, Fault, FaultKind, malform, skew
+from collector.simulator.fleet import Fleet
+
+_API = "/bigbluebutton/api"
+_SHUTDOWN_S = 0.2
+_CHECKSUM_ERROR = render.failed("checksumError", "Checksums do not match")
+_UNSUPPORTED = render.failed("unsupportedRequest", "This request is not supported.")
+_GARBAGE = bytes(range(256)) * 4
+
+
+class SimulatedFleet:
+    """The servers of a fleet, listening; an async context manager.
+
+    Simulated time begins at the plan's start when this object is made, and goes on at `speed`
+    simulated seconds a second of `clock`. With `base_port` the servers take that port and the
+    following ones, else any free ones. Each answer takes `latency_s` real seconds longer.
+    Nothing is logged, and entering raises OSError where a port cannot be had.
+    """
+
+    def __init__(
+        self,
+        fleet: Fleet,
+        *,
+        secret: SecretStr,
+        host: str = "127.0.0.1",
+        base_port: int = 0,
+        speed: float = 1.0,
+        latency_s: float = 0.0,
+        clock: Clock | None = None,
+    ) -> None:
+        """Prepare; nothing listens yet. `secret` is every server's shared secret."""
+        self.fleet = fleet
+        self.urls: dict[str, str] = {}
+        self._secret = secret
+        self._host = host
+        self._base_port = base_port
+        self._speed = speed
+        self._latency_s = latency_s
+        self._clock = clock or SystemClock()
+        self._anchor = self._clock.now()
+        self._faults: list[Fault] = []
+        self._stack = AsyncExitStack()
+
+    async def __aenter__(self) -> Self:
+        """Listen on every server's port; `urls` then names them."""
+        async with AsyncExitStack() as stack:
+            for number, name in enumerate(self.fleet.plan.server_names):
+                server = web.Server(
+                    partial(self._handle, name), access_log=None, handler_cancellation=True
+                )
+                runner = web.ServerRunner(server, shutdown_timeout=_SHUTDOWN_S)
+                stack.push_async_callback(runner.cleanup)
+                await runner.setup()
+                port = self._base_port + number if self._base_port else 0
+                await web.TCPSite(runner, self._host, port).start()
+                url = URL.build(
+                    scheme="http",
+                    host=self._host,
+                    port=runner.addresses[0][1],
+                    path="/bigbluebutton/",
+                )
+                self.urls[name] = str(url)
+            self._stack = stack.pop_all()
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        """Close all ports, and whatever request is still under way."""
+        await self._stack.aclose()
+
+    def now(self) -> datetime:
+        """Return the present in simulated time."""
+        # A clock that is set back must not lead before the plan's start.
+        passed = max(self._clock.now() - self._anchor, timedelta(0))
+        return self.fleet.plan.start + passed * self._speed
+
+    def fault(self, server: str, kind: FaultKind, since: datetime, until: datetime) -> None:
+        """Give a server a fault in [since, until) of simulated time."""
+        self._faults.append(Fault(server, kind, since, until))
+
+    async def _handle(self, name: str, request: web.BaseRequest) -> web.StreamResponse:
+        now = self.now()
+        faults = {
+            fault.kind for fault in self._faults if fault.server == name and fault.active(now)
+        }
+        if "refuse" in faults:
+            return _cut(request)
+        if "hang" in faults:
+            await asyncio.Event().wait()  # until the client or this server gives up
+        await asyncio.sleep(self._latency_s + (SLOW_S if "slow" in faults else 0))
+        if "http_502" in faults:
+            return _nginx_page(502, "Bad Gateway")
+        if "garbage" in faults:
+            return _xml(request, _GARBAGE)
+        response = self._answer(name, request, now, faults)
+        if "reset" in faults and isinstance(response.body, bytes):
+            return await _reset(request, response, response.body)
+        return response
+
+    def _answer(
+        self, name: str, request: web.BaseRequest, now: datetime, faults: set[FaultKind]
+    ) -> web.Response:
+        """Return what bbb-web or the nginx before it answers."""
+        path, _, query = request.raw_path.partition("?")
+        if path.rstrip("/") == _API:
+            return _xml(request, render.VERSION)
+        if not path.startswith(f"{_API}/"):
+            return _nginx_page(404, "Not Found")
+        call = path.removeprefix(f"{_API}/")
+        if call != "getMeetings":
+            return _xml(request, _UNSUPPORTED)
+        if "checksum" in faults or not verify(call, query, self._secret.get_secret_value()):
+            return _xml(request, _CHECKSUM_ERROR)
+        if "empty" in faults:
+            return _xml(request, render.NO_MEETINGS)
+        body = self.fleet.answer(name, now)
+        for fault in self._faults:
+            if fault.kind == "skew" and fault.server == name:
+                body = skew(body, fault)
+        return _xml(request, malform(body) if "malformed" in faults else body)
+
+
+def _xml(request: web.BaseRequest, body: bytes) -> web.Response:
+    """Return a body as nginx passes it on: compressed where the client takes gzip."""
+    headers = {"Server": "nginx", "Content-Type": "text/xml;charset=utf-8"}
+    if "gzip" in request.headers.get("Accept-Encoding", ""):
+        headers |= {"Content-Encoding": "gzip", "Vary": "Accept-Encoding"}
+        body = gzip.compress(body, compresslevel=1, mtime=0)
+    return web.Response(body=body, headers=headers)
+
+
+def _nginx_page(status: int, reason: str) -> web.Response:
+    """Return one of nginx's own pages."""
+    title = f"{status} {reason}"
+    text = (
+        f"<html>\r\n<head><title>{title}</title></head>\r\n<body>\r\n"
+        f"<center><h1>{title}</h1></center>\r\n<hr><center>nginx</center>\r\n</body>\r\n</html>\r\n"
+    )
+    return web.Response(
+        status=status,
+        reason=reason,
+        text=text,
+        content_type="text/html",
+        headers={"Server": "nginx"},
+    )
+
+
+def _cut(request: web.BaseRequest) -> web.Response:
+    """Close the connection at once; the response satisfies aiohttp and never arrives."""
+    if request.transport is not None:
+        request.transport.abort()
+    return web.Response()
+
+
+async def _reset(
+    request: web.BaseRequest, response: web.Response, body: bytes
+) -> web.StreamResponse:
+    """Send half of the body and close the connection."""
+    half = web.StreamResponse(headers={**response.headers, "Content-Length": str(len(body))})
+    await half.prepare(request)
+    await half.write(body[: len(body) // 2])
+    _cut(request)
+    return half
