@@ -1,0 +1,94 @@
+# Everything that is done in a checkout; `make help` lists it.
+# Needs git, make and Python 3.11; all else is installed into .venv and embedded/node_modules.
+
+PYTHON ?= python3
+PYTEST_ARGS ?=
+LOCK_ARGS ?=
+
+VENV := .venv
+BIN := $(VENV)/bin
+# Programs from the venv first: npm's first line looks for a node on the PATH.
+IN_VENV := PATH="$(CURDIR)/$(BIN):$$PATH"
+PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
+# The public versions for every Python and system, whatever index this machine is set up with.
+LOCK := $(BIN)/uv --no-config pip compile --quiet --universal --python-version 3.11 \
+	--generate-hashes --no-emit-index-url --no-emit-find-links \
+	--custom-compile-command "make lock" $(LOCK_ARGS)
+
+.DEFAULT_GOAL := help
+.PHONY: help install demo test lint format lock psql accuracy docs build clean
+
+help: ## List what can be made.
+	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 18
+
+# Each stamp says that a step was done with its prerequisites as they are.
+$(VENV)/.created:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+		echo 'bbbmeter needs Python 3.11 or newer; name one: make install PYTHON=python3.13' >&2; \
+		exit 1; }
+	$(PYTHON) -m venv $(VENV)
+	@touch $@
+
+$(VENV)/.packages: $(VENV)/.created requirements-dev.lock
+	$(PIP) install --require-hashes --requirement requirements-dev.lock
+	@touch $@
+
+$(VENV)/.bbbmeter: $(VENV)/.packages pyproject.toml
+	$(PIP) install --no-deps --no-build-isolation --editable .
+	@touch $@
+
+# Node 20 or newer: the machine's own, where it has one with npm, else the one from PyPI.
+$(VENV)/.node: requirements-node.lock | $(VENV)/.packages
+	@$(IN_VENV); command -v npm >/dev/null && \
+		node -e 'process.exit(parseInt(process.versions.node) < 20 ? 1 : 0)' 2>/dev/null || \
+		{ set -x; $(PIP) install --require-hashes --requirement requirements-node.lock; }
+	@touch $@
+
+embedded/node_modules/.stamp: $(VENV)/.node embedded/package.json embedded/package-lock.json
+	cd embedded && $(IN_VENV) npm ci --ignore-scripts --silent
+	@touch $@
+
+install: $(VENV)/.bbbmeter embedded/node_modules/.stamp ## Install all that is missing, into the checkout only.
+
+demo: install ## Run bbbmeter on a simulated fleet, with the embedded database.
+	$(BIN)/bbbmeter demo
+
+test: lint ## Run every check and the whole test suite (more for pytest: PYTEST_ARGS="-n 2").
+	$(BIN)/pytest $(PYTEST_ARGS)
+
+lint: install ## Check style, types, imports and SQL.
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/sqlfluff lint schema
+
+format: install ## Format the Python code, and mend what can be mended by rule.
+	$(BIN)/ruff check --fix-only .
+	$(BIN)/ruff format .
+
+lock: install ## Write the lock files anew from pyproject.toml (newer versions: LOCK_ARGS=--upgrade).
+	$(LOCK) pyproject.toml --output-file requirements.lock
+	$(LOCK) pyproject.toml --group dev --constraint requirements.lock --output-file requirements-dev.lock
+	$(LOCK) --group build --constraint requirements-dev.lock --output-file requirements-build.lock
+	$(BIN)/python -c 'import tomllib; \
+		project = tomllib.load(open("pyproject.toml", "rb"))["project"]; \
+		print(*project["optional-dependencies"]["node"], sep="\n")' | \
+		$(LOCK) - --output-file requirements-node.lock
+
+psql: install ## Open psql on the database of the settings.
+	$(BIN)/bbbmeter psql
+
+accuracy: install ## Measure the metering error on simulated meetings; writes docs/accuracy.md.
+	$(BIN)/python tests/accuracy.py
+
+docs: install ## Write docs/settings.md from the settings' own descriptions.
+	$(BIN)/python docs/generate_settings.py
+
+build: install ## Build the wheel and the source archive in dist/.
+	$(BIN)/python -m build --no-isolation
+
+clean: ## Remove what was installed, built and cached; data stays.
+	rm -rf $(VENV) embedded/node_modules build dist \
+		.hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
+	find . -name __pycache__ -prune -exec rm -rf {} +

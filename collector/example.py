@@ -1,0 +1,27 @@
+"""The example of `bbbmeter.toml` that `bbbmeter init` writes."""
+
+import os
+from importlib import resources
+from pathlib import Path
+
+from collector.errors import SettingsError
+
+# Every key, with its default commented out; valid as it stands.
+EXAMPLE = resources.files("collector").joinpath("example.toml").read_text(encoding="utf-8")
+
+
+def init(path: Path, *, force: bool = False) -> None:
+    """Write the example to `path`, readable for its owner alone, as secrets go in there.
+
+    An existing file is replaced only with `force`, and then gets the same mode. Raises
+    SettingsError where the file exists or cannot be written.
+    """
+    flags = os.O_WRONLY | os.O_CREAT | (os.O_TRUNC if force else os.O_EXCL)
+    try:
+        with os.fdopen(os.open(path, flags, 0o600), "w", encoding="utf-8") as file:
+            os.fchmod(file.fileno(), 0o600)
+            file.write(EXAMPLE)
+    except FileExistsError as error:
+        raise SettingsError(["exists; --force replaces it"], str(path)) from error
+    except OSError as error:
+        raise SettingsError([f"cannot be written: {error.strerror}"], str(path)) from error

@@ -1,0 +1,90 @@
+"""The wheel, built and installed into a virtual environment without the checkout."""
+
+import subprocess
+import sys
+import venv
+import zipfile
+from pathlib import Path
+
+import pytest
+
+from collector import __version__
+
+ROOT = Path(__file__).parents[2]
+TIMEOUT_S = 120
+
+
+def run(*command: str | Path, cwd: Path) -> str:
+    """Run `command` in the folder `cwd` and return its output; a failure shows all of it."""
+    done = subprocess.run(
+        [str(part) for part in command],
+        cwd=cwd,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=TIMEOUT_S,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return the path of the wheel, built as `make build` does."""
+    folder = tmp_path_factory.mktemp("dist")
+    run(sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", folder, cwd=ROOT)
+    (path,) = folder.glob("*.whl")
+    return path
+
+
+@pytest.fixture(scope="module")
+def programs(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return the folder of programs of an environment that the wheel is installed into.
+
+    The dependencies are those of the environment that runs the tests, found through a path
+    file, so that nothing is downloaded. An editable installation's own path file has no effect
+    there: `collector` can come from the wheel alone.
+    """
+    folder = tmp_path_factory.mktemp("wheel") / "venv"
+    venv.create(folder, symlinks=True)
+    (site_packages,) = folder.glob("lib/python3*/site-packages")
+    dependencies = next(path for path in sys.path if path.endswith("site-packages"))
+    (site_packages / "dependencies.pth").write_text(f"{dependencies}\n")
+    # The pip of the running environment, put to work on the new one.
+    pip: list[str | Path] = [sys.executable, "-m", "pip", "--python", folder / "bin" / "python"]
+    run(*pip, "install", "--no-index", "--no-deps", "--quiet", wheel, cwd=folder)
+    return folder / "bin"
+
+
+def test_the_wheel_holds_all_sql_and_the_example(wheel: Path) -> None:
+    """What the program reads at run time travels in the package."""
+    names = set(zipfile.ZipFile(wheel).namelist())
+    sql = {
+        f"collector/_schema/{p.relative_to(ROOT / 'schema')}" for p in ROOT.glob("schema/**/*.sql")
+    }
+    assert sql
+    assert sql | {"collector/example.toml", "collector/__main__.py"} <= names
+
+
+def test_the_wheel_holds_nothing_else_of_the_checkout(wheel: Path) -> None:
+    """Only the package and its metadata: no tests, no data, no settings."""
+    names = zipfile.ZipFile(wheel).namelist()
+    roots = {name.partition("/")[0] for name in names}
+    assert roots == {"collector", f"bbbmeter-{__version__}.dist-info"}
+    assert {Path(name).suffix for name in names if name.startswith("collector/")} <= {
+        ".py",
+        ".sql",
+        ".toml",
+        ".md",
+        ".typed",
+    }
+
+
+def test_the_installed_program_runs_without_the_checkout(programs: Path, tmp_path: Path) -> None:
+    """It finds its code in its own environment, says its version, and writes the example."""
+    code = "import collector; print(collector.__file__)"
+    found = Path(run(programs / "python", "-c", code, cwd=tmp_path).strip())
+    assert found.is_relative_to(programs.parent)
+    assert __version__ in run(programs / "bbbmeter", "--version", cwd=tmp_path)
+    run(programs / "bbbmeter", "init", cwd=tmp_path)
+    assert (tmp_path / "bbbmeter.toml").stat().st_size > 0
