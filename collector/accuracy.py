@@ -4,27 +4,24 @@ The way of a real poll is gone from the answer's bytes on: parser, pipeline, wri
 rollups, report. Only HTTP and waiting are left out. `make accuracy` writes docs/accuracy.md.
 """
 
-import asyncio
 import random
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
 import asyncpg
 
-from collector.database import open_pool
 from collector.fleet import sync_fleet
 from collector.jobs import update_sessions
-from collector.migrate import migrate
 from collector.model import Batch, PollResult
 from collector.outbox import MAX_STATEMENT_SAMPLES
 from collector.parser import parse_meetings
 from collector.pipeline import Pipeline
 from collector.report import Request, fetch_report
 from collector.settings import Settings
-from collector.simulator import Fleet, FleetPlan, Truth
+from collector.simulator import Fleet, Truth
 from collector.simulator.marks import attribution_rules
 from collector.writer import Writer
 
@@ -35,7 +32,7 @@ ROLLUPS = ("usage_1m", "usage_1h", "usage_1d", "session_1h", "session_1d", "serv
 class Rehearsal:
     """What a run gave: the report's rows, the documented BBBLB query's, and the truth.
 
-    `polls` and `failed` count servers × ticks; `seconds` is what the run took.
+    `polls` and `failed` count servers by ticks; `seconds` is what the run took.
     """
 
     report: dict[str, dict[str, Any]]
@@ -97,7 +94,7 @@ async def rehearse(
         # Polls are due until the plan's end, not until today.
         await sync_fleet(connection, (), settings.tenant, plan.end)
     for rollup in ROLLUPS:
-        await pool.execute(f"CALL public.refresh_continuous_aggregate('meter.{rollup}', NULL, NULL)")
+        await pool.execute(f"CALL refresh_continuous_aggregate('meter.{rollup}', NULL, NULL)")
     async with pool.acquire() as connection:
         rows = await fetch_report(connection, Request(plan.start, plan.end))
         bbblb = await connection.fetch(_BBBLB)
@@ -135,7 +132,7 @@ def settings_for(fleet: Fleet, **changes: Any) -> Settings:  # noqa: ANN401 - an
 
 
 # The six figures of BBBLB's documented query over its table meeting_stats, which has a row a
-# meeting a poll: duration is last minus first row, participant minutes are mean users × duration.
+# meeting a poll: duration is last minus first row, participant minutes are mean users by duration.
 _BBBLB = """
 WITH meeting_stats AS (
     SELECT a.ts, a.session_id AS uuid, a.tenant_id AS tenant_fk, a.participants AS users

@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import signal
 from collections.abc import AsyncIterator, Callable, Coroutine
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -101,13 +101,9 @@ class Daemon:
             if embedded:
                 await migrate(connection, self._settings)
             await require_current(connection)
-            tick = tick_at(self._clock.now(), self._settings.poll_interval_s)
+            tick = self._next_tick(self._settings)
             await sync_fleet(connection, self._settings.server, self._settings.tenant, tick)
-            last = await last_polls(
-                connection,
-                tick + timedelta(seconds=self._settings.poll_interval_s),
-                self._settings.max_gap_s,
-            )
+            last = await last_polls(connection, tick, self._settings.max_gap_s)
         self._pipeline = Pipeline(self._settings)
         for server in self._settings.server:
             if server.name in last:
@@ -128,6 +124,10 @@ class Daemon:
 
     def _poller_names(self) -> list[str]:
         return [server.name for server in self._settings.server if server.enabled]
+
+    def _next_tick(self, settings: Settings) -> datetime:
+        interval = timedelta(seconds=settings.poll_interval_s)
+        return tick_at(self._clock.now(), settings.poll_interval_s) + interval
 
     # -- the tick ----------------------------------------------------------------------------
 
@@ -200,7 +200,7 @@ class Daemon:
             self._tick,
             IntervalTrigger(
                 seconds=interval_s,
-                start_date=tick_at(self._clock.now(), interval_s) + timedelta(seconds=interval_s),
+                start_date=self._next_tick(self._settings),
             ),
             id="tick",
             replace_existing=True,
@@ -261,9 +261,7 @@ class Daemon:
             if getattr(settings, key) != getattr(old, key):
                 log.warning("this change needs `bbbmeter migrate`", key=key)
         async with self._ticking:
-            next_tick = tick_at(self._clock.now(), settings.poll_interval_s) + timedelta(
-                seconds=settings.poll_interval_s
-            )
+            next_tick = self._next_tick(settings)
             async with self._pool.acquire() as connection:
                 await sync_fleet(connection, settings.server, settings.tenant, next_tick)
             self._settings, self._poller = settings, poller

@@ -43,6 +43,18 @@ async def sync_fleet(
                 due,
                 tick,
             )
+            # One that was closed at this very tick goes on; a new span could have the same key.
+            await connection.execute(
+                """
+                UPDATE meter.server_due AS x SET until = NULL
+                WHERE x.until = $2 AND x.server_id = ANY($1::integer[]) AND NOT EXISTS (
+                    SELECT FROM meter.server_due AS d
+                    WHERE d.server_id = x.server_id AND (d.until IS NULL OR d.since > x.since)
+                )
+                """,
+                due,
+                tick,
+            )
             await connection.execute(
                 """
                 INSERT INTO meter.server_due (server_id, since)

@@ -10,6 +10,9 @@ from collector.errors import DatabaseError
 
 log = structlog.get_logger(__name__)
 
+# No autovacuum runs there either.
+VACUUM_EVERY = timedelta(hours=6)
+
 _POLICIES = """
 SELECT
     job_id, proc_name, hypertable_name, schedule_interval
@@ -34,12 +37,13 @@ async def update_sessions(pool: asyncpg.Pool, close_after_s: int) -> int:
 
 
 class PolicyRunner:
-    """Runs due policies where no background worker does: in the embedded engine."""
+    """Runs due policies, and vacuums, where no background worker does: in the embedded engine."""
 
     def __init__(self, pool: asyncpg.Pool) -> None:
         """Run policies through `pool`."""
         self._pool = pool
         self._last_run: dict[int, datetime] = {}
+        self._vacuumed_at: datetime | None = None
 
     async def run_due(self, now: datetime) -> int:
         """Run each policy whose interval has passed since its last run here; return their number.
@@ -66,4 +70,8 @@ class PolicyRunner:
                 failed.append(str(error))
         if failed:
             raise DatabaseError("; ".join(failed))
+        if self._vacuumed_at is None or now - self._vacuumed_at >= VACUUM_EVERY:
+            self._vacuumed_at = now
+            with translated("vacuum"):
+                await self._pool.execute("VACUUM (ANALYZE)")
         return ran

@@ -23,11 +23,17 @@ log = structlog.get_logger(__name__)
 
 _LOCK = 0x6262626D65746572  # "bbbmeter"
 _DAYS_FILE = "0003_days.sql"
-# Each day rollup with what it is made from, and the time column of that.
+# Each day rollup with how much it holds of a day, and the same of what it is made from.
 _DAY_ROLLUPS = {
-    "usage_1d": ("usage_1h", "bucket"),
-    "server_1d": ("server_1h", "bucket"),
-    "session_1d": ("session", "started_at"),
+    "usage_1d": (
+        "session_seconds + breakout_seconds",
+        "SELECT bucket AS ts, session_seconds + breakout_seconds AS held FROM meter.usage_1h",
+    ),
+    "server_1d": ("polls", "SELECT bucket AS ts, polls AS held FROM meter.server_1h"),
+    "session_1d": (
+        "sessions",
+        "SELECT started_at AS ts, 1 AS held FROM meter.session WHERE NOT breakout",
+    ),
 }
 # The settings that are built into the day rollups.
 _BAKED = ("billing_timezone", "large_session_participants")
@@ -66,7 +72,7 @@ def variables_of(settings: Settings) -> dict[str, str]:
     zone = "'" + settings.billing_timezone.replace("'", "''") + "'"
     return {
         "billing_timezone": zone,
-        "hour_timezone": "" if _days_begin_on_the_hour(settings.billing_timezone) else f", {zone}",
+        "hour": _hour(settings.billing_timezone),
         "large_session_participants": str(settings.large_session_participants),
         **{f"retention_{k}": str(v) for k, v in settings.retention},
         **{f"columnstore_{k}": str(v) for k, v in settings.columnstore},
@@ -116,11 +122,18 @@ async def _require_timescaledb(connection: Connection, *, create: bool) -> None:
         query = "SELECT extversion FROM pg_extension WHERE extname = 'timescaledb'"
         if await connection.fetchval(query) is None and create:
             try:
-                await connection.execute("CREATE EXTENSION IF NOT EXISTS timescaledb")
+                async with connection.transaction():
+                    await connection.execute("SELECT pg_advisory_xact_lock($1)", _LOCK)
+                    await connection.execute("CREATE EXTENSION IF NOT EXISTS timescaledb")
             except asyncpg.PostgresError as error:
                 msg = f"the database has no TimescaleDB, and it cannot be added: {error}"
                 raise MigrationError(msg) from error
         edition = await connection.fetchval("SELECT current_setting('timescaledb.license', true)")
+    check_edition(edition)
+
+
+def check_edition(edition: str | None) -> None:
+    """Refuse TimescaleDB's Apache edition; `edition` is its setting `timescaledb.license`."""
     if edition == "apache":
         msg = (
             "this is TimescaleDB's Apache edition, which has no continuous aggregates: bbbmeter "
@@ -164,17 +177,25 @@ async def _check_baked(connection: Connection, settings: Settings, *, rebuild_da
     if not rebuild_days:
         msg = f"{texts} changed: run `bbbmeter migrate --rebuild-days` to cut all days anew"
         raise MigrationError(msg)
-    hours = {_days_begin_on_the_hour(stored["billing_timezone"])}
-    if hours != {_days_begin_on_the_hour(settings.billing_timezone)}:
+    if _hour(stored["billing_timezone"]) != _hour(settings.billing_timezone):
         msg = f"{texts}: hours would have to be cut anew as well, which is not possible"
         raise MigrationError(msg)
-    for rollup, (source, column) in _DAY_ROLLUPS.items():
+    for rollup, (held, source) in _DAY_ROLLUPS.items():
         lost = await connection.fetchval(
-            f"SELECT count(DISTINCT bucket) FROM meter.{rollup} WHERE bucket < "  # noqa: S608
-            f"(SELECT min({column}) - interval '1 day' FROM meter.{source})"
+            f"""
+            SELECT count(*)
+            FROM (SELECT bucket, sum({held}) AS held FROM meter.{rollup} GROUP BY bucket) AS d
+            LEFT JOIN (
+                SELECT public.time_bucket('1 day', x.ts, $1) AS bucket, sum(x.held) AS held
+                FROM ({source}) AS x
+                GROUP BY 1
+            ) AS s USING (bucket)
+            WHERE d.held > coalesce(s.held, 0)
+            """,  # noqa: S608 - from the constants above
+            stored["billing_timezone"],
         )
         if lost:
-            msg = f"{texts}: {lost} days of {rollup} would be lost, {source} is not so old"
+            msg = f"{texts}: {lost} days of {rollup} are older than their source and would be lost"
             raise MigrationError(msg)
     return True
 
@@ -222,9 +243,16 @@ async def _refresh_days(connection: Connection) -> None:
         await connection.execute(f"CALL refresh_continuous_aggregate('meter.{rollup}', NULL, NULL)")
 
 
-def _days_begin_on_the_hour(zone: str) -> bool:
-    """Say whether days begin on full hours (UTC) in `zone` all through this decade."""
-    return all(offset % timedelta(hours=1) == timedelta() for offset in _offsets(zone))
+def _hour(zone: str) -> str:
+    """Return the width of the hour rollups, as SQL: an hour that days in `zone` begin on, in UTC.
+
+    It is less than an hour where all this decade's offsets from UTC are not whole hours. Hours of
+    the zone itself would not do: where its clocks change, one of them comes twice.
+    """
+    for width, minutes in (("1 hour", 60), ("30 minutes", 30)):
+        if all(offset % timedelta(minutes=minutes) == timedelta() for offset in _offsets(zone)):
+            return width
+    return "15 minutes"
 
 
 def _offsets(zone: str) -> Iterator[timedelta]:

@@ -368,6 +368,9 @@ class Settings(BaseSettings):
         if not value.get_secret_value().startswith(("embedded:", "postgresql://", "postgres://")):
             msg = "must begin with embedded: or postgresql://"
             raise ValueError(msg)
+        if value.get_secret_value() == "embedded:":
+            msg = "must name a directory: embedded:DIRECTORY"
+            raise ValueError(msg)
         return value
 
     @field_validator("poll_interval_s")
@@ -425,24 +428,36 @@ def load_settings(path: Path | None) -> Settings:
             raise SettingsError([f"cannot be read: {error.strerror}"], source) from error
         except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
             raise SettingsError([f"is no TOML: {error}"], source) from error
-    problems = list(_unknown_variables())
+    problems = [*_unknown_variables(), *_unknown_keys(content)]
     try:
-        settings = Settings(**content)
+        settings = Settings(**{k: v for k, v in content.items() if k in Settings.model_fields})
     except ValidationError as error:
         problems += _problems_of(error, content)
     except ValueError as error:  # a list or table in the environment that is no JSON
         problems.append(str(error))
     if problems:
         raise SettingsError(problems, source)
-    return _resolved(settings, path)
+    try:
+        return _resolved(settings, path)
+    except RuntimeError as error:  # from expanduser
+        raise SettingsError(["a path begins with ~ and a user that is unknown"], source) from error
 
 
 def _unknown_variables() -> Iterator[str]:
     for variable in sorted(os.environ):
         if variable.startswith(ENV_PREFIX) and variable not in _OTHER_VARIABLES:
-            key = variable.removeprefix(ENV_PREFIX).split("__")[0].lower()
-            if key not in Settings.model_fields:
-                yield f"environment variable {variable}: unknown key {key}"
+            key, *nested = variable.removeprefix(ENV_PREFIX).lower().split("__")
+            default = Settings.model_fields[key].default if key in Settings.model_fields else None
+            # Keys inside a table are checked with it; all else has nothing inside.
+            if default is None or (nested and not isinstance(default, Section)):
+                yield f"environment variable {variable}: unknown key {'.'.join([key, *nested])}"
+
+
+def _unknown_keys(content: Mapping[str, Any]) -> Iterator[str]:
+    """Yield the file's own unknown keys; some would mean something to BaseSettings itself."""
+    for key in content:
+        if key not in Settings.model_fields:
+            yield f"{key}: unknown key"
 
 
 def _problems_of(error: ValidationError, content: Mapping[str, Any]) -> Iterator[str]:
