@@ -80,7 +80,7 @@ psql: install ## Open psql on the database of the settings.
 	$(BIN)/bbbmeter psql
 
 accuracy: install ## Measure the metering error on simulated meetings; writes docs/accuracy.md.
-	$(BIN)/python tests/accuracy.py
+	$(BIN)/python docs/measure_accuracy.py docs/accuracy.md
 
 docs: install ## Write docs/settings.md from the settings' own descriptions.
 	$(BIN)/python docs/generate_settings.py

@@ -1,7 +1,7 @@
-"""How exact are the figures? A simulated fleet on a virtual clock, beside the truth.
+"""A rehearsal: a simulated fleet metered on a virtual clock, weeks in minutes, beside the truth.
 
 The way of a real poll is gone from the answer's bytes on: parser, pipeline, writer, sessions,
-rollups, report. Only HTTP and waiting are left out. `make accuracy` writes docs/accuracy.md.
+rollups, report. Only HTTP and waiting are left out. Tests and docs/accuracy.md rest on it.
 """
 
 import random

@@ -1,0 +1,136 @@
+"""How exact are the figures? Writes docs/accuracy.md; `make accuracy` calls it."""
+
+import argparse
+import asyncio
+import logging
+import sys
+import tempfile
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import structlog
+
+from collector.database import open_pool
+from collector.migrate import migrate
+from collector.rehearsal import Rehearsal, rehearse, settings_for
+from collector.simulator import Fleet, FleetPlan, Rhythm
+from collector.simulator.plan import sim_tenants
+
+
+def as_markdown(rehearsal: Rehearsal) -> list[str]:
+    """Return the lines of a table: a row a tenant, metered beside the truth and BBBLB's query."""
+    lines = [
+        (
+            "| tenant | participant minutes: truth | metered | difference | BBBLB's query "
+            "| sessions seen by a tick: truth | metered | BBBLB's query "
+            "| peak: truth | metered | difference | coverage | filled |"
+        ),
+        "|---" + "|--:" * 12 + "|",
+    ]
+    outliving = rehearsal.truth.sessions_outliving(rehearsal.interval_s)
+    for name, true in rehearsal.truth.tenants.items():
+        row, other = rehearsal.report[name], rehearsal.bbblb[name]
+        minutes = true.participant_seconds / 60
+        cells = [
+            name,
+            f"{minutes:,.1f}",
+            f"{row['participant_minutes']:,.1f}",
+            f"{row['participant_minutes'] / minutes - 1:+.3%}",
+            f"{other['participant_minutes'] / minutes - 1:+.3%}",
+            f"{outliving[name]:,}",
+            f"{row['sessions']:,}",
+            f"{other['sessions']:,}",
+            f"{true.peak_participants:,.1f}",
+            f"{row['peak_participants']:,.1f}",
+            f"{row['peak_participants'] / true.peak_participants - 1:+.3%}",
+            f"{row['coverage']:.2%}",
+            f"{row['filled_share']:.2%}",
+        ]
+        lines.append(f"| {' | '.join(cells)} |")
+    return lines
+
+
+_PAGE = """\
+# How exact the figures are
+
+Made by `make accuracy`: a simulated week of {servers} servers with {sessions:.0f} sessions at a
+time on average, polled every {interval_s} s on a virtual clock. From the bytes of each answer on,
+everything is the real thing: parser, attribution, gap filler, writer, sessions, rollups, report.
+The truth is computed from the simulator's events, without sampling. BBBLB's query is the one that
+its documentation gives for `POLL_STATS`, over the same ticks.
+
+Why they differ: polls see a meeting twice a minute, so each join and leave is seen up to
+{interval_s} s late, which evens out over many. BBBLB's query takes a session's time as last minus
+first row, so each session loses one interval, and one that is seen once counts nothing; it counts
+a session in every period that it touches, bbbmeter only where it began. The first rows of the week
+are sessions that were under way when the week began.
+
+{body}
+"""
+
+
+async def measure_week(database: str, days: int, servers: int, sessions: float) -> str:
+    """Run the week without failures and with 3 % of polls failing; return the page as Markdown.
+
+    Each run is in a schema of its own in `database`, which must not hold bbbmeter's yet.
+    """
+    start = datetime(2026, 2, 2, tzinfo=UTC)
+    body: list[str] = []
+    interval_s = 0
+    for share in (0.0, 0.03):
+        plan = FleetPlan(
+            seed=2026,
+            start=start,
+            end=start + timedelta(days=days),
+            tenants=sim_tenants(6),
+            servers=servers,
+            concurrent_sessions=sessions,
+            rhythm=Rhythm(amplitude=0.6, time_zone="Europe/Berlin", weekend=0.5),
+        )
+        fleet = Fleet(plan)
+        settings = settings_for(fleet)
+        interval_s = settings.poll_interval_s
+        async with open_pool(database) as pool:
+            async with pool.acquire() as connection:
+                await migrate(connection, settings)
+            # Nothing refreshes or drops beside the run.
+            await pool.execute(_STOP_POLICIES)
+            done = await rehearse(pool, settings, fleet, fail_share=share)
+            await pool.execute("DROP SCHEMA meter CASCADE")
+        body += [f"## {share:.0%} of polls failing" if share else "## No poll failing", ""]
+        body += [
+            f"{done.polls:,} polls, {done.failed:,} of them failed; {done.samples:,} samples.",
+            "",
+            *as_markdown(done),
+            "",
+        ]
+        print(f"{share:.0%}: {done.samples:,} samples in {done.seconds:.0f} s", file=sys.stderr)  # noqa: T201
+    return _PAGE.format(
+        servers=servers, sessions=sessions, interval_s=interval_s, body="\n".join(body).rstrip()
+    )
+
+
+_STOP_POLICIES = """
+SELECT public.alter_job(job_id, scheduled => FALSE)
+FROM timescaledb_information.jobs WHERE job_id >= 1000
+"""
+
+
+def main() -> None:
+    """Write the page to the path given."""
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.WARNING))
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("path", type=Path)
+    parser.add_argument("--database", help="a DSN; by default an embedded engine for the purpose")
+    parser.add_argument("--days", type=int, default=7)
+    parser.add_argument("--servers", type=int, default=40)
+    parser.add_argument("--sessions", type=float, default=300)
+    options = parser.parse_args()
+    with tempfile.TemporaryDirectory() as folder:
+        database = options.database or f"embedded:{folder}"
+        page = asyncio.run(measure_week(database, options.days, options.servers, options.sessions))
+    options.path.write_text(page, encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
