@@ -55,7 +55,7 @@ async def _check_server(
             )
         return False, f"reachable, but {error}"
     except PollError as error:
-        return False, f"{error.code}: {error}"
+        return False, f"{error.code}" + (f": {error}" if str(error) else "")
     except BbbmeterError as error:
         return False, str(error)
     notes = list(_notes(probe, datetime.now(UTC)))

@@ -24,6 +24,9 @@ from collector.log import setup_logging
 from collector.migrate import migrate as migrate_database
 from collector.report import Request, as_csv, as_json, as_table, fetch_report, parse_instant
 from collector.settings import Settings, load_settings
+from collector.simulator.command import SimulateOptions
+from collector.simulator.command import simulate as simulate_fleet
+from collector.simulator.server import SimulatedFleet
 
 DEFAULT_CONFIG = Path("bbbmeter.toml")
 
@@ -73,11 +76,14 @@ def main() -> None:
         sys.exit(2)
 
 
-def _load(config: Path | None) -> tuple[Settings, Path | None]:
-    path = config or (DEFAULT_CONFIG if DEFAULT_CONFIG.exists() else None)
-    settings = load_settings(path)
-    setup_logging(settings.log_format, settings.log_level)
-    return settings, path
+def _load(config: Path | None) -> Settings:
+    settings = load_settings(_path(config))
+    setup_logging(settings.log_format, "warning")
+    return settings
+
+
+def _path(config: Path | None) -> Path | None:
+    return config or (DEFAULT_CONFIG if DEFAULT_CONFIG.exists() else None)
 
 
 def _print_version(wanted: bool) -> None:  # noqa: FBT001 - typer's callback
@@ -109,7 +115,7 @@ def init(
 @app.command()
 def check(config: Config = None) -> None:
     """Check the settings, then call every server and the database, and print a line each."""
-    settings, _ = _load(config)
+    settings = _load(config)
     if not asyncio.run(check_all(settings, Console(highlight=False))):
         raise typer.Exit(1)
 
@@ -123,7 +129,7 @@ def migrate(
     ] = False,
 ) -> None:
     """Bring the database to this version and these settings."""
-    settings, _ = _load(config)
+    settings = _load(config)
 
     async def work() -> list[str]:
         database = settings.database.get_secret_value()
@@ -141,7 +147,9 @@ def migrate(
 @app.command()
 def run(config: Config = None) -> None:
     """Collect until SIGTERM."""
-    settings, path = _load(config)
+    path = _path(config)
+    settings = _load(path)
+    setup_logging(settings.log_format, settings.log_level)
     if not any(server.enabled for server in settings.server):
         raise SettingsError(["server: there is none to poll"], str(path or "environment"))
     asyncio.run(Daemon(settings, path).run())
@@ -163,7 +171,7 @@ def report(
     output: Annotated[Format, typer.Option("--format", help="How to print it.")] = Format.table,
 ) -> None:
     """Print what each tenant used. Dates are days of the billing time zone."""
-    settings, _ = _load(config)
+    settings = _load(config)
     zone = ZoneInfo(settings.billing_timezone)
     now = datetime.now(UTC).astimezone(zone).replace(second=0, microsecond=0)
     request = Request(
@@ -194,7 +202,7 @@ def report(
 @app.command()
 def psql(config: Config = None) -> None:
     """Open psql on the database (or a plain prompt where psql is missing)."""
-    settings, _ = _load(config)
+    settings = _load(config)
     sys.exit(asyncio.run(open_console(settings.database.get_secret_value())))
 
 
@@ -207,3 +215,52 @@ def demo(
     setup_logging("console", os.environ.get("BBBMETER_LOG_LEVEL", "error"))
     if not asyncio.run(run_demo(directory, seconds)):
         raise typer.Exit(1)
+
+
+@app.command()
+def simulate(
+    servers: Annotated[int, typer.Option(help="How many servers.")] = 4,
+    tenants: Annotated[int, typer.Option(help="How many tenants.")] = 6,
+    sessions: Annotated[float, typer.Option(help="Sessions at a time, on average.")] = 24.0,
+    seed: Annotated[int, typer.Option(help="The same seed gives the same fleet.")] = 1,
+    speed: Annotated[float, typer.Option(help="Simulated seconds a second.")] = 1.0,
+    lively: Annotated[bool, typer.Option(help="Sessions of minutes, to look at.")] = False,
+    host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(help="The first server's port; 0: any free ones.")] = 0,
+    duration: Annotated[
+        float | None, typer.Option(help="Seconds until it ends; by default until SIGTERM.")
+    ] = None,
+    secret_file: Annotated[Path | None, typer.Option(help="File with the secret.")] = None,
+    secret_env: Annotated[str | None, typer.Option(help="Variable with the secret.")] = None,
+    fault: Annotated[
+        list[str] | None,
+        typer.Option(help="server:kind:from-to in seconds, e.g. sim02:http_502:20-40; repeatable."),
+    ] = None,
+    config: Annotated[
+        Path | None, typer.Option(help="Write settings for the collector to this file.")
+    ] = None,
+    truth: Annotated[Path | None, typer.Option(help="Write the truth here at the end.")] = None,
+) -> None:
+    """Run a simulated fleet over HTTP, with faults, and tell the truth about it."""
+    options = SimulateOptions(
+        servers=servers,
+        tenants=tenants,
+        sessions=sessions,
+        seed=seed,
+        speed=speed,
+        lively=lively,
+        host=host,
+        port=port,
+        duration_s=duration,
+        secret_file=secret_file,
+        secret_env=secret_env,
+        fault=tuple(fault or ()),
+        config=config,
+        truth=truth,
+    )
+
+    def ready(simulated: SimulatedFleet) -> None:
+        for name, url in simulated.urls.items():
+            print(name, url, flush=True)
+
+    asyncio.run(simulate_fleet(options, ready))

@@ -231,7 +231,9 @@ def test_unusable_id_skips_the_meeting(element: str, value: str) -> None:
 @pytest.mark.parametrize("value", ["", "soon", "12", "99999999999999", "-1755772800000"])
 def test_creation_from_the_internal_id(value: str) -> None:
     """An unusable createTime is read from the internal id."""
-    assert only(parse_meetings(answer_xml(meeting_xml(createTime=value)))).created_at == CREATED
+    for internal_id in (ID, f"a-b-{CREATED_MS}"):
+        body = answer_xml(meeting_xml(createTime=value, internalMeetingID=internal_id))
+        assert only(parse_meetings(body)).created_at == CREATED
 
 
 def test_creation_in_milliseconds() -> None:
@@ -389,7 +391,7 @@ markup = st.sampled_from(
 )
 OUT = "a></a></customdata></attendee></attendees>"
 REST = "<metadata></metadata><isBreakout>false</isBreakout></meeting>"
-HEAD = forged.partition("<attendees>")[0]
+HEAD = meeting_xml(internalMeetingID=identity(667)).partition("<attendees>")[0]
 
 
 @settings(max_examples=400, deadline=None)
@@ -581,9 +583,28 @@ def test_cdata_hides_tags() -> None:
     assert meeting.name == text.removeprefix("<![CDATA[").removesuffix("]]>")
 
 
+def test_cdata_among_the_attendees_only() -> None:
+    """Where only attendees' names are CDATA, they can move no edge either."""
+    text = "<![CDATA[</attendees><participantCount>99</participantCount><attendees>]]>"
+    body = answer_xml(meeting_xml([Person(name="NAME"), Person(dialin=True)]))
+    meeting = only(parse_meetings(body.replace(b"NAME", text.encode())))
+    assert (meeting.participants, meeting.dialins) == (4, 1)
+
+
+def test_cdata_in_a_malformed_answer() -> None:
+    """A malformed answer with CDATA is refused: a cut at `<meeting>` could be one within a name."""
+    text = f"<![CDATA[</meeting>{meeting_xml(internalMeetingID=identity(666))}<meeting>]]>"
+    body = answer_xml(
+        meeting_xml(meetingName="NAME", internalMeetingID=identity(1)).replace("NAME", text),
+        meeting_xml(meetingName="NAME", internalMeetingID=identity(2)).replace("NAME", "<&"),
+    )
+    with pytest.raises(NotXmlError):
+        parse_meetings(body)
+
+
 def test_comments_hide_tags() -> None:
     """Comments and processing instructions are no content."""
-    body = answer_xml(meeting_xml([Person(dialin=True)]), "<!-- <meeting> --><?x <attendees> ?>")
+    body = answer_xml("<!-- <meeting> --><?x <attendees> ?>", meeting_xml([Person(dialin=True)]))
     meeting = only(parse_meetings(body))
     assert (meeting.participants, meeting.dialins) == (4, 1)
 

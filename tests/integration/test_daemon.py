@@ -1,0 +1,319 @@
+"""The daemon at work: a simulated fleet over HTTP, a real database, signals, reloads, kills."""
+
+import asyncio
+import json
+import os
+import random
+import signal
+import sys
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import aiohttp
+import asyncpg
+import pytest
+from prometheus_client.parser import text_string_to_metric_families
+from pydantic import SecretStr
+
+from collector.clock import tick_at
+from collector.simulator import Fleet, FleetPlan
+from collector.simulator.command import settings_toml
+from collector.simulator.plan import sim_tenants
+from collector.simulator.server import SimulatedFleet
+
+SECRET = "the-secret-of-the-simulated-fleet"
+INTERVAL_S = 5
+PATIENCE_S = 90.0  # only so that a test that hangs ends
+
+
+@dataclass
+class Running:
+    """A `bbbmeter run` in a process of its own, and what it logged."""
+
+    process: asyncio.subprocess.Process
+    log: list[dict[str, object]] = field(default_factory=list)
+    raw: list[str] = field(default_factory=list)
+    changed: asyncio.Event = field(default_factory=asyncio.Event)
+
+    async def read(self) -> None:
+        """Collect its log until it ends."""
+        assert self.process.stderr is not None
+        async for line in self.process.stderr:
+            self.raw.append(line.decode())
+            if line.startswith(b"{"):
+                self.log.append(json.loads(line))
+            self.changed.set()
+        self.changed.set()
+
+    async def until(self, event: str, count: int = 1) -> dict[str, object]:
+        """Wait until it has logged `event`, `count` times in all, and return the last one."""
+        async with asyncio.timeout(PATIENCE_S):
+            while True:
+                found = [entry for entry in self.log if entry["event"] == event]
+                if len(found) >= count:
+                    return found[count - 1]
+                assert self.process.returncode is None, "".join(self.raw)
+                self.changed.clear()
+                await self.changed.wait()
+
+
+@asynccontextmanager
+async def collecting(config: Path) -> AsyncIterator[Running]:
+    """Run the daemon on `config`; it is killed at the end if it still runs."""
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "collector", "run", "--config", str(config)),
+        stderr=asyncio.subprocess.PIPE,
+        env={**os.environ, "BBBMETER_LOG_FORMAT": "json"},
+    )
+    running = Running(process)
+    reader = asyncio.create_task(running.read())
+    try:
+        yield running
+    finally:
+        if process.returncode is None:
+            process.kill()
+        await process.wait()
+        await reader
+
+
+@pytest.fixture
+async def fleet() -> AsyncIterator[SimulatedFleet]:
+    """Three simulated servers with lessons under way."""
+    start = datetime.now(UTC)
+    plan = FleetPlan(
+        seed=5,
+        start=start,
+        end=start + timedelta(hours=1),
+        tenants=sim_tenants(3),
+        servers=3,
+        concurrent_sessions=12,
+    )
+    async with SimulatedFleet(Fleet(plan), secret=SecretStr(SECRET)) as simulated:
+        yield simulated
+
+
+@pytest.fixture
+def write_config(tmp_path: Path, dsn: str, fleet: SimulatedFleet) -> Callable[..., Path]:
+    """A function that writes settings for the fleet, with more lines if wished."""
+
+    def write(more: str = "") -> Path:
+        path = tmp_path / "bbbmeter.toml"
+        head: dict[str, str | int] = {"database": dsn, "poll_interval_s": INTERVAL_S}
+        text = settings_toml(fleet, {"secret": SECRET}, head)
+        path.write_text(f"{text}\n[http]\nport = 0\n{more}", encoding="utf-8")
+        return path
+
+    return write
+
+
+async def until_polled(dsn: str, polls: int, condition: str = "TRUE") -> None:
+    """Wait until the database has so many polls."""
+    connection = await asyncpg.connect(dsn)
+    try:
+        async with asyncio.timeout(PATIENCE_S):
+            query = f"SELECT count(*) FROM meter.poll WHERE {condition}"  # noqa: S608
+            while await connection.fetchval(query) < polls:  # noqa: ASYNC110 - no event tells
+                await asyncio.sleep(0.2)
+    finally:
+        await connection.close()
+
+
+async def require_whole_polls(dsn: str) -> None:
+    """Every poll has its samples, every sample its poll, no sample is there twice."""
+    connection = await asyncpg.connect(dsn)
+    broken = await connection.fetch(
+        """
+        SELECT p.ts, p.server_id FROM meter.poll AS p
+        LEFT JOIN meter.sample AS a ON a.ts = p.ts AND a.server_id = p.server_id AND NOT a.filled
+        GROUP BY p.ts, p.server_id, p.sessions, p.breakouts
+        HAVING count(a.ts) <> coalesce(p.sessions + p.breakouts, 0)
+        """
+    )
+    assert broken == []
+    doubled = await connection.fetch(
+        "SELECT session_id, ts FROM meter.sample GROUP BY session_id, ts HAVING count(*) > 1"
+    )
+    assert doubled == []
+    strays = await connection.fetchval(
+        """
+        SELECT count(*) FROM meter.sample AS a
+        WHERE NOT EXISTS (SELECT FROM meter.session AS s WHERE s.session_id = a.session_id)
+            OR (a.filled = EXISTS (
+                SELECT FROM meter.poll AS p
+                WHERE p.ts = a.ts AND p.server_id = a.server_id AND p.ok
+            ))
+        """
+    )
+    assert strays == 0
+    await connection.close()
+
+
+async def test_a_fleet_is_metered_and_the_last_batch_is_stored_at_the_end(
+    write_config: Callable[..., Path], dsn: str
+) -> None:
+    """Every server has a poll for every tick; SIGTERM ends in order, with nothing half-stored."""
+    async with collecting(write_config()) as daemon:
+        await daemon.until("collecting")
+        await until_polled(dsn, 9)
+        daemon.process.send_signal(signal.SIGTERM)
+        assert await asyncio.wait_for(daemon.process.wait(), PATIENCE_S) == 0
+        await daemon.until("stopped")
+    await require_whole_polls(dsn)
+    connection = await asyncpg.connect(dsn)
+    ticks = await connection.fetch(
+        "SELECT ts, count(*) AS polls, bool_and(ok) AS ok FROM meter.poll GROUP BY ts ORDER BY ts"
+    )
+    assert all(tick["polls"] == 3 and tick["ok"] for tick in ticks)
+    assert {tick["ts"].timestamp() % INTERVAL_S for tick in ticks} == {0}
+    assert await connection.fetchval("SELECT bool_and(last_seen_at IS NOT NULL) FROM meter.session")
+    due = await connection.fetch("SELECT since, until FROM meter.server_due")
+    assert [(row["since"], row["until"]) for row in due] == [(ticks[0]["ts"], None)] * 3
+    await connection.close()
+    assert SECRET not in "".join(daemon.raw)
+    assert "checksum=" not in "".join(daemon.raw)
+
+
+async def test_a_server_that_fails_is_recorded_and_hurts_no_other(
+    write_config: Callable[..., Path], dsn: str, fleet: SimulatedFleet
+) -> None:
+    """Each kind of failure is a poll row of that server; the others go on; holes are filled."""
+    now = fleet.now()
+    fleet.fault("sim01", "http_502", now, now + timedelta(seconds=12))
+    fleet.fault("sim02", "checksum", now, now + timedelta(seconds=12))
+    async with collecting(write_config()) as daemon:
+        await until_polled(dsn, 2, "NOT ok")
+        await until_polled(dsn, 6, "ok AND server_id IN (SELECT id FROM meter.server)")
+        daemon.process.send_signal(signal.SIGTERM)
+        assert await asyncio.wait_for(daemon.process.wait(), PATIENCE_S) == 0
+    connection = await asyncpg.connect(dsn)
+    errors = await connection.fetch(
+        "SELECT DISTINCT s.name, p.error, p.participants FROM meter.poll AS p "
+        "INNER JOIN meter.server AS s ON p.server_id = s.id WHERE NOT p.ok ORDER BY 1"
+    )
+    assert [tuple(row) for row in errors] == [
+        ("sim01", "http_status:502", None),
+        ("sim02", "api_error:checksumError", None),
+    ]
+    await connection.close()
+    await require_whole_polls(dsn)
+
+
+async def test_settings_change_while_running(write_config: Callable[..., Path], dsn: str) -> None:
+    """A change is taken up by itself and on SIGHUP; a broken file is refused, the old one kept."""
+    path = write_config("\n[retention]\nsample = 30\n")
+    whole = path.read_text(encoding="utf-8")
+    only_two = whole.replace('name = "sim03"\n', 'name = "sim03"\nenabled = false\n')
+    path.write_text(only_two, encoding="utf-8")
+    async with collecting(path) as daemon:
+        assert (await daemon.until("collecting"))["servers"] == 2
+        await until_polled(dsn, 2)
+
+        path.write_text(only_two + "\nbroken", encoding="utf-8")
+        daemon.process.send_signal(signal.SIGHUP)
+        await daemon.until("settings refused, the old ones stay")
+        seen = datetime.now(UTC)
+        await until_polled(dsn, 2, f"ts > '{seen.isoformat()}'")
+
+        path.write_text(whole, encoding="utf-8")  # noticed without a signal
+        assert (await daemon.until("settings taken up"))["servers"] == 3
+        sim03 = "server_id = (SELECT id FROM meter.server WHERE name = 'sim03')"
+        await until_polled(dsn, 1, sim03)
+
+        path.write_text(only_two, encoding="utf-8")
+        daemon.process.send_signal(signal.SIGHUP)
+        await daemon.until("settings taken up", count=2)
+        daemon.process.send_signal(signal.SIGTERM)
+        assert await asyncio.wait_for(daemon.process.wait(), PATIENCE_S) == 0
+    connection = await asyncpg.connect(dsn)
+    spans = await connection.fetch(
+        "SELECT d.since, d.until, count(p.ts) AS polls FROM meter.server_due AS d "
+        "INNER JOIN meter.server AS s ON d.server_id = s.id AND s.name = 'sim03' "
+        "INNER JOIN meter.poll AS p ON d.server_id = p.server_id GROUP BY d.since, d.until"
+    )
+    assert len(spans) == 1
+    # Polls were due, and made, for exactly the time that the server was enabled.
+    due_s = (spans[0]["until"] - spans[0]["since"]).total_seconds()
+    assert due_s == spans[0]["polls"] * INTERVAL_S
+    await connection.close()
+
+
+async def test_the_daemons_own_port(write_config: Callable[..., Path], dsn: str) -> None:
+    """/healthz, /readyz and /metrics say how it is, and hold no secret."""
+    async with collecting(write_config()) as daemon, aiohttp.ClientSession() as session:
+        base = f"http://127.0.0.1:{(await daemon.until('collecting'))['health_port']}"
+        await until_polled(dsn, 3)
+        for path in ("/healthz", "/readyz"):
+            async with session.get(base + path) as response:
+                assert (response.status, await response.text()) == (200, "ok")
+        async with session.get(base + "/metrics") as response:
+            text = await response.text()
+    assert SECRET not in text
+    samples = {
+        (sample.name, *sample.labels.values()): sample.value
+        for family in text_string_to_metric_families(text)
+        for sample in family.samples
+    }
+    assert samples["bbbmeter_polls_total", "ok"] >= 3
+    assert samples["bbbmeter_rows_total", "poll"] >= 3
+    assert samples["bbbmeter_rows_total", "sample"] > 0
+    assert samples["bbbmeter_server_up", "sim01"] == 1
+    assert samples["bbbmeter_queue_polls",] == 0
+    assert 0 <= samples["bbbmeter_lag_seconds",] < PATIENCE_S
+
+
+async def test_bad_settings_end_with_code_2_and_no_traceback(tmp_path: Path) -> None:
+    """All problems are named, each with its key; nothing is started."""
+    path = tmp_path / "bbbmeter.toml"
+    path.write_text('poll_interval_s = 7\nbogus = 1\n[[server]]\nname = "b"\n', encoding="utf-8")
+    async with collecting(path) as daemon:
+        assert await asyncio.wait_for(daemon.process.wait(), PATIENCE_S) == 2
+    said = "".join(daemon.raw)
+    for key in ("poll_interval_s", "bogus", "server[b].url"):
+        assert f"{key}:" in said
+    assert "Traceback" not in said
+
+
+async def test_kill_9_at_random_instants(write_config: Callable[..., Path], dsn: str) -> None:
+    """Killed 20 times: no tick is stored twice, none is lost but those it was down for."""
+    config = write_config()
+    chance = random.Random(20)
+    lives: list[tuple[datetime, datetime]] = []
+    for _ in range(20):
+        async with collecting(config) as daemon:
+            await daemon.until("collecting")
+            began = datetime.now(UTC)
+            await asyncio.sleep(chance.uniform(0, 1.6 * INTERVAL_S))
+            daemon.process.kill()
+            lives.append((began, datetime.now(UTC)))
+            await daemon.process.wait()
+    await require_whole_polls(dsn)
+    connection = await asyncpg.connect(dsn)
+    polls = await connection.fetch("SELECT ts, count(*) AS polls FROM meter.poll GROUP BY ts")
+    stored = {row["ts"]: row["polls"] for row in polls}
+    interval = timedelta(seconds=INTERVAL_S)
+    whole = [
+        tick
+        for began, ended in lives
+        # Ticks whose whole interval, in which they are to be stored, the collector lived through.
+        for tick in _ticks(began, ended - interval)
+    ]
+    assert whole, "the seed must give lives of a whole interval"
+    assert {tick: stored.get(tick, 0) for tick in whole} == dict.fromkeys(whole, 3)
+    # Ticks while it was down are absent: a hole in the coverage, not a zero.
+    coverage = await connection.fetchval(
+        "SELECT avg(c.coverage) FROM meter.server_coverage($1, $2) AS c",
+        tick_at(lives[0][0], 60),
+        tick_at(lives[-1][1], 60) + timedelta(minutes=1),
+    )
+    assert coverage is None or 0 < coverage < 1
+    await connection.close()
+
+
+def _ticks(since: datetime, until: datetime) -> list[datetime]:
+    """Return the ticks in (since, until)."""
+    first = tick_at(since, INTERVAL_S) + timedelta(seconds=INTERVAL_S)
+    count = int((until - first).total_seconds() // INTERVAL_S) + 1
+    return [first + timedelta(seconds=INTERVAL_S * n) for n in range(max(count, 0))]
