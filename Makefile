@@ -16,7 +16,7 @@ LOCK := $(BIN)/uv --no-config pip compile --quiet --universal --python-version 3
 	--custom-compile-command "make lock" $(LOCK_ARGS)
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test lint format lock psql accuracy docs build clean
+.PHONY: help install demo test lint format lock psql accuracy picture docs build clean
 
 help: ## List what can be made.
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 18
@@ -76,11 +76,15 @@ lock: install ## Write the lock files anew from pyproject.toml (newer versions: 
 		print(*project["optional-dependencies"]["node"], sep="\n")' | \
 		$(LOCK) - --output-file requirements-node.lock
 
-psql: install ## Open psql on the database of the settings.
-	$(BIN)/bbbmeter psql
+# The settings here, else those of the demo.
+psql: install ## Open psql on your database, or on the demo's.
+	$(BIN)/bbbmeter psql --config $(or $(wildcard bbbmeter.toml),demo-data/bbbmeter.toml)
 
 accuracy: install ## Measure the metering error on simulated meetings; writes docs/accuracy.md.
 	$(BIN)/python docs/measure_accuracy.py docs/accuracy.md
+
+picture: install ## Draw the README's picture of a report anew.
+	$(BIN)/python docs/draw_report.py
 
 docs: install ## Write docs/settings.md from the settings' own descriptions.
 	$(BIN)/python docs/generate_settings.py

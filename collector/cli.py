@@ -22,7 +22,15 @@ from collector.errors import BbbmeterError, SettingsError
 from collector.example import init as write_example
 from collector.log import setup_logging
 from collector.migrate import migrate as migrate_database
-from collector.report import Request, as_csv, as_json, as_table, fetch_report, parse_instant
+from collector.report import (
+    REPORT_WIDTH,
+    Request,
+    as_csv,
+    as_json,
+    as_tables,
+    fetch_report,
+    parse_instant,
+)
 from collector.settings import Settings, load_settings
 from collector.simulator.command import SimulateOptions
 from collector.simulator.command import simulate as simulate_fleet
@@ -194,9 +202,9 @@ def report(
     elif output is Format.csv:
         print(as_csv(rows, zone), end="")
     else:
-        # A terminal folds the table to its width; a file gets it whole.
-        width = None if sys.stdout.isatty() else 250
-        Console(width=width, highlight=False).print(as_table(rows, request, zone, version))
+        # Never narrower than the tables: a figure must not be cut off.
+        width = max(REPORT_WIDTH, Console().width)
+        Console(width=width, highlight=False).print(as_tables(rows, request, zone, version))
 
 
 @app.command()

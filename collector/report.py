@@ -11,7 +11,9 @@ from zoneinfo import ZoneInfo
 
 import asyncpg
 from rich import box
+from rich.console import Group
 from rich.table import Table
+from rich.text import Text
 
 from collector.database import Connection
 from collector.errors import ReportError
@@ -38,6 +40,18 @@ FIGURES: tuple[tuple[str, str, str], ...] = (
     ("coverage", "coverage", ".2%"),
     ("filled_share", "filled", ".2%"),
 )
+# Columns of the widest table, names of rooms aside.
+REPORT_WIDTH = 130
+# A terminal shows the figures in two tables, each as wide as a screen.
+_SESSION_FIGURES = {
+    "sessions",
+    "session_minutes",
+    "avg_session_minutes",
+    "max_session_minutes",
+    "avg_session_size",
+    "max_session_size",
+    "large_sessions",
+}
 _GROUP_KEYS: dict[str, tuple[str, ...]] = {
     "room": ("tenant", "room"),
     "server": ("tenant", "server"),
@@ -123,30 +137,45 @@ def as_csv(rows: list[dict[str, Any]], zone: ZoneInfo) -> str:
     return out.getvalue()
 
 
-def as_table(
+def as_tables(
     rows: list[dict[str, Any]], request: Request, zone: ZoneInfo, calculation_version: int
-) -> Table:
-    """Return the rows as a table for a terminal, with the period and what the figures rest on."""
+) -> Group:
+    """Return the rows for a terminal, with the period and what the figures rest on."""
     shown = "%Y-%m-%d %H:%M"
-    table = Table(
-        title=(
-            f"Usage from {request.since.astimezone(zone):{shown}} "
-            f"to {request.until.astimezone(zone):{shown}} ({zone.key})"
-        ),
-        caption=(
-            "coverage: share of the polls due that succeeded · filled: share of the time between "
-            f"polls that was interpolated · - unknown · calculation {calculation_version}"
-        ),
-        box=box.SIMPLE_HEAD,
+    period = (
+        f"from {request.since.astimezone(zone):{shown}} "
+        f"to {request.until.astimezone(zone):{shown}} ({zone.key})"
     )
+    usage = [figure for figure in FIGURES if figure[0] not in _SESSION_FIGURES]
+    sessions = [figure for figure in FIGURES if figure[0] in _SESSION_FIGURES]
+    return Group(
+        _table(f"Usage {period}", rows, request, usage, zone),
+        _table("Sessions", rows, request, sessions, zone),
+        Text(
+            "coverage: share of the time due that successful polls cover · filled: share of the "
+            f"time in sessions\nthat was interpolated · {_UNKNOWN} unknown · lengths in minutes · "
+            f"calculation {calculation_version}",
+            style="dim",
+        ),
+    )
+
+
+def _table(
+    title: str,
+    rows: list[dict[str, Any]],
+    request: Request,
+    figures: Sequence[tuple[str, str, str]],
+    zone: ZoneInfo,
+) -> Table:
+    table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
     groups = _GROUP_KEYS.get(request.by or "", ("tenant",))
     for key in groups:
         table.add_column(key, overflow="fold")
-    for _, heading, _ in FIGURES:
+    for _, heading, _ in figures:
         table.add_column(heading, justify="right", no_wrap=True)
     for row in rows:
         cells = [_group_text(key, row[key], zone) for key in groups]
-        cells += [_text(row[key], form, zone) for key, _, form in FIGURES]
+        cells += [_text(row[key], form, zone) for key, _, form in figures]
         table.add_row(*cells)
     return table
 
