@@ -16,7 +16,7 @@ from collector.bbb import BbbClients
 from collector.clock import Clock, SystemClock, tick_at
 from collector.database import open_pool
 from collector.engine import parse_embedded
-from collector.errors import BbbmeterError, DatabaseError, SettingsError
+from collector.errors import BbbmeterError, DatabaseError, InternalError, SettingsError
 from collector.fleet import last_polls, sync_fleet
 from collector.health import serve_health
 from collector.jobs import PolicyRunner, update_sessions
@@ -143,11 +143,25 @@ class Daemon:
             self.metrics.tick_seconds.observe((self._clock.now() - ts).total_seconds())
 
     def _deliver(self, result: PollResult) -> None:
+        try:
+            batch = self._pipeline.process(result)
+        except Exception as failure:  # noqa: BLE001 - one server's trouble stays its own
+            # Its message could hold what the server sent.
+            log.error("result not usable", server=result.server, error=type(failure).__name__)  # noqa: TRY400
+            self._pipeline.forget(result.server)
+            result = PollResult(
+                result.server,
+                result.ts,
+                ok=False,
+                latency_ms=result.latency_ms,
+                error=InternalError.kind,
+            )
+            batch = self._pipeline.process(result)
         outcome = (result.error or "ok").partition(":")[0]
         self.metrics.polls.labels(outcome).inc()
         self.metrics.poll_seconds.observe(result.latency_ms / 1000)
         self.metrics.server_up.labels(result.server).set(result.ok)
-        self._outbox.put(self._pipeline.process(result))
+        self._outbox.put(batch)
         if self.on_result is not None:
             self.on_result(result)
 

@@ -131,7 +131,10 @@ class Outbox:
             )
             for poll in part.polls
         ]
-        await self._write(Batch(polls=failed))
+        try:
+            await self._write(Batch(polls=failed))
+        except RejectedBatchError as error:
+            log.error("even the failure was refused", error=str(error))  # noqa: TRY400
 
     async def _write(self, batch: Batch) -> None:
         started = time.monotonic()

@@ -25,6 +25,7 @@ class FakeWriter(Writer):
         self.stored: list[PollRow] = []
         self.failures: list[Exception] = []
         self.poison: set[str] = set()
+        self.strict = False
         self.statements = 0
 
     async def write(self, batch: Batch) -> Stored:
@@ -32,7 +33,7 @@ class FakeWriter(Writer):
         self.statements += 1
         if self.failures:
             raise self.failures.pop(0)
-        if any(poll.ok and poll.server in self.poison for poll in batch.polls):
+        if any((poll.ok or self.strict) and poll.server in self.poison for poll in batch.polls):
             raise RejectedBatchError
         new = [poll for poll in batch.polls if poll not in self.stored]
         self.stored += new
@@ -100,6 +101,13 @@ async def test_a_refused_batch_hurts_no_other_server(writer: FakeWriter) -> None
             ("b", True, None),
         }
         assert again == ["bad"]
+
+
+async def test_no_batch_is_tried_for_ever(writer: FakeWriter) -> None:
+    """Where even the failed poll is refused, the poll is given up, and the next ones are stored."""
+    writer.poison, writer.strict = {"bad"}, True
+    async with running(writer, batch("bad"), batch("a")):
+        assert [p.server for p in writer.stored] == ["a"]
 
 
 async def test_polls_that_were_there_already_are_reported(writer: FakeWriter) -> None:
