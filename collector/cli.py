@@ -31,7 +31,8 @@ from collector.report import (
     fetch_report,
     parse_instant,
 )
-from collector.settings import Settings, load_settings
+from collector.settings import Settings
+from collector.settings_file import load_settings
 from collector.simulator.command import SimulateOptions
 from collector.simulator.command import simulate as simulate_fleet
 from collector.simulator.server import SimulatedFleet

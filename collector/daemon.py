@@ -12,6 +12,7 @@ import structlog
 from apscheduler.schedulers.asyncio import AsyncIOScheduler
 from apscheduler.triggers.interval import IntervalTrigger
 
+from collector.attribution import Attribution
 from collector.bbb import BbbClients
 from collector.clock import Clock, SystemClock, tick_at
 from collector.database import open_pool
@@ -26,7 +27,8 @@ from collector.model import PollResult
 from collector.outbox import Outbox
 from collector.pipeline import Pipeline
 from collector.poller import Poller
-from collector.settings import Settings, load_settings
+from collector.settings import Settings
+from collector.settings_file import load_settings
 from collector.writer import Writer
 
 log = structlog.get_logger(__name__)
@@ -109,15 +111,15 @@ class Daemon:
             if server.name in last:
                 self._pipeline.restore(server.name, last[server.name])
         self._outbox = Outbox(Writer(self._pool), self.metrics, self._not_stored)
-        self._poller = await self._make_poller(self._settings)
+        self._poller = self._make_poller(self._settings)
         self._policies = PolicyRunner(self._pool) if embedded else None
 
-    async def _make_poller(self, settings: Settings) -> Poller:
+    def _make_poller(self, settings: Settings) -> Poller:
         """Return a poller for the enabled servers; SettingsError where a secret is missing."""
         clients = self._clients.make(
             [server for server in settings.server if server.enabled],
             max_body_bytes=settings.max_body_bytes,
-            metadata_keys=Pipeline(settings).metadata_keys,
+            metadata_keys=Attribution(settings.attribution).metadata_keys,
             room_names=settings.store_room_names,
         )
         return Poller(clients, settings.concurrency)
@@ -258,7 +260,7 @@ class Daemon:
         self._read_at = modified_at
         try:
             settings = load_settings(self._path)
-            poller = await self._make_poller(settings)
+            poller = self._make_poller(settings)
         except SettingsError as error:
             self.metrics.reloads.labels("refused").inc()
             log.error("settings refused, the old ones stay", problems=error.problems)  # noqa: TRY400

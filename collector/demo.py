@@ -18,7 +18,8 @@ from collector.errors import SettingsError
 from collector.fleet import sync_fleet
 from collector.model import PollResult
 from collector.report import Request, fetch_report
-from collector.settings import Settings, load_settings
+from collector.settings import Settings
+from collector.settings_file import load_settings
 from collector.simulator import Fleet, FleetPlan, SimTenant, Truth
 from collector.simulator.command import settings_toml
 from collector.simulator.server import SimulatedFleet

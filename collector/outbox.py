@@ -133,8 +133,8 @@ class Outbox:
         ]
         try:
             await self._write(Batch(polls=failed))
-        except RejectedBatchError as error:
-            log.error("even the failure was refused", error=str(error))  # noqa: TRY400
+        except RejectedBatchError as again:
+            log.error("even the failure was refused", error=str(again))  # noqa: TRY400
 
     async def _write(self, batch: Batch) -> None:
         started = time.monotonic()

@@ -44,11 +44,6 @@ class Pipeline:
         for name in self._last.keys() - self._servers.keys():
             self.forget(name)
 
-    @property
-    def metadata_keys(self) -> frozenset[str]:
-        """The metadata keys that the attribution rules look at."""
-        return self._attribution.metadata_keys
-
     def restore(self, server: str, last: LastPoll) -> None:
         """Remember a poll that was read back from the database."""
         self._last[server] = last

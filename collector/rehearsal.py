@@ -13,6 +13,7 @@ from typing import Any
 
 import asyncpg
 
+from collector.attribution import Attribution
 from collector.fleet import sync_fleet
 from collector.jobs import update_sessions
 from collector.model import Batch, PollResult
@@ -63,6 +64,7 @@ async def rehearse(
     async with pool.acquire() as connection:
         await sync_fleet(connection, settings.server, settings.tenant, plan.start)
     pipeline, writer = Pipeline(settings), Writer(pool)
+    metadata_keys = Attribution(settings.attribution).metadata_keys
     chance = random.Random(fail_seed)  # noqa: S311 - a simulation
     batch, polls, failed, samples = Batch(), 0, 0, 0
     for tick in _ticks(plan.start, plan.end, interval_s):
@@ -72,7 +74,7 @@ async def rehearse(
                 failed += 1
             else:
                 body = fleet.answer(server.name, tick)
-                answer = parse_meetings(body, metadata_keys=pipeline.metadata_keys)
+                answer = parse_meetings(body, metadata_keys=metadata_keys)
                 result = PollResult(
                     server.name,
                     tick,

@@ -20,7 +20,7 @@ from yarl import URL
 
 from collector.checksum import Algorithm, signed_url
 from collector.errors import SettingsError
-from collector.settings import load_settings
+from collector.settings_file import load_settings
 from collector.simulator import Fleet, FleetPlan
 from collector.simulator.command import SimulateOptions, simulate
 from collector.simulator.faults import KINDS, FaultKind, parse_fault

@@ -21,8 +21,8 @@ from collector.settings import (
     Settings,
     SuffixRule,
     TenantSettings,
-    load_settings,
 )
+from collector.settings_file import load_settings
 
 # In a line that is commented out, the key follows the # at once; prose has a space there.
 COMMENTED_OUT = re.compile(r"^#(?=[a-z\[])", re.MULTILINE)

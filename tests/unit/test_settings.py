@@ -22,8 +22,8 @@ from collector.settings import (
     ServerSettings,
     Settings,
     is_tenant_name,
-    load_settings,
 )
+from collector.settings_file import load_settings
 
 SERVER = """
 [[server]]

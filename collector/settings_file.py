@@ -1,0 +1,111 @@
+"""Reading the settings: the file and the environment, all problems at once, each with its key."""
+
+import os
+import tomllib
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from pydantic import SecretStr, ValidationError
+
+from collector.errors import SettingsError
+from collector.settings import ENV_PREFIX, Section, Settings
+
+# Variables of ours that are no settings: where the file is, and what tests and the engine use.
+_OTHER_VARIABLES = {"BBBMETER_CONFIG", "BBBMETER_TEST_DSN", "BBBMETER_EMBEDDED_DIR"}
+_OTHER_VARIABLES |= {"BBBMETER_EMBEDDED_PASSWORD"}
+
+
+def load_settings(path: Path | None) -> Settings:
+    """Read the file at `path` (None: the environment alone) and the environment.
+
+    Raises SettingsError with every problem, each with its key.
+    """
+    content: dict[str, Any] = {}
+    source = str(path) if path else "environment"
+    if path is not None:
+        try:
+            content = tomllib.loads(path.read_text(encoding="utf-8"))
+        except OSError as error:
+            raise SettingsError([f"cannot be read: {error.strerror}"], source) from error
+        except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+            raise SettingsError([f"is no TOML: {error}"], source) from error
+    problems = [*_unknown_variables(), *_unknown_keys(content)]
+    try:
+        settings = Settings(**{k: v for k, v in content.items() if k in Settings.model_fields})
+    except ValidationError as error:
+        problems += _problems_of(error, content)
+    except ValueError as error:  # a list or table in the environment that is no JSON
+        problems.append(str(error))
+    if problems:
+        raise SettingsError(problems, source)
+    try:
+        return _resolved(settings, path)
+    except RuntimeError as error:  # from expanduser
+        raise SettingsError(["a path begins with ~ and a user that is unknown"], source) from error
+
+
+def _unknown_variables() -> Iterator[str]:
+    for variable in sorted(os.environ):
+        if variable.startswith(ENV_PREFIX) and variable not in _OTHER_VARIABLES:
+            key, *nested = variable.removeprefix(ENV_PREFIX).lower().split("__")
+            default = Settings.model_fields[key].default if key in Settings.model_fields else None
+            # Keys inside a table are checked with it; all else has nothing inside.
+            if default is None or (nested and not isinstance(default, Section)):
+                yield f"environment variable {variable}: unknown key {'.'.join([key, *nested])}"
+
+
+def _unknown_keys(content: Mapping[str, Any]) -> Iterator[str]:
+    """Yield the file's own unknown keys; some would mean something to BaseSettings itself."""
+    for key in content:
+        if key not in Settings.model_fields:
+            yield f"{key}: unknown key"
+
+
+def _problems_of(error: ValidationError, content: Mapping[str, Any]) -> Iterator[str]:
+    for problem in error.errors(include_url=False, include_context=False, include_input=False):
+        key = _key(problem["loc"], content)
+        for line in problem["msg"].removeprefix("Value error, ").split("\n"):
+            text = "unknown key" if problem["type"] == "extra_forbidden" else line
+            yield f"{key}: {text}" if key else text
+
+
+def _key(location: tuple[int | str, ...], content: Mapping[str, Any]) -> str:
+    """Turn ("server", 1, "url") into `server[bbb2].url`, by the entry's name where it has one."""
+    key = ""
+    entry: Any = content
+    for part in location:
+        try:
+            entry = entry[part]
+        except (KeyError, IndexError, TypeError):
+            entry = None
+        if isinstance(part, int):
+            name = entry.get("name") if isinstance(entry, dict) else None
+            key += f"[{name if isinstance(name, str) else part + 1}]"
+        else:
+            key += f".{part}" if key else part
+    return key
+
+
+def _resolved(settings: Settings, path: Path | None) -> Settings:
+    """Take relative paths from the file's folder, so that the working directory does not matter."""
+    if path is None:
+        return settings
+    folder = path.resolve().parent
+
+    def from_folder(file: Path | None) -> Path | None:
+        return folder / file.expanduser() if file else None
+
+    servers = tuple(
+        server.model_copy(
+            update={
+                "secret_file": from_folder(server.secret_file),
+                "ca_file": from_folder(server.ca_file),
+            }
+        )
+        for server in settings.server
+    )
+    database = settings.database.get_secret_value()
+    if database.startswith("embedded:") and database != "embedded::memory:":
+        database = f"embedded:{folder / Path(database.removeprefix('embedded:')).expanduser()}"
+    return settings.model_copy(update={"server": servers, "database": SecretStr(database)})
