@@ -1,8 +1,8 @@
 -- A session's figures, always from its samples, so that neither a crash nor a replay bends them.
 
 -- Bring every open session up to date, and close those that have ended. Returns how many rows it
--- touched. A session has ended when successful polls of its server have missed it for
--- close_after_s seconds, or when its server is no longer polled at all.
+-- touched. A session has ended when successful polls of its server (one at least) have missed it
+-- for close_after_s seconds, or when its server is no longer polled at all.
 -- Its end is half a poll interval after it was last seen.
 CREATE OR REPLACE FUNCTION meter.update_sessions(close_after_s integer) RETURNS integer
 LANGUAGE plpgsql
@@ -34,7 +34,7 @@ BEGIN
             o.started_at,
             x.*,
             (
-                SELECT coalesce(sum(p.seconds), 0) >= close_after_s
+                SELECT coalesce(sum(p.seconds), 0) >= greatest(close_after_s, 1)
                 FROM meter.poll AS p
                 WHERE p.server_id = o.server_id AND p.ts > x.last_seen_at AND p.ok
             )

@@ -20,6 +20,7 @@ LANGUAGE plpgsql
 STABLE
 AS $fn$
 DECLARE
+    zone text := meter.billing_timezone();
     first_day timestamptz := meter.billing_trunc('day', since);
     last_day timestamptz := meter.billing_trunc('day', until);
 BEGIN
@@ -32,9 +33,15 @@ BEGIN
             USING ERRCODE = 'invalid_parameter_value';
     END IF;
     IF first_day < since THEN
-        -- Adding in local time: a day has 23 or 25 hours when the clocks change.
-        first_day := (first_day AT TIME ZONE meter.billing_timezone() + interval '1 day')
-            AT TIME ZONE meter.billing_timezone();
+        -- Adding in local time: a day has 23 or 25 hours when the clocks change, and where they
+        -- change at midnight a day begins at 01:00, but not the next one.
+        first_day := (date_trunc('day', since AT TIME ZONE zone) + interval '1 day')
+            AT TIME ZONE zone;
+    END IF;
+    IF last_day > until THEN
+        -- Where midnight comes twice, a day begins at the second one.
+        last_day := (date_trunc('day', until AT TIME ZONE zone) - interval '1 day')
+            AT TIME ZONE zone;
     END IF;
     IF first_day < last_day THEN
         RETURN QUERY
@@ -57,9 +64,9 @@ STABLE
 AS $fn$
 DECLARE
     first_hour timestamptz := time_bucket(
-        '1 hour', since + interval '1 hour' - interval '1 minute' ${hour_timezone}
+        '${hour}', since + interval '${hour}' - interval '1 minute'
     );
-    last_hour timestamptz := time_bucket('1 hour', until ${hour_timezone});
+    last_hour timestamptz := time_bucket('${hour}', until);
 BEGIN
     RETURN QUERY
     SELECT x.grain, x.lo, x.hi
@@ -93,7 +100,8 @@ BEGIN
             date_trunc(per, since AT TIME ZONE zone),
             (until - interval '1 microsecond') AT TIME ZONE zone,
             ('1 ' || per)::interval
-        ) AS g (day);
+        ) AS g (day)
+        WHERE since < until;
     ELSE
         RAISE EXCEPTION 'a report is per day, month or total, not per %', per
             USING ERRCODE = 'invalid_parameter_value';

@@ -12,8 +12,8 @@ RETURNS TABLE (
     filled_seconds bigint,
     breakout_seconds bigint,
     largest_session integer,
-    peak_participants bigint [],
-    peak_sessions bigint []
+    peak_participants bigint[],
+    peak_sessions bigint[]
 )
 LANGUAGE plpgsql
 STABLE

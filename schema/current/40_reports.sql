@@ -1,7 +1,8 @@
 -- What people read: coverage, usage and reports, by tenant, room, server, day and month.
 
 -- How much of each period every server's successful polls cover. Polls are due in the spans of
--- meter.server_due, up to a minute ago: a collector that is down is a hole like a server that is.
+-- meter.server_due, where they last up to a minute ago: a collector that is down is a hole like a
+-- server that is.
 CREATE OR REPLACE FUNCTION meter.server_coverage(
     since timestamptz, until timestamptz, per text DEFAULT 'total'
 )
@@ -17,7 +18,12 @@ LANGUAGE sql
 STABLE
 AS $fn$
     WITH horizon AS (
-        SELECT least(until, date_trunc('minute', now() - interval '1 minute')) AS until
+        SELECT
+            CASE
+                WHEN EXISTS (SELECT FROM meter.server_due AS o WHERE o.until IS NULL)
+                    THEN least(until, date_trunc('minute', now() - interval '1 minute'))
+                ELSE until
+            END AS until
     ),
 
     periods AS (
@@ -260,27 +266,36 @@ BEGIN
     END IF;
     RETURN QUERY
     WITH place AS (
-        -- A session's group: who, where, which room.
+        -- A session's group, with 0 for what is not asked for: where, and which room. Its usage
+        -- has a tenant of its own, for a sample's tenant is fixed when it is stored.
         SELECT
             x.session_id,
             x.breakout,
             x.tenant_id,
-            CASE WHEN by = 'server' THEN x.server_id END AS server_id,
-            CASE WHEN by = 'room' THEN x.room_id END AS room_id,
+            CASE WHEN by = 'server' THEN x.server_id ELSE 0 END AS server_id,
+            CASE WHEN by = 'room' THEN coalesce(x.room_id, 0) ELSE 0 END AS room_id,
             x.started_at,
             x.duration_seconds,
             x.mean_participants,
             x.max_participants
         FROM meter.session AS x
-        INNER JOIN meter.server AS v ON x.server_id = v.id
-        WHERE (on_server IS NULL OR v.name = on_server)
-            AND x.first_seen_at < until AND (x.last_seen_at IS NULL OR x.last_seen_at >= since
-                - interval '1 minute')
+        INNER JOIN meter.server AS w ON x.server_id = w.id
+        WHERE
+            (on_server IS NULL OR w.name = on_server)
+            AND (
+                (x.started_at >= since AND x.started_at < until)
+                OR (
+                    x.first_seen_at < until
+                    AND (x.ended_at IS NULL OR x.last_seen_at >= since - interval '1 minute')
+                )
+            )
     ),
 
     used AS (
         SELECT
-            p.tenant_id, p.server_id, p.room_id,
+            u.tenant_id,
+            p.server_id,
+            p.room_id,
             sum(u.participant_seconds) FILTER (WHERE NOT u.breakout) AS participant_seconds,
             sum(u.voice_seconds) FILTER (WHERE NOT u.breakout) AS voice_seconds,
             sum(u.video_seconds) FILTER (WHERE NOT u.breakout) AS video_seconds,
@@ -291,12 +306,14 @@ BEGIN
             max(u.max_participants) FILTER (WHERE NOT u.breakout) AS largest_session
         FROM meter.session_usage_between(since, until) AS u
         INNER JOIN place AS p ON u.session_id = p.session_id
-        GROUP BY p.tenant_id, p.server_id, p.room_id
+        GROUP BY u.tenant_id, p.server_id, p.room_id
     ),
 
     begun AS (
         SELECT
-            p.tenant_id, p.server_id, p.room_id,
+            p.tenant_id,
+            p.server_id,
+            p.room_id,
             count(*) AS sessions,
             avg(p.duration_seconds) AS avg_duration_seconds,
             max(p.duration_seconds) AS max_duration_seconds,
@@ -310,19 +327,23 @@ BEGIN
 
     minutes AS (
         SELECT
-            p.tenant_id, p.server_id, p.room_id,
+            a.tenant_id,
+            p.server_id,
+            p.room_id,
             time_bucket('1 minute', a.ts) AS minute,
             sum(a.participants::integer * a.seconds) AS participant_seconds,
             sum(a.seconds) AS session_seconds
         FROM meter.sample AS a
         INNER JOIN place AS p ON a.session_id = p.session_id
         WHERE samples_reach_back AND a.ts >= since AND a.ts < until AND NOT a.breakout
-        GROUP BY p.tenant_id, p.server_id, p.room_id, time_bucket('1 minute', a.ts)
+        GROUP BY a.tenant_id, p.server_id, p.room_id, time_bucket('1 minute', a.ts)
     ),
 
     peaks AS (
         SELECT
-            m.tenant_id, m.server_id, m.room_id,
+            m.tenant_id,
+            m.server_id,
+            m.room_id,
             max(ARRAY[m.participant_seconds, -extract(EPOCH FROM m.minute)::bigint])
                 AS participants,
             max(m.session_seconds) AS sessions
@@ -345,23 +366,25 @@ BEGIN
         b.avg_size,
         coalesce(u.largest_session, 0),
         coalesce(b.large_sessions, 0),
-        (k.participants[1] / 60.0)::double precision,
+        CASE WHEN samples_reach_back THEN coalesce(k.participants[1] / 60.0, 0) END
+            ::double precision,
         CASE WHEN k.participants[1] > 0 THEN to_timestamp(-k.participants[2]) END,
-        (k.sessions / 60.0)::double precision,
+        CASE WHEN samples_reach_back THEN coalesce(k.sessions / 60.0, 0) END::double precision,
         coalesce(u.breakout_seconds / 60.0, 0)::double precision,
         CASE WHEN by = 'server' OR on_server IS NOT NULL THEN w.coverage ELSE c.coverage END,
         u.filled_seconds::double precision / nullif(u.session_seconds, 0)::double precision
     FROM used AS u
-    INNER JOIN meter.tenant AS t ON u.tenant_id = t.id
-    LEFT JOIN meter.server AS v ON u.server_id = v.id
-    LEFT JOIN meter.room AS r ON u.room_id = r.id
-    LEFT JOIN begun AS b
-        ON u.tenant_id = b.tenant_id AND u.server_id IS NOT DISTINCT FROM b.server_id
-            AND u.room_id IS NOT DISTINCT FROM b.room_id
+    -- What began in the period can have been seen after it only.
+    FULL JOIN begun AS b
+        ON
+            u.tenant_id = b.tenant_id AND u.server_id = b.server_id
+            AND u.room_id = b.room_id
+    INNER JOIN meter.tenant AS t ON coalesce(u.tenant_id, b.tenant_id) = t.id
+    LEFT JOIN meter.server AS v ON coalesce(u.server_id, b.server_id) = v.id
+    LEFT JOIN meter.room AS r ON coalesce(u.room_id, b.room_id) = r.id
     LEFT JOIN peaks AS k
-        ON u.tenant_id = k.tenant_id AND u.server_id IS NOT DISTINCT FROM k.server_id
-            AND u.room_id IS NOT DISTINCT FROM k.room_id
-    LEFT JOIN meter.tenant_coverage(since, until) AS c ON u.tenant_id = c.tenant_id
+        ON u.tenant_id = k.tenant_id AND u.server_id = k.server_id AND u.room_id = k.room_id
+    LEFT JOIN meter.tenant_coverage(since, until) AS c ON t.id = c.tenant_id
     LEFT JOIN meter.server_coverage(since, until) AS w ON w.server = coalesce(v.name, on_server)
     ORDER BY t.name, v.name, r.external_id;
 END

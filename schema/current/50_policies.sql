@@ -42,20 +42,34 @@ ALTER MATERIALIZED VIEW meter.usage_1m SET (timescaledb.enable_columnstore);
 ALTER MATERIALIZED VIEW meter.usage_1h SET (timescaledb.enable_columnstore);
 ALTER MATERIALIZED VIEW meter.session_1h SET (timescaledb.enable_columnstore);
 
-SELECT meter.set_refresh('meter.usage_1m', make_interval(days => ${refresh_usage_1m}),
-    interval '1 minute', interval '1 minute');
-SELECT meter.set_refresh('meter.usage_1h', make_interval(days => ${refresh_usage_1h}),
-    interval '1 hour', interval '10 minutes');
-SELECT meter.set_refresh('meter.session_1h', make_interval(days => ${refresh_session_1h}),
-    interval '1 hour', interval '10 minutes');
-SELECT meter.set_refresh('meter.server_1h', make_interval(days => ${refresh_server_1h}),
-    interval '1 hour', interval '10 minutes');
-SELECT meter.set_refresh('meter.usage_1d', make_interval(days => ${refresh_usage_1d}),
-    interval '1 day', interval '1 hour');
-SELECT meter.set_refresh('meter.server_1d', make_interval(days => ${refresh_server_1d}),
-    interval '1 day', interval '1 hour');
-SELECT meter.set_refresh('meter.session_1d', make_interval(days => ${refresh_session_1d}),
-    interval '1 day', interval '1 hour');
+SELECT meter.set_refresh(
+    'meter.usage_1m', make_interval(days => ${refresh_usage_1m}),
+    interval '1 minute', interval '1 minute'
+);
+SELECT meter.set_refresh(
+    'meter.usage_1h', make_interval(days => ${refresh_usage_1h}),
+    interval '1 hour', interval '10 minutes'
+);
+SELECT meter.set_refresh(
+    'meter.session_1h', make_interval(days => ${refresh_session_1h}),
+    interval '1 hour', interval '10 minutes'
+);
+SELECT meter.set_refresh(
+    'meter.server_1h', make_interval(days => ${refresh_server_1h}),
+    interval '1 hour', interval '10 minutes'
+);
+SELECT meter.set_refresh(
+    'meter.usage_1d', make_interval(days => ${refresh_usage_1d}),
+    interval '1 day', interval '1 hour'
+);
+SELECT meter.set_refresh(
+    'meter.server_1d', make_interval(days => ${refresh_server_1d}),
+    interval '1 day', interval '1 hour'
+);
+SELECT meter.set_refresh(
+    'meter.session_1d', make_interval(days => ${refresh_session_1d}),
+    interval '1 day', interval '1 hour'
+);
 
 SELECT meter.set_columnstore('meter.sample', ${columnstore_sample});
 SELECT meter.set_columnstore('meter.poll', ${columnstore_poll});

@@ -1,7 +1,7 @@
 -- Rollups by the minute and the hour. Sums add up at every level; maxima are of the same series
 -- at every level, so that a peak is a tenant's peak and never a sum or a maximum over servers.
 -- A peak is an array {value, -minute}: its maximum is the highest minute, the earliest of equals.
--- ${hour_timezone} is empty but for zones whose days do not begin on a full hour.
+-- ${hour} is 1 hour; but 30 or 15 minutes for a zone whose days do not begin on a full hour of UTC.
 
 CREATE MATERIALIZED VIEW meter.usage_1m
 WITH (timescaledb.continuous, timescaledb.materialized_only = FALSE) AS
@@ -27,7 +27,7 @@ WITH NO DATA;
 CREATE MATERIALIZED VIEW meter.usage_1h
 WITH (timescaledb.continuous, timescaledb.materialized_only = FALSE) AS
 SELECT
-    time_bucket('1 hour', bucket ${hour_timezone}) AS bucket,
+    time_bucket('${hour}', bucket) AS bucket,
     tenant_id,
     sum(participant_seconds)::bigint AS participant_seconds,
     sum(voice_seconds)::bigint AS voice_seconds,
@@ -41,13 +41,13 @@ SELECT
     max(ARRAY[participant_seconds, -extract(EPOCH FROM bucket)::bigint]) AS peak_participants,
     max(ARRAY[session_seconds, -extract(EPOCH FROM bucket)::bigint]) AS peak_sessions
 FROM meter.usage_1m
-GROUP BY time_bucket('1 hour', bucket ${hour_timezone}), tenant_id
+GROUP BY time_bucket('${hour}', bucket), tenant_id
 WITH NO DATA;
 
 CREATE MATERIALIZED VIEW meter.session_1h
 WITH (timescaledb.continuous, timescaledb.materialized_only = FALSE) AS
 SELECT
-    time_bucket('1 hour', ts ${hour_timezone}) AS bucket,
+    time_bucket('${hour}', ts) AS bucket,
     tenant_id,
     server_id,
     session_id,
@@ -61,13 +61,13 @@ SELECT
     max(participants) AS max_participants
 FROM meter.sample
 GROUP BY
-    time_bucket('1 hour', ts ${hour_timezone}), tenant_id, server_id, session_id, breakout
+    time_bucket('${hour}', ts), tenant_id, server_id, session_id, breakout
 WITH NO DATA;
 
 CREATE MATERIALIZED VIEW meter.server_1h
 WITH (timescaledb.continuous, timescaledb.materialized_only = FALSE) AS
 SELECT
-    time_bucket('1 hour', ts ${hour_timezone}) AS bucket,
+    time_bucket('${hour}', ts) AS bucket,
     server_id,
     count(*) AS polls,
     count(*) FILTER (WHERE ok) AS ok_polls,
@@ -80,5 +80,5 @@ SELECT
     max(latency_ms) FILTER (WHERE ok) AS max_latency_ms,
     sum(skipped) AS skipped
 FROM meter.poll
-GROUP BY time_bucket('1 hour', ts ${hour_timezone}), server_id
+GROUP BY time_bucket('${hour}', ts), server_id
 WITH NO DATA;

@@ -1,0 +1,58 @@
+-- Who may do what. bbbmeter_reader is for people, Grafana and reports; bbbmeter_writer is for a
+-- collector that does not own the schema (`bbbmeter migrate` needs the owner). Both are made here
+-- unless they exist, without a login: GRANT them to the roles that log in.
+
+-- By default everybody may call every function.
+REVOKE ALL ON ALL FUNCTIONS IN SCHEMA meter FROM public;
+
+DO $do$
+DECLARE
+    grantee text;
+BEGIN
+    FOREACH grantee IN ARRAY ARRAY['bbbmeter_reader', 'bbbmeter_writer'] LOOP
+        IF to_regrole(grantee) IS NULL THEN
+            BEGIN
+                EXECUTE format('CREATE ROLE %I NOLOGIN', grantee);
+            EXCEPTION
+                WHEN insufficient_privilege THEN
+                    RAISE NOTICE 'role % is missing and may not be made by this user', grantee;
+                    CONTINUE;
+                WHEN duplicate_object OR unique_violation THEN
+                    -- Roles are common to all databases: another one's migration was faster.
+                    NULL;
+            END;
+        END IF;
+        EXECUTE format('GRANT USAGE ON SCHEMA meter TO %I', grantee);
+        -- One by one: a table with personal data must not slip in.
+        EXECUTE format(
+            'GRANT SELECT ON
+                meter.setting, meter.tenant, meter.server, meter.server_due, meter.room,
+                meter.session, meter.poll, meter.sample,
+                meter.usage_1m, meter.usage_1h, meter.usage_1d,
+                meter.session_1h, meter.session_1d, meter.server_1h, meter.server_1d
+            TO %I', grantee
+        );
+        EXECUTE format(
+            'GRANT EXECUTE ON FUNCTION
+                meter.tenant_report, meter.tenant_usage, meter.usage_by,
+                meter.server_coverage, meter.tenant_coverage,
+                meter.usage_between, meter.sessions_between, meter.session_usage_between,
+                meter.covered_between, meter.require_kept, meter.periods, meter.tiles,
+                meter.hour_tiles, meter.billing_timezone, meter.billing_trunc,
+                meter.calculation_version
+            TO %I', grantee
+        );
+    END LOOP;
+
+    -- A collector writes as well. The numbers of its new rows come from identity columns, whose
+    -- sequences need no grant; what was polled is never changed.
+    IF to_regrole('bbbmeter_writer') IS NOT NULL THEN
+        GRANT SELECT ON meter.migration TO bbbmeter_writer;
+        GRANT INSERT, UPDATE ON
+            meter.tenant, meter.server, meter.server_due, meter.room, meter.session
+            TO bbbmeter_writer;
+        GRANT INSERT ON meter.poll, meter.sample TO bbbmeter_writer;
+        GRANT EXECUTE ON FUNCTION meter.update_sessions TO bbbmeter_writer;
+    END IF;
+END
+$do$;
