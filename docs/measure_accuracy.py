@@ -62,8 +62,8 @@ its documentation gives for `POLL_STATS`, over the same ticks.
 Why they differ: polls see a meeting twice a minute, so each join and leave is seen up to
 {interval_s} s late, which evens out over many. BBBLB's query takes a session's time as last minus
 first row, so each session loses one interval, and one that is seen once counts nothing; it counts
-a session in every period that it touches, bbbmeter only where it began. The first rows of the week
-are sessions that were under way when the week began.
+a session in every period that it touches, bbbmeter only where it began, so that those under way
+when the week began are in its column alone.
 
 {body}
 """
