@@ -16,7 +16,7 @@ from collector import __version__
 from collector.check import check_all
 from collector.console import open_console
 from collector.daemon import Daemon
-from collector.database import open_pool
+from collector.database import open_pool, translated
 from collector.demo import run_demo
 from collector.errors import BbbmeterError, SettingsError
 from collector.example import init as write_example
@@ -195,7 +195,8 @@ def report(
         database = settings.database.get_secret_value()
         async with open_pool(database, max_size=1) as pool, pool.acquire() as connection:
             rows = await fetch_report(connection, request)
-            return rows, await connection.fetchval("SELECT meter.calculation_version()")
+            with translated("report"):
+                return rows, await connection.fetchval("SELECT meter.calculation_version()")
 
     rows, version = asyncio.run(work())
     if output is Format.json:

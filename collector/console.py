@@ -1,14 +1,18 @@
 """`bbbmeter psql`: psql on the configured database, or a plain prompt where psql is missing."""
 
 import asyncio
+import os
 import shutil
 import sys
+from collections.abc import Iterator
+from urllib.parse import unquote, urlsplit
 
 import asyncpg
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
-from collector.database import Connection, open_pool
+from collector.database import Connection, open_pool, translated
 from collector.engine import EmbeddedEngine, parse_embedded
 
 
@@ -26,33 +30,59 @@ async def open_console(database: str) -> int:
 
 
 async def _run(psql: str, dsn: str) -> int:
-    process = await asyncio.create_subprocess_exec(psql, "-X", dsn)
+    """Run psql; the password goes by the environment, as every user sees a command's arguments."""
+    url = urlsplit(dsn)
+    login, _, hosts = url.netloc.rpartition("@")
+    user, _, password = login.partition(":")
+    env = {**os.environ, "PGPASSWORD": unquote(password)} if password else None
+    bare = url._replace(netloc=f"{user}@{hosts}" if user else hosts).geturl()
+    process = await asyncio.create_subprocess_exec(psql, "-X", bare, env=env)
     return await process.wait()
 
 
 async def _prompt(connection: Connection) -> int:
-    """Read statements that end in `;` from standard input, and print what they return."""
+    """Read statements from standard input, and print what they return."""
     console = Console()
     if sys.stdin.isatty():
         console.print("psql is not installed; this is a plain prompt. End a statement with ;")
-    lines: list[str] = []
-    while line := await asyncio.to_thread(_read_line, "meter> " if not lines else "    -> "):
-        if not lines and line.strip() in {"\\q", "quit", "exit"}:
-            break
-        lines.append(line)
-        if not line.rstrip().endswith(";"):
-            continue
-        statement, lines = "".join(lines), []
-        try:
-            records = await connection.fetch(statement)
-        except asyncpg.PostgresError as error:
-            console.print(f"{error.sqlstate}: {error}", style="red", markup=False)
-            continue
-        table = Table(*(records[0].keys() if records else ()))
-        for record in records:
-            table.add_row(*("" if value is None else str(value) for value in record.values()))
-        console.print(table if records else "(no rows)")
+    statements = _statements()
+    while statement := await asyncio.to_thread(next, statements, ""):
+        with translated("psql"):
+            await _execute(connection, statement, console)
     return 0
+
+
+async def _execute(connection: Connection, statement: str, console: Console) -> None:
+    try:
+        records = await connection.fetch(statement)
+    except asyncpg.PostgresError as error:
+        console.print(Text(f"{error.sqlstate}: {error}", style="red"))
+        return
+    if not records:
+        console.print("(no rows)")
+        return
+    # Text: what is stored comes from outside, and `[` would begin markup.
+    table = Table()
+    for name in records[0].keys():  # noqa: SIM118 - a record iterates over its values
+        table.add_column(Text(name), overflow="fold")
+    for record in records:
+        table.add_row(*(Text("" if v is None else str(v)) for v in record.values()))
+    console.print(table)
+
+
+def _statements() -> Iterator[str]:
+    """Yield what ends in `;`, and at last what stands before the end of the input without one."""
+    lines: list[str] = []
+    while line := _read_line("    -> " if lines else "meter> "):
+        if not lines and line.strip() in {"\\q", "quit", "exit"}:
+            return
+        if lines or line.strip():
+            lines.append(line)
+        if line.rstrip().endswith(";"):
+            yield "".join(lines)
+            lines = []
+    if lines:
+        yield "".join(lines)
 
 
 def _read_line(prompt: str) -> str:

@@ -39,15 +39,23 @@ async def open_pool(database: str, *, max_size: int = 4) -> AsyncIterator[asyncp
 
 @asynccontextmanager
 async def _pool(dsn: str, max_size: int) -> AsyncIterator[asyncpg.Pool]:
-    with translated("connect"):
-        pool = await asyncpg.create_pool(
-            dsn,
-            min_size=1,
-            max_size=max_size,
-            timeout=CONNECT_DEADLINE_S,
-            command_timeout=READ_DEADLINE_S,
-            server_settings={"application_name": "bbbmeter", "timezone": "UTC"},
+    try:
+        with translated("connect"):
+            pool = await asyncpg.create_pool(
+                dsn,
+                min_size=1,
+                max_size=max_size,
+                timeout=CONNECT_DEADLINE_S,
+                command_timeout=READ_DEADLINE_S,
+                server_settings={"application_name": "bbbmeter", "timezone": "UTC"},
+            )
+    except ValueError:
+        # Its message and its cause can hold a part of the password.
+        msg = (
+            "connect: database is no URL such as postgresql://user:password@host:5432/name; in "
+            "user and password, characters such as / ? # @ : % are written as %2F and so on"
         )
+        raise DatabaseError(msg) from None
     try:
         yield pool
     finally:

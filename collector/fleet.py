@@ -36,7 +36,8 @@ async def sync_fleet(
                 "WHERE id = $1 AND tenant_id IS DISTINCT FROM $2",
                 [(ids[s.name], tenant_ids[s.tenant] if s.tenant else None) for s in servers],
             )
-            due = [ids[name] for name in enabled]
+            # In the same order everywhere: two collectors that start must not wait for each other.
+            due = sorted(ids[name] for name in enabled)
             await connection.execute(
                 "UPDATE meter.server_due SET until = greatest(since, $2) "
                 "WHERE until IS NULL AND NOT server_id = ANY($1::integer[])",

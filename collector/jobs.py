@@ -68,10 +68,10 @@ class PolicyRunner:
             except DatabaseError as error:
                 log.error("policy failed", job=job["proc_name"], error=str(error))  # noqa: TRY400
                 failed.append(str(error))
-        if failed:
-            raise DatabaseError("; ".join(failed))
         if self._vacuumed_at is None or now - self._vacuumed_at >= VACUUM_EVERY:
             self._vacuumed_at = now
             with translated("vacuum"):
                 await self._pool.execute("VACUUM (ANALYZE)")
+        if failed:
+            raise DatabaseError("; ".join(failed))
         return ran

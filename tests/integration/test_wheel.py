@@ -1,11 +1,14 @@
 """The wheel, built and installed into a virtual environment without the checkout."""
 
+import asyncio
+import json
 import subprocess
 import sys
 import venv
 import zipfile
 from pathlib import Path
 
+import asyncpg
 import pytest
 
 from collector import __version__
@@ -88,3 +91,26 @@ def test_the_installed_program_runs_without_the_checkout(programs: Path, tmp_pat
     assert __version__ in run(programs / "bbbmeter", "--version", cwd=tmp_path)
     run(programs / "bbbmeter", "init", cwd=tmp_path)
     assert (tmp_path / "bbbmeter.toml").stat().st_size > 0
+
+
+async def test_the_installed_program_makes_and_reads_a_database(
+    programs: Path, tmp_path: Path, empty_dsn: str
+) -> None:
+    """Its `migrate` applies the SQL of the package, as it was built, and `report` finds it."""
+    code = "from collector.migrate import schema_dir; print(schema_dir())"
+    folder = Path(run(programs / "python", "-c", code, cwd=tmp_path).strip())
+    assert folder.is_relative_to(programs.parent)
+    (tmp_path / "bbbmeter.toml").write_text(f'database = "{empty_dsn}"\n', encoding="utf-8")
+
+    async def bbbmeter(*arguments: str) -> str:
+        return await asyncio.to_thread(run, programs / "bbbmeter", *arguments, cwd=tmp_path)
+
+    files = sorted(path.name for path in (folder / "migrations").glob("*.sql"))
+    assert files
+    assert f"applied {', '.join(files)}\n" in await bbbmeter("migrate")
+    connection = await asyncpg.connect(empty_dsn)
+    rows = await connection.fetch("SELECT name FROM meter.migration ORDER BY name")
+    await connection.close()
+    assert [row["name"] for row in rows] == files
+    assert "up to date" in await bbbmeter("migrate")
+    assert json.loads(await bbbmeter("report", "--format", "json")) == []

@@ -1,0 +1,489 @@
+"""The command line as a user meets it: processes, their output and their exit codes."""
+
+import asyncio
+import csv
+import io
+import json
+import os
+import shutil
+import socket
+import stat
+import sys
+from collections.abc import AsyncIterator, Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import asyncpg
+import pytest
+from pydantic import SecretStr
+
+from collector import __version__
+from collector.jobs import update_sessions
+from collector.settings_file import load_settings
+from collector.simulator import Fleet, FleetPlan
+from collector.simulator.command import settings_toml
+from collector.simulator.plan import sim_tenants
+from collector.simulator.server import SimulatedFleet
+
+if TYPE_CHECKING:
+    from tests.integration.conftest import Feed
+
+PATIENCE_S = 120.0  # only so that a test that hangs ends
+SECRET = "the-secret-of-the-simulated-fleet"
+PASSWORD = "hush-hush"
+PUBLIC_KEYS = [
+    *("tenant", "participant_minutes", "voice_minutes", "video_minutes", "dialin_minutes"),
+    *("sessions", "session_minutes", "avg_session_minutes", "max_session_minutes"),
+    *("avg_session_size", "max_session_size", "large_sessions", "peak_participants"),
+    *("peak_participants_at", "peak_sessions", "breakout_minutes", "coverage", "filled_share"),
+]
+DAY = ("--from", "2026-03-02", "--to", "2026-03-03")
+
+
+@dataclass(frozen=True, slots=True)
+class Done:
+    """How a command ended and what it said."""
+
+    code: int
+    out: str
+    err: str
+
+    @property
+    def said(self) -> str:
+        """All that it said."""
+        return self.out + self.err
+
+    def require_refusal(self, *texts: str) -> None:
+        """It ended with code 2 and a message that holds `texts`, and without a traceback."""
+        assert (self.code, self.out) == (2, ""), self.said
+        assert self.err.startswith("bbbmeter: "), self.err
+        assert "Traceback" not in self.err
+        for text in texts:
+            assert text in self.err
+
+
+class Shell:
+    """Runs `bbbmeter` in a folder of its own, with no variables of ours but those given."""
+
+    def __init__(self, folder: Path) -> None:
+        """Run in `folder`."""
+        self.folder = folder
+
+    @property
+    def config(self) -> Path:
+        """The settings that are found without being named."""
+        return self.folder / "bbbmeter.toml"
+
+    def configure(self, database: str, more: str = "") -> None:
+        """Write settings with `database` and more lines."""
+        self.config.write_text(
+            f'database = "{database}"\nbilling_timezone = "Europe/Berlin"\n{more}', encoding="utf-8"
+        )
+
+    async def __call__(self, *arguments: str, stdin: str = "", **variables: str) -> Done:
+        """Run `bbbmeter` with `arguments` to its end."""
+        env = {k: v for k, v in os.environ.items() if not k.startswith("BBBMETER_")}
+        process = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-m", "collector", *arguments),
+            cwd=self.folder,
+            env=env | variables,
+            stdin=asyncio.subprocess.PIPE,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.PIPE,
+        )
+        try:
+            async with asyncio.timeout(PATIENCE_S):
+                out, err = await process.communicate(stdin.encode())
+        finally:
+            if process.returncode is None:
+                process.kill()
+                await process.wait()
+        assert process.returncode is not None
+        return Done(process.returncode, out.decode(), err.decode())
+
+    async def report(self, *arguments: str) -> list[dict[str, Any]]:
+        """Return the rows of a report over the metered day."""
+        done = await self("report", *DAY, "--format", "json", *arguments)
+        assert (done.code, done.err) == (0, ""), done.said
+        rows: list[dict[str, Any]] = json.loads(done.out)
+        return rows
+
+
+@pytest.fixture
+def bbbmeter(tmp_path: Path) -> Shell:
+    """The command, in an empty folder."""
+    return Shell(tmp_path)
+
+
+@pytest.fixture
+def closed_port() -> Iterator[int]:
+    """A port that refuses connections, and that nobody else can take meanwhile."""
+    with socket.socket() as bound:
+        bound.bind(("127.0.0.1", 0))
+        yield bound.getsockname()[1]
+
+
+@pytest.fixture
+async def metered(bbbmeter: Shell, feed: "Feed", empty_dsn: str) -> Shell:
+    """An hour of two servers and two tenants, of which two polls failed, and settings for it."""
+    start = datetime(2026, 3, 2, 10, tzinfo=UTC)
+
+    def at(minute: int) -> datetime:
+        return start + timedelta(minutes=minute)
+
+    runs = [
+        feed.run("bbb1", "acme", "=1+1", at(0), at(30), 10, voice=4, video=2, dialins=1),
+        feed.run("bbb1", "acme", "=1+1", at(5), at(15), 4, breakout=True),
+        feed.run("bbb2", "acme", "[/b] room", at(15), at(45), 20),
+        feed.run("bbb1", "law", "seminar", at(20), at(50), 5),
+    ]
+    servers = ("bbb1", "bbb2")
+    await feed.due(at(0), **dict.fromkeys(servers))
+    failed = {("bbb2", at(50)), ("bbb2", at(51))}
+    await feed.play(servers, feed.ticks(at(0), at(60)), runs, failed=failed)
+    await feed.due(at(60))
+    await update_sessions(feed.pool, close_after_s=120)
+    bbbmeter.configure(empty_dsn)
+    return bbbmeter
+
+
+@pytest.fixture
+async def fleet() -> AsyncIterator[SimulatedFleet]:
+    """Two simulated servers."""
+    start = datetime.now(UTC)
+    plan = FleetPlan(
+        seed=3, start=start, end=start + timedelta(hours=1), tenants=sim_tenants(2), servers=2
+    )
+    async with SimulatedFleet(Fleet(plan), secret=SecretStr(SECRET)) as simulated:
+        yield simulated
+
+
+# -- what needs no database -------------------------------------------------------------------
+
+
+async def test_version_and_help(bbbmeter: Shell) -> None:
+    """Without a settings file there are the version and a list of all commands."""
+    assert await bbbmeter("--version") == Done(0, f"bbbmeter {__version__}\n", "")
+    shown = await bbbmeter("--help")
+    assert (shown.code, shown.err) == (0, "")
+    listed = {line.split()[0] for line in shown.out.partition("Commands")[2].splitlines() if line}
+    commands = {"init", "check", "migrate", "run", "report", "psql", "demo", "simulate"}
+    assert commands <= listed
+
+
+async def test_init_writes_settings_once(bbbmeter: Shell) -> None:
+    """The file is private and valid, is not overwritten unasked, and a bad path is an error."""
+    done = await bbbmeter("init")
+    assert (done.code, done.err) == (0, ""), done.said
+    assert "bbbmeter check" in done.out
+    assert stat.S_IMODE(bbbmeter.config.stat().st_mode) == 0o600
+    settings = load_settings(bbbmeter.config)
+    assert settings.poll_interval_s == 30
+
+    bbbmeter.config.write_text("mine", encoding="utf-8")
+    (await bbbmeter("init")).require_refusal("bbbmeter.toml", "exists", "--force")
+    assert bbbmeter.config.read_text(encoding="utf-8") == "mine"
+    assert (await bbbmeter("init", "--force")).code == 0
+    assert load_settings(bbbmeter.config) == settings
+    (await bbbmeter("init", "-c", "no/such/folder.toml")).require_refusal("cannot be written")
+
+
+async def test_run_without_servers(bbbmeter: Shell) -> None:
+    """A collector with nothing to do says so and ends, whether it has a file or not."""
+    (await bbbmeter("run")).require_refusal("server: there is none to poll")
+    server = '[[server]]\nname = "b"\nurl = "http://b.invalid/"\nsecret = "s"\nenabled = false\n'
+    bbbmeter.configure("embedded:data", server)
+    (await bbbmeter("run")).require_refusal("bbbmeter.toml", "server: there is none to poll")
+    (await bbbmeter("run", "-c", "other.toml")).require_refusal("other.toml", "cannot be read")
+
+
+@pytest.mark.parametrize("command", ["report", "migrate", "run", "psql", "check"])
+async def test_a_database_that_is_away(bbbmeter: Shell, closed_port: int, command: str) -> None:
+    """Every command says what it could not do, never with the password."""
+    server = f'[[server]]\nname = "b"\nurl = "http://127.0.0.1:{closed_port}/"\nsecret = "s"\n'
+    bbbmeter.configure(f"postgresql://meter:{PASSWORD}@127.0.0.1:{closed_port}/meter", server)
+    done = await bbbmeter(command, PATH=str(bbbmeter.folder))
+    assert PASSWORD not in done.said
+    if command == "check":
+        assert (done.code, done.err) == (1, "")
+        assert "FAILED  database: connect: " in done.out
+        assert "FAILED  server[b]: connect" in done.out
+    else:
+        done.require_refusal("connect: ", "Connect call failed")
+
+
+async def test_a_database_that_is_no_url(bbbmeter: Shell) -> None:
+    """A mistake in the DSN is named, without the part of the password that it cut out."""
+    bbbmeter.configure("mysql://meter@127.0.0.1/meter")
+    (await bbbmeter("report")).require_refusal("database: must begin with embedded: or postgresql:")
+    # A password that was not percent-encoded: its first part is taken for a port.
+    for bad in ("#", "/", "?"):
+        bbbmeter.configure(f"postgresql://meter:{PASSWORD}{bad}x@127.0.0.1/meter")
+        done = await bbbmeter("report")
+        done.require_refusal("database is no URL such as postgresql://", "%2F")
+        assert PASSWORD not in done.said
+    assert "database is no URL such as" in (await bbbmeter("check")).out
+
+
+# -- migrate ----------------------------------------------------------------------------------
+
+
+async def schema_names(dsn: str) -> tuple[bool, bool]:
+    """Return whether the database has our schema, and the extension."""
+    connection = await asyncpg.connect(dsn)
+    row = await connection.fetchrow(
+        "SELECT to_regnamespace('meter') IS NOT NULL, "
+        "EXISTS (SELECT FROM pg_extension WHERE extname = 'timescaledb')"
+    )
+    await connection.close()
+    assert row is not None
+    return row[0], row[1]
+
+
+async def test_migrate(bbbmeter: Shell, empty_dsn: str) -> None:
+    """A dry run changes nothing, the first run names what it applied, the second has nothing."""
+    bbbmeter.configure(empty_dsn)
+    before = await schema_names(empty_dsn)
+    assert not before[0]
+    dry = await bbbmeter("migrate", "--dry-run")
+    assert (dry.code, dry.err) == (0, ""), dry.said
+    assert "would apply 0001_tables.sql, 0002_" in dry.out
+    assert await schema_names(empty_dsn) == before
+
+    first = await bbbmeter("migrate")
+    assert (first.code, first.err) == (0, ""), first.said
+    assert first.out.startswith("applied 0001_tables.sql, 0002_")
+    assert await schema_names(empty_dsn) == (True, True)
+    second = await bbbmeter("migrate")
+    assert second.code == 0
+    assert second.out.startswith("the tables are up to date\n")
+
+    bbbmeter.configure(empty_dsn, "large_session_participants = 50\n")
+    refused = await bbbmeter("migrate")
+    refused.require_refusal("large_session_participants (100 → 50)", "migrate --rebuild-days")
+    rebuilt = await bbbmeter("migrate", "--rebuild-days")
+    assert rebuilt.code == 0, rebuilt.said
+    assert (await bbbmeter("migrate")).code == 0
+
+
+async def test_a_database_without_our_tables(bbbmeter: Shell, empty_dsn: str) -> None:
+    """Whoever reads or collects is told to run `bbbmeter migrate`."""
+    server = '[[server]]\nname = "b"\nurl = "http://127.0.0.1:1/"\nsecret = "s"\n'
+    bbbmeter.configure(empty_dsn, server)
+    for command in (["report"], ["report", "--tenant", "acme"], ["report", "--by", "room"]):
+        (await bbbmeter(*command)).require_refusal("run `bbbmeter migrate`")
+    (await bbbmeter("run")).require_refusal("run `bbbmeter migrate`")
+    checked = await bbbmeter("check")
+    assert checked.code == 1
+    assert "run `bbbmeter migrate`" in checked.out or "no TimescaleDB" in checked.out
+
+
+# -- report -----------------------------------------------------------------------------------
+
+
+async def test_report_as_json(metered: Shell) -> None:
+    """Each tenant is an object with the eighteen public keys, in order, and its figures."""
+    acme, law = await metered.report()
+    assert list(acme) == list(law) == PUBLIC_KEYS
+    assert acme == {
+        "tenant": "acme",
+        "participant_minutes": 900,
+        "voice_minutes": 120,
+        "video_minutes": 60,
+        "dialin_minutes": 30,
+        "sessions": 2,
+        "session_minutes": 60,
+        "avg_session_minutes": 29.75,
+        "max_session_minutes": 29.75,
+        "avg_session_size": 15,
+        "max_session_size": 20,
+        "large_sessions": 0,
+        "peak_participants": 30,
+        "peak_participants_at": "2026-03-02T11:15:00+01:00",
+        "peak_sessions": 2,
+        "breakout_minutes": 40,
+        "coverage": pytest.approx(238 / 240, abs=1e-6),
+        "filled_share": 0,
+    }
+    assert (law["tenant"], law["participant_minutes"], law["sessions"]) == ("law", 150, 1)
+
+
+async def test_report_of_a_part(metered: Shell) -> None:
+    """A tenant, a server, both, and a part of the day."""
+    assert [row["tenant"] for row in await metered.report("--tenant", "law")] == ["law"]
+    by_tenant = {row["tenant"]: row for row in await metered.report("--server", "bbb2")}
+    assert {name: row["participant_minutes"] for name, row in by_tenant.items()} == {"acme": 600}
+    assert by_tenant["acme"]["coverage"] == pytest.approx(118 / 120, abs=1e-6)
+    assert await metered.report("--server", "bbb2", "--tenant", "law") == []
+    done = await metered(
+        *("report", "--tenant", "acme", "--format", "json"),
+        *("--from", "2026-03-02T11:10", "--to", "2026-03-02T10:20Z"),
+    )
+    assert json.loads(done.out)[0]["participant_minutes"] == 10 * 10 + 5 * 20
+
+
+async def test_report_by_group(metered: Shell) -> None:
+    """Rows can be of rooms, servers, days and months; their sums are the tenant's."""
+    groups: dict[str, dict[tuple[str, str], float]] = {
+        "room": {("acme", "=1+1"): 300, ("acme", "[/b] room"): 600, ("law", "seminar"): 150},
+        "server": {("acme", "bbb1"): 300, ("acme", "bbb2"): 600, ("law", "bbb1"): 150},
+        "day": {("acme", "2026-03-02"): 900, ("law", "2026-03-02"): 150},
+        "month": {("acme", "2026-03"): 900, ("law", "2026-03"): 150},
+    }
+    for by, expected in groups.items():
+        rows = await metered.report("--by", by)
+        assert list(rows[0]) == ["tenant", by, *PUBLIC_KEYS[1:]]
+        assert {(r["tenant"], r[by]): r["participant_minutes"] for r in rows} == expected
+
+
+async def test_report_as_csv(metered: Shell) -> None:
+    """CSV has a header and the same figures; no room's id can be a formula of a spreadsheet."""
+    done = await metered("report", *DAY, "--format", "csv", "--by", "room")
+    assert (done.code, done.err) == (0, "")
+    header, *rows = csv.reader(io.StringIO(done.out))
+    assert header == ["tenant", "room", *PUBLIC_KEYS[1:]]
+    assert [row[:3] for row in rows] == [
+        ["acme", "'=1+1", "300.0"],
+        ["acme", "[/b] room", "600.0"],
+        ["law", "seminar", "150.0"],
+    ]
+
+
+async def test_report_as_table(metered: Shell) -> None:
+    """The default is tables to look at, whole whatever the width, with ids as they are."""
+    done = await metered("report", *DAY, "--by", "room", COLUMNS="40")
+    assert (done.code, done.err) == (0, "")
+    for text in ("2026-03-02 00:00 to 2026-03-03 00:00 (Europe/Berlin)", "[/b] room", "99.17%"):
+        assert text in done.out
+    assert "…" not in done.out
+
+
+async def test_report_of_the_present(metered: Shell) -> None:
+    """Without dates it is this month so far; what nobody saw is null, not zero."""
+    done = await metered("report", "--format", "json", "--tenant", "acme")
+    assert (done.code, done.err) == (0, "")
+    rows = json.loads(done.out)
+    # In a month's first minute there is no period yet.
+    assert rows == [] or rows == [dict.fromkeys(PUBLIC_KEYS) | {"tenant": "acme"}]
+
+
+async def test_reports_that_cannot_be(metered: Shell) -> None:
+    """Each is refused with what is wrong with it."""
+    refusals = {
+        ("--tenant", "Acme"): ("unknown tenant 'Acme'", "known are: acme, law"),
+        ("--server", "bbb3"): ("unknown server 'bbb3'", "known are: bbb1, bbb2"),
+        ("--from", "1.2.2026"): ("'1.2.2026' is no date such as 2026-02-01",),
+        ("--to", "0001-01-01"): ("'0001-01-01' is no date",),
+        ("--from", "2026-03-03", "--to", "2026-03-02"): ("must not end before it begins",),
+        ("--from", "2026-03-02T10:00:30"): ("must begin and end on a full minute",),
+        ("--server", "bbb1", "--by", "day"): ("by room or by server, not by day or month",),
+    }
+    done = await asyncio.gather(*(metered("report", *arguments) for arguments in refusals))
+    for refused, texts in zip(done, refusals.values(), strict=True):
+        refused.require_refusal(*texts)
+
+
+async def test_settings_from_the_environment(metered: Shell, empty_dsn: str) -> None:
+    """There need be no file; variables that mean nothing are refused."""
+    metered.config.unlink()
+    variables = {"BBBMETER_DATABASE": empty_dsn, "BBBMETER_BILLING_TIMEZONE": "Europe/Berlin"}
+    done = await metered("report", *DAY, "--format", "csv", **variables)
+    assert (done.code, done.out.count("\n")) == (0, 3), done.said
+    done = await metered("report", BBBMETER_DATABAS="x")
+    done.require_refusal("environment variable BBBMETER_DATABAS: unknown key")
+
+
+# -- check ------------------------------------------------------------------------------------
+
+
+def lines_of(done: Done) -> dict[str, str]:
+    """Return what `check` said of each thing it looked at: `server[sim01]` → `ok: reachable …`."""
+    lines = {}
+    for line in done.out.splitlines():
+        state, what, text = line.split(maxsplit=2)
+        assert what not in lines
+        lines[what.rstrip(":")] = f"{state}: {text}"
+    return lines
+
+
+async def test_check(bbbmeter: Shell, dsn: str, fleet: SimulatedFleet) -> None:
+    """A line for each server and for the database, code 0 if all is well and 1 if not."""
+    head: dict[str, str | int] = {"database": dsn}
+    whole = settings_toml(fleet, {"secret": SECRET}, head)
+    off = '\n[[server]]\nname = "off"\nurl = "http://off.invalid/"\nsecret = "s"\nenabled = false\n'
+    bbbmeter.config.write_text(whole + off, encoding="utf-8")
+    done = await bbbmeter("check")
+    assert (done.code, done.err) == (0, ""), done.said
+    lines = lines_of(done)
+    assert list(lines)[-1] == "database"
+    assert set(lines) == {"server[sim01]", "server[sim02]", "server[off]", "database"}
+    for name in ("sim01", "sim02"):
+        assert lines[f"server[{name}]"].startswith("ok: reachable in ")
+        assert "checksum accepted" in lines[f"server[{name}]"]
+    assert lines["server[off]"] == "-: not enabled"
+    assert lines["database"].startswith("ok: PostgreSQL ")
+    assert "TimescaleDB 2." in lines["database"]
+
+    now = fleet.now()
+    fleet.fault("sim01", "http_502", now, now + timedelta(hours=1))
+    bbbmeter.config.write_text(whole.replace(SECRET, f"{SECRET}, but wrong"), encoding="utf-8")
+    done = await bbbmeter("check")
+    assert (done.code, done.err) == (1, "")
+    lines = lines_of(done)
+    assert lines["server[sim01]"] == "FAILED: http_status:502: HTTP status 502"
+    assert lines["server[sim02]"].startswith("FAILED: reachable, but it refuses the checksum")
+    assert lines["server[sim02]"].endswith("wrong secret?")
+    assert lines["database"].startswith("ok:")
+    assert SECRET not in done.said
+
+    bbbmeter.config.write_text(f'database = "{dsn}"\nbogus = 1\n', encoding="utf-8")
+    (await bbbmeter("check")).require_refusal("bogus: unknown key")
+    bbbmeter.config.write_text(f'database = "{dsn}"\n', encoding="utf-8")
+    assert "server: there is none to poll" in (await bbbmeter("check")).out
+
+
+# -- psql -------------------------------------------------------------------------------------
+
+STATEMENTS = "SELECT 'Mr. ' ||\n 'X' AS who;\nSELECT no_such_column;\n\nSELECT '[/b]' || 'old'"
+
+
+@pytest.mark.skipif(shutil.which("psql") is None, reason="there is no psql")
+async def test_psql(bbbmeter: Shell, empty_dsn: str) -> None:
+    """Statements from standard input go to psql where there is one."""
+    bbbmeter.configure(empty_dsn)
+    done = await bbbmeter("psql", stdin=STATEMENTS)
+    assert done.code == 0, done.said
+    assert "Mr. X" in done.out
+    assert "[/b]old" in done.out
+    assert 'column "no_such_column" does not exist' in done.err
+
+
+async def test_psql_where_there_is_none(bbbmeter: Shell, empty_dsn: str) -> None:
+    """A plain prompt does the same: an error ends nothing, values are shown as they are."""
+    bbbmeter.configure(empty_dsn)
+    done = await bbbmeter("psql", stdin=STATEMENTS, PATH=str(bbbmeter.folder))
+    assert (done.code, done.err) == (0, ""), done.said
+    assert "Mr. X" in done.out
+    assert "who" in done.out
+    assert '42703: column "no_such_column" does not exist' in done.out
+    assert "[/b]old" in done.out
+    done = await bbbmeter("psql", stdin="\\q\nSELECT 'unread';", PATH=str(bbbmeter.folder))
+    assert (done.code, done.out) == (0, "")
+
+
+async def test_psql_never_shows_the_password(bbbmeter: Shell) -> None:
+    """It goes by the environment: a command's arguments are for all users to see."""
+    program = bbbmeter.folder / "psql"
+    program.write_text('#!/bin/sh\necho "$@"\necho "$PGPASSWORD"\nexit 3\n', encoding="utf-8")
+    program.chmod(0o700)
+    bbbmeter.configure(
+        "postgresql://meter:hush%2Fhush@db.invalid,db2.invalid:5433/m?sslmode=prefer"
+    )
+    done = await bbbmeter("psql", PATH=f"{bbbmeter.folder}:{os.environ['PATH']}")
+    assert done == Done(
+        3,
+        "-X postgresql://meter@db.invalid,db2.invalid:5433/m?sslmode=prefer\nhush/hush\n",
+        "",
+    )
