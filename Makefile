@@ -2,7 +2,8 @@
 # Needs git, make and Python 3.11; all else is installed into .venv and embedded/node_modules.
 
 PYTHON ?= python3
-PYTEST_ARGS ?=
+# Two at a time, each with an engine of its own.
+PYTEST_ARGS ?= -n 2 --dist loadfile
 LOCK_ARGS ?=
 
 VENV := .venv

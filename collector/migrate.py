@@ -4,12 +4,15 @@ Everything happens in one transaction behind a lock, so an upgrade is whole or a
 machines may try at once.
 """
 
+import asyncio
 import hashlib
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
+from typing import TypeVar
 from zoneinfo import ZoneInfo
 
 import asyncpg
@@ -17,9 +20,10 @@ import structlog
 
 from collector.database import Connection, translated
 from collector.errors import MigrationError
-from collector.settings import REFRESH_WINDOW_DAYS, Settings
+from collector.settings import ROLLUP_SOURCE, Settings
 
 log = structlog.get_logger(__name__)
+T = TypeVar("T")
 
 _LOCK = 0x6262626D65746572  # "bbbmeter"
 _DAYS_FILE = "0003_days.sql"
@@ -37,6 +41,10 @@ _DAY_ROLLUPS = {
 }
 # The settings that are built into the day rollups.
 _BAKED = ("billing_timezone", "large_session_participants")
+# The key in meter.setting that stands there from when these are made again until they are computed.
+_UNFINISHED = "days_to_be_computed"
+_TRIES = 60
+_TRY_PAUSE_S = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,8 +84,19 @@ def variables_of(settings: Settings) -> dict[str, str]:
         "large_session_participants": str(settings.large_session_participants),
         **{f"retention_{k}": str(v) for k, v in settings.retention},
         **{f"columnstore_{k}": str(v) for k, v in settings.columnstore},
-        **{f"refresh_{k}": str(v) for k, v in REFRESH_WINDOW_DAYS.items()},
+        **{f"refresh_{k}": _window(settings, source) for k, source in ROLLUP_SOURCE.items()},
     }
+
+
+def _window(settings: Settings, source: str) -> str:
+    """Return for how many days back a rollup is refreshed, as SQL: nearly all that `source` keeps.
+
+    What lies before the window when a refresh passes it is never computed: data that were stored
+    late, or just before everything stood still for some days. Only what has changed costs time.
+    """
+    kept = getattr(settings.retention, source)
+    # A day less: a chunk is dropped when it is old as a whole, and policies run late.
+    return str(kept - 1) if kept else "NULL"
 
 
 async def migrate(
@@ -94,16 +113,20 @@ async def migrate(
     Raises MigrationError, having changed nothing.
     """
     await _require_timescaledb(connection, create=not dry_run)
-    with translated("migrate"):
+
+    async def attempt() -> list[SqlFile]:
         async with connection.transaction():
             await connection.execute("SELECT pg_advisory_xact_lock($1)", _LOCK)
-            applied = await _ledger(connection)
-            missing = _missing(applied)
+            missing = _missing(await _ledger(connection))
             rebuilding = await _check_baked(connection, settings, rebuild_days=rebuild_days)
             if not dry_run:
                 await _apply(connection, settings, missing, rebuilding=rebuilding)
-        if rebuilding and not dry_run:
-            await _refresh_days(connection)
+            return missing
+
+    with translated("migrate"):
+        missing = await _in_peace(attempt)
+        if not dry_run:
+            await _finish_days(connection)
     return [file.name for file in missing]
 
 
@@ -214,6 +237,10 @@ async def _apply(
             await connection.execute(f"DROP MATERIALIZED VIEW meter.{rollup}")
         days = next(f for f in sql_files("migrations") if f.name == _DAYS_FILE)
         await _execute(connection, days, variables)
+        await connection.execute(
+            "INSERT INTO meter.setting (key, value) VALUES ($1, '') ON CONFLICT DO NOTHING",
+            _UNFINISHED,
+        )
     for file in missing:
         await _execute(connection, file, variables)
         await connection.execute(
@@ -231,16 +258,46 @@ async def _apply(
 async def _execute(connection: Connection, file: SqlFile, variables: Mapping[str, str]) -> None:
     try:
         await connection.execute(render(file.text, variables))
+    except asyncpg.DeadlockDetectedError:
+        raise
     except asyncpg.PostgresError as error:
         msg = f"{file.name}: {error}"
         raise MigrationError(msg) from error
     log.debug("applied", file=file.name)
 
 
-async def _refresh_days(connection: Connection) -> None:
-    """Compute the day rollups from all that their sources still hold."""
+async def _finish_days(connection: Connection) -> None:
+    """Compute day rollups that were made again from all that their sources still hold.
+
+    That cannot be part of the transaction which made them: a note there says that it is to be
+    done, by whoever migrates next if this one does not come to it.
+    """
+    query = "SELECT EXISTS (SELECT FROM meter.setting WHERE key = $1)"
+    if not await connection.fetchval(query, _UNFINISHED):
+        return
     for rollup in _DAY_ROLLUPS:
-        await connection.execute(f"CALL refresh_continuous_aggregate('meter.{rollup}', NULL, NULL)")
+        await _in_peace(partial(_refresh, connection, rollup))
+    await connection.execute("DELETE FROM meter.setting WHERE key = $1", _UNFINISHED)
+
+
+async def _refresh(connection: Connection, rollup: str) -> None:
+    await connection.execute(
+        f"CALL public.refresh_continuous_aggregate('meter.{rollup}', NULL, NULL)"
+    )
+
+
+async def _in_peace(attempt: Callable[[], Awaitable[T]]) -> T:
+    """Return what `attempt` does, tried again for a while when policies and collectors cross it.
+
+    They hold locks that it needs, and may want those that it has.
+    """
+    for _ in range(_TRIES - 1):
+        try:
+            return await attempt()
+        except (asyncpg.DeadlockDetectedError, asyncpg.LockNotAvailableError) as error:
+            log.info("trying again", reason=error.message)
+            await asyncio.sleep(_TRY_PAUSE_S)
+    return await attempt()
 
 
 def _hour(zone: str) -> str:

@@ -110,12 +110,13 @@ async def empty_dsn(_server_dsn: str | None, _embedded_dsn: str | None) -> Async
 async def dsn(empty_dsn: str) -> str:
     """The DSN of a fresh, migrated database whose policies do not run by themselves."""
     connection = await asyncpg.connect(empty_dsn)
-    await migrate(connection, make_settings())
-    # Tests say when a rollup is refreshed.
-    await connection.execute(
-        "SELECT public.alter_job(job_id, scheduled => FALSE) FROM timescaledb_information.jobs "
-        "WHERE job_id >= 1000"
-    )
+    # Tests say when a rollup is refreshed: in one transaction, so that no policy runs between.
+    async with connection.transaction():
+        await migrate(connection, make_settings())
+        await connection.execute(
+            "SELECT public.alter_job(job_id, scheduled => FALSE) "
+            "FROM timescaledb_information.jobs WHERE job_id >= 1000"
+        )
     await connection.close()
     return empty_dsn
 

@@ -9,7 +9,9 @@ AS $fn$
 BEGIN
     PERFORM remove_continuous_aggregate_policy(rollup, if_exists => TRUE);
     PERFORM add_continuous_aggregate_policy(
-        rollup, start_offset => start_offset, end_offset => end_offset, schedule_interval => every
+        rollup, start_offset => start_offset, end_offset => end_offset, schedule_interval => every,
+        -- A day of minutes at a time. The default, ten buckets, takes long after a long pause.
+        buckets_per_batch => 1440
     );
 END
 $fn$;
@@ -38,9 +40,24 @@ BEGIN
 END
 $fn$;
 
-ALTER MATERIALIZED VIEW meter.usage_1m SET (timescaledb.enable_columnstore);
-ALTER MATERIALIZED VIEW meter.usage_1h SET (timescaledb.enable_columnstore);
-ALTER MATERIALIZED VIEW meter.session_1h SET (timescaledb.enable_columnstore);
+-- Only where it is not so yet: it would wait for everybody who reads or writes them.
+DO $do$
+DECLARE
+    rollup text;
+BEGIN
+    FOR rollup IN
+        SELECT c.view_name
+        FROM timescaledb_information.continuous_aggregates AS c
+        WHERE
+            c.view_schema = 'meter' AND NOT c.compression_enabled
+            AND c.view_name IN ('usage_1m', 'usage_1h', 'session_1h')
+    LOOP
+        EXECUTE format(
+            'ALTER MATERIALIZED VIEW meter.%I SET (timescaledb.enable_columnstore)', rollup
+        );
+    END LOOP;
+END
+$do$;
 
 SELECT meter.set_refresh(
     'meter.usage_1m', make_interval(days => ${refresh_usage_1m}),

@@ -13,7 +13,8 @@ COMMENT ON COLUMN meter.migration.sha256 IS 'SHA-256 of the file as shipped, in 
 COMMENT ON COLUMN meter.migration.applied_at IS 'When it was applied.';
 
 COMMENT ON TABLE meter.setting IS
-'The settings that are built into the rollups by the day: changing one cuts all days anew.';
+'The settings that are built into the rollups by the day: changing one cuts all days anew. '
+'days_to_be_computed stands there until that is done.';
 COMMENT ON COLUMN meter.setting.key IS 'The setting''s name, as in bbbmeter.toml.';
 COMMENT ON COLUMN meter.setting.value IS 'Its value, as text.';
 

@@ -216,12 +216,12 @@ async def make_feed(
     async with asyncpg.create_pool(empty_dsn, min_size=1, max_size=3) as pool:
 
         async def make(settings: Settings) -> Feed:
-            async with pool.acquire() as connection:
+            async with pool.acquire() as connection, connection.transaction():
                 await migrate(connection, settings)
-            await pool.execute(
-                "SELECT public.alter_job(job_id, scheduled => FALSE) "
-                "FROM timescaledb_information.jobs WHERE job_id >= 1000"
-            )
+                await connection.execute(
+                    "SELECT public.alter_job(job_id, scheduled => FALSE) "
+                    "FROM timescaledb_information.jobs WHERE job_id >= 1000"
+                )
             return Feed(pool, make_server, settings.poll_interval_s)
 
         yield make

@@ -302,13 +302,24 @@ async def test_kill_9_at_random_instants(write_config: Callable[..., Path], dsn:
     ]
     assert whole, "the seed must give lives of a whole interval"
     assert {tick: stored.get(tick, 0) for tick in whole} == dict.fromkeys(whole, 3)
-    # Ticks while it was down are absent: a hole in the coverage, not a zero.
-    coverage = await connection.fetchval(
-        "SELECT avg(c.coverage) FROM meter.server_coverage($1, $2) AS c",
+    # Ticks that it was down for are absent, and missing from the coverage: a hole, not a zero.
+    until = tick_at(lives[-1][1], INTERVAL_S) + interval
+    await connection.execute("UPDATE meter.server_due SET until = $1", until)
+    rows = await connection.fetch(
+        """
+        SELECT c.coverage, count(p.ts) AS polls, extract(EPOCH FROM $3 - d.since) AS due_s
+        FROM meter.server_coverage($1, $2) AS c
+        INNER JOIN meter.server_due AS d ON c.server_id = d.server_id
+        LEFT JOIN meter.poll AS p ON c.server_id = p.server_id AND p.ts < $3
+        GROUP BY c.server_id, c.coverage, d.since
+        """,
         tick_at(lives[0][0], 60),
-        tick_at(lives[-1][1], 60) + timedelta(minutes=1),
+        tick_at(until, 60) + timedelta(minutes=1),
+        until,
     )
-    assert coverage is None or 0 < coverage < 1
+    assert len(rows) == 3
+    for row in rows:
+        assert row["coverage"] == pytest.approx(row["polls"] * INTERVAL_S / float(row["due_s"]))
     await connection.close()
 
 

@@ -1,0 +1,389 @@
+"""The writer's one statement: all of a batch or nothing of it, and nothing twice."""
+
+import asyncio
+import random
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit, urlunsplit
+
+import asyncpg
+import pytest
+
+from collector.errors import DatabaseError, RejectedBatchError
+from collector.model import Batch, PollRow
+from collector.writer import Writer
+
+if TYPE_CHECKING:
+    from tests.integration.conftest import Feed, Run
+
+TICK = timedelta(seconds=30)
+T = datetime(2026, 3, 2, 10, tzinfo=UTC)
+TABLES = ("tenant", "server", "room", "session", "poll", "sample")
+
+
+async def counts(feed: "Feed") -> dict[str, int]:
+    """Return the number of rows of each table."""
+    return {
+        table: await feed.pool.fetchval(f"SELECT count(*) FROM meter.{table}")  # noqa: S608
+        for table in TABLES
+    }
+
+
+def some_runs(feed: "Feed") -> list["Run"]:
+    """Return two sessions of two tenants on each of two servers, ten ticks long."""
+    return [
+        feed.run(server, tenant, f"room of {tenant}", T, T + 10 * TICK, 5)
+        for server in ("bbb1", "bbb2")
+        for tenant in ("arts", "law")
+    ]
+
+
+def ticks(since: int, until: int) -> list[datetime]:
+    """Return the ticks [since, until) after T."""
+    return [T + n * TICK for n in range(since, until)]
+
+
+SERVERS = ("bbb1", "bbb2")
+
+
+async def test_a_batch_is_stored_whole_and_told(feed: "Feed") -> None:
+    """Every row arrives as it was, and the answer names the polls and counts the samples."""
+    runs = [
+        feed.run("bbb1", "arts", "r", T, T + TICK, 9, voice=8, video=7, listeners=6, dialins=5),
+        feed.run("bbb1", "arts", None, T, T + TICK, 3, breakout=True),
+    ]
+    batch = feed.batch(["bbb1"], ticks(0, 2), runs, failed={("bbb1", T + TICK)})
+    batch.sessions[0] = batch.sessions[0]._replace(room_name="Art history", recording=True)
+    stored = await feed.writer.write(batch)
+    assert stored.polls == {("bbb1", T), ("bbb1", T + TICK)}
+    assert stored.samples == 2
+    polls = await feed.pool.fetch(
+        "SELECT p.ts, s.name AS server, p.ok, p.error, p.latency_ms, p.seconds, p.skipped, "
+        "p.sessions, p.participants, p.voice, p.video, p.listeners, p.dialins, p.breakouts "
+        "FROM meter.poll AS p INNER JOIN meter.server AS s ON p.server_id = s.id ORDER BY p.ts"
+    )
+    assert [tuple(row) for row in polls] == [tuple(row) for row in batch.polls]
+    samples = await feed.pool.fetch(
+        "SELECT a.ts AS poll_ts, s.name AS server, a.ts, t.name AS tenant, a.session_id, "
+        "a.participants, a.voice, a.video, a.listeners, a.dialins, a.seconds, a.breakout, a.filled "
+        "FROM meter.sample AS a INNER JOIN meter.server AS s ON a.server_id = s.id "
+        "INNER JOIN meter.tenant AS t ON a.tenant_id = t.id ORDER BY a.breakout"
+    )
+    assert [tuple(row) for row in samples] == [tuple(row) for row in batch.samples]
+    sessions = await feed.pool.fetch(
+        "SELECT x.first_seen_at, s.name AS server, x.session_id, x.internal_id, x.started_at, "
+        "t.name AS tenant, r.external_id, r.name, x.parent_internal_id, x.breakout, x.recording "
+        "FROM meter.session AS x INNER JOIN meter.server AS s ON x.server_id = s.id "
+        "INNER JOIN meter.tenant AS t ON x.tenant_id = t.id "
+        "LEFT JOIN meter.room AS r ON x.room_id = r.id ORDER BY x.breakout"
+    )
+    assert [tuple(row) for row in sessions] == [tuple(row) for row in batch.sessions]
+
+
+async def test_an_empty_batch_stores_nothing(feed: "Feed") -> None:
+    """There is nothing to store, and that is no error."""
+    stored = await feed.writer.write(Batch())
+    assert (stored.polls, stored.samples) == (frozenset(), 0)
+    assert set((await counts(feed)).values()) == {0}
+
+
+async def test_the_same_batch_is_stored_once(feed: "Feed") -> None:
+    """A replay, by this writer or a new one, finds its polls there and leaves all as it is."""
+    batch = feed.batch(SERVERS, ticks(0, 10), some_runs(feed))
+    first = await feed.writer.write(batch)
+    once = await counts(feed)
+    assert len(first.polls) == once["poll"] == 20
+    assert first.samples == once["sample"] == 40
+    assert (once["session"], once["room"], once["tenant"], once["server"]) == (4, 2, 2, 2)
+    for writer in (feed.writer, Writer(feed.pool)):
+        again = await writer.write(batch)
+        assert (again.polls, again.samples) == (frozenset(), 0)
+    assert await counts(feed) == once
+
+
+async def test_overlapping_batches_store_each_poll_once(feed: "Feed") -> None:
+    """Of two batches with some polls in common, the later one adds only what is new."""
+    runs = some_runs(feed)
+    await feed.writer.write(feed.batch(SERVERS, ticks(0, 6), runs))
+    stored = await feed.writer.write(feed.batch(SERVERS, ticks(4, 10), runs))
+    assert {ts for _, ts in stored.polls} == set(ticks(6, 10))
+    assert stored.samples == 16
+    rows = await counts(feed)
+    assert (rows["poll"], rows["sample"], rows["session"]) == (20, 40, 4)
+
+
+async def test_a_failed_poll_keeps_its_place(feed: "Feed") -> None:
+    """A poll that failed has a row; one for the same tick that comes later stores nothing."""
+    runs = some_runs(feed)
+    await feed.writer.write(feed.batch(["bbb1"], [T], failed={("bbb1", T)}))
+    stored = await feed.writer.write(feed.batch(["bbb1"], [T], runs))
+    assert (stored.polls, stored.samples) == (frozenset(), 0)
+    rows = await counts(feed)
+    assert (rows["poll"], rows["sample"], rows["session"]) == (1, 0, 0)
+    assert await feed.pool.fetchval("SELECT error FROM meter.poll") == "timeout"
+    assert await feed.pool.fetchval("SELECT participants FROM meter.poll") is None
+
+
+async def test_two_writers_at_once_store_everything_once(feed: "Feed") -> None:
+    """Collectors that overlap at a hand-over: each poll is one's, with that one's samples."""
+    everything = ticks(0, 10)
+
+    def batches(people: int) -> list[Batch]:
+        runs = [feed.run("bbb1", "arts", f"r{n}", T, T + 10 * TICK, people) for n in range(5)]
+        return [feed.batch(["bbb1"], [ts], runs) for ts in everything]
+
+    async def collect(people: int) -> list[tuple[str, datetime]]:
+        writer = Writer(feed.pool)
+        won: list[tuple[str, datetime]] = []
+        for batch in batches(people):
+            won += (await writer.write(batch)).polls
+        return won
+
+    won = await asyncio.gather(collect(1), collect(2), collect(3))
+    assert sorted(ts for polls in won for _, ts in polls) == everything
+    samples = await feed.pool.fetch(
+        "SELECT ts, count(*) AS samples, min(participants) AS low, max(participants) AS high "
+        "FROM meter.sample GROUP BY ts"
+    )
+    assert {row["ts"]: row["samples"] for row in samples} == dict.fromkeys(everything, 5)
+    winner = {ts: n for n, polls in enumerate(won, 1) for _, ts in polls}
+    assert all(row["low"] == row["high"] == winner[row["ts"]] for row in samples)
+    rows = await counts(feed)
+    assert (rows["session"], rows["room"], rows["tenant"], rows["server"]) == (5, 5, 1, 1)
+
+
+async def test_new_names_get_one_row_each_from_many_writers(feed: "Feed") -> None:
+    """Tenants, servers and rooms that several writers meet at once are made once."""
+
+    def batch(offset: int) -> Batch:
+        runs = [
+            feed.run(f"bbb{n % 4}", f"tenant{n % 7}", f"room{n}", T, T + TICK) for n in range(20)
+        ]
+        return feed.batch(
+            [f"bbb{n}" for n in range(4)],
+            [T + offset * TICK],
+            [
+                feed.run(r.server, r.tenant, r.room, T + offset * TICK, T + (offset + 1) * TICK)
+                for r in (runs if offset % 2 else runs[::-1])
+            ],
+        )
+
+    await asyncio.gather(*(Writer(feed.pool).write(batch(n)) for n in range(6)))
+    rows = await counts(feed)
+    assert (rows["server"], rows["tenant"], rows["room"]) == (4, 7, 20)
+    assert (rows["session"], rows["sample"], rows["poll"]) == (120, 120, 24)
+
+
+async def test_a_rooms_name_is_kept_and_changed_only_by_another(feed: "Feed") -> None:
+    """The last name given stays; a session without one does not take it away."""
+    run = feed.run("bbb1", "arts", "r", T, T + 10 * TICK)
+    for n, name in enumerate(("Old", "New", None)):
+        batch = feed.batch(["bbb1"], ticks(n, n + 1), [run])
+        batch.sessions[0] = batch.sessions[0]._replace(room_name=name)
+        await feed.writer.write(batch)
+    assert await feed.pool.fetchval("SELECT name FROM meter.room") == "New"
+
+
+async def test_a_session_keeps_its_first_sight_and_tenant(feed: "Feed") -> None:
+    """Announced again, also by an older poll, it stays one row: the earliest sight counts."""
+    run = feed.run("bbb1", "arts", "r", T, T + 10 * TICK)
+    await feed.writer.write(feed.batch(["bbb1"], ticks(5, 6), [run]))
+    other = feed.run("bbb1", "law", "r", T, T + 10 * TICK)
+    await feed.writer.write(feed.batch(["bbb1"], ticks(3, 4), [other]))
+    await feed.writer.write(feed.batch(["bbb1"], ticks(7, 8), [run]))
+    row = await feed.session(run)
+    assert row["first_seen_at"] == T + 3 * TICK
+    tenant = await feed.pool.fetchval("SELECT id FROM meter.tenant WHERE name = 'arts'")
+    assert row["tenant_id"] == tenant
+
+
+async def test_a_session_twice_in_a_batch_is_one_row(feed: "Feed") -> None:
+    """A session that came, went and came again within one batch is announced twice."""
+    first = feed.run("bbb1", "arts", "r", T, T + TICK)
+    again = feed.run("bbb1", "arts", "r", T, T + 5 * TICK)
+    batch = feed.batch(["bbb1"], ticks(0, 3), [first])
+    batch.extend(feed.batch(["bbb1"], ticks(3, 5), [again]))
+    assert len(batch.sessions) == 2
+    await feed.writer.write(batch)
+    assert (await feed.session(first))["first_seen_at"] == T
+
+
+async def test_filled_samples_give_way_to_real_polls(feed: "Feed") -> None:
+    """What was interpolated is left out where another collector did poll with success."""
+    run = feed.run("bbb1", "arts", "r", T, T + 10 * TICK, 4)
+    await feed.writer.write(feed.batch(["bbb1"], [T, T + 2 * TICK], [run]))
+    await feed.writer.write(feed.batch(["bbb1"], ticks(3, 4), failed={("bbb1", T + 3 * TICK)}))
+    batch = feed.batch(["bbb1"], ticks(5, 6), [run])
+    batch.samples += [feed.sample(run, ts, poll_ts=T + 5 * TICK) for ts in ticks(1, 5)]
+    stored = await feed.writer.write(batch)
+    # The poll at 2 succeeded; 1 and 4 were missed, and 3 failed.
+    assert stored.samples == 4
+    rows = await feed.pool.fetch("SELECT ts, filled FROM meter.sample ORDER BY ts")
+    assert [tuple(row) for row in rows] == list(
+        zip(ticks(0, 6), (False, True, False, True, True, False), strict=True)
+    )
+
+
+async def test_samples_without_a_poll_are_not_stored(feed: "Feed") -> None:
+    """A poll is the commit record: samples and sessions that name none are nowhere."""
+    batch = feed.batch(SERVERS, ticks(0, 1), some_runs(feed))
+    batch.polls = [row for row in batch.polls if row.server == "bbb2"]
+    batch.polls.append(PollRow(T - TICK, "bbb1", True, None, 5, 30))  # noqa: FBT003
+    stored = await feed.writer.write(batch)
+    assert stored.samples == 2
+    rows = await counts(feed)
+    assert (rows["poll"], rows["sample"], rows["session"]) == (2, 2, 2)
+
+
+async def test_twenty_thousand_samples_are_one_batch(feed: "Feed") -> None:
+    """The largest batch that the collector makes is stored, whole, well within the deadline."""
+    runs = [
+        feed.run(f"bbb{n % 100}", f"tenant{n % 30}", f"room{n}", T, T + TICK, n % 50)
+        for n in range(20_000)
+    ]
+    batch = Batch(
+        polls=[PollRow(T, f"bbb{n}", True, None, 5, 30) for n in range(100)],  # noqa: FBT003
+        sessions=[feed.announce(run, T) for run in runs],
+        samples=[feed.sample(run, T) for run in runs],
+    )
+    began = time.monotonic()
+    stored = await feed.writer.write(batch)
+    print(f"stored in {time.monotonic() - began:.2f} s")  # noqa: T201 - a measurement for -s
+    assert (len(stored.polls), stored.samples) == (100, 20_000)
+    assert (await counts(feed))["session"] == 20_000
+
+
+# -- what the database refuses, and what it does not answer ----------------------------------------
+
+
+def with_bad(feed: "Feed", **columns: Any) -> Batch:  # noqa: ANN401 - any column's value
+    """Return a good batch of which one row has another value in some column."""
+    batch = feed.batch(["bbb1"], ticks(0, 2), [feed.run("bbb1", "arts", "r", T, T + 2 * TICK)])
+    tables: list[list[Any]] = [batch.polls, batch.sessions, batch.samples]
+    for rows in tables:
+        known = rows[-1]._fields
+        rows[-1] = rows[-1]._replace(**{k: v for k, v in columns.items() if k in known})
+    return batch
+
+
+@pytest.mark.parametrize(
+    "columns",
+    [
+        {"internal_id": "a\0b"},
+        {"room": "a\0b"},
+        {"room_name": "a\0b"},
+        {"tenant": "a\0b"},
+        {"error": "a\0b"},
+        {"internal_id": "\ud800"},  # half a surrogate pair: no UTF-8
+        {"participants": 40_000},
+        {"participants": 2**40},
+        {"session_id": 2**63},
+        {"latency_ms": 2**31},
+    ],
+    ids="-".join,
+)
+async def test_content_that_the_database_refuses(feed: "Feed", columns: dict[str, Any]) -> None:
+    """It is told from a database that is away, nothing of the batch is stored, values stay out."""
+    with pytest.raises(RejectedBatchError) as caught:
+        await feed.writer.write(with_bad(feed, **columns))
+    assert "a\0b" not in str(caught.value)
+    rows = await counts(feed)
+    assert (rows["poll"], rows["sample"], rows["session"]) == (0, 0, 0)
+    good = feed.batch(["bbb1"], ticks(0, 2), [feed.run("bbb1", "arts", "r", T, T + 2 * TICK)])
+    assert (await feed.writer.write(good)).samples == 2
+
+
+async def test_the_longest_ids_that_are_let_through_can_be_stored(feed: "Feed") -> None:
+    """512 characters of four bytes each, which compression does not shorten, fit every index."""
+    text = "".join(chr(random.Random(n).randrange(0x20000, 0x2A000)) for n in range(512))
+    batch = with_bad(feed, internal_id=text, room=text, room_name=text, parent_internal_id=text)
+    await feed.writer.write(batch)
+    row = await feed.pool.fetchrow(
+        "SELECT s.internal_id, r.external_id FROM meter.session AS s "
+        "INNER JOIN meter.room AS r ON s.room_id = r.id"
+    )
+    assert row is not None
+    assert tuple(row) == (text, text)
+
+
+class Cut:
+    """A way to the database that can be cut: before its answer comes through, or at once."""
+
+    def __init__(self) -> None:
+        """Begin whole."""
+        self.cut_answers = False
+        self.dsn = ""
+
+    @asynccontextmanager
+    async def to(self, dsn: str) -> AsyncIterator[None]:
+        """Listen, with an address in `dsn` that leads to the database of `dsn`."""
+        place = urlsplit(dsn)
+        tasks: set[asyncio.Task[None]] = set()
+
+        async def pump(
+            source: asyncio.StreamReader, sink: asyncio.StreamWriter, *, answers: bool
+        ) -> None:
+            try:
+                while data := await source.read(65536):
+                    if answers and self.cut_answers:
+                        break
+                    sink.write(data)
+                    await sink.drain()
+            except ConnectionError:
+                pass
+            finally:
+                sink.close()
+
+        async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            far_reader, far_writer = await asyncio.open_connection(place.hostname, place.port)
+            tasks.add(asyncio.create_task(pump(reader, far_writer, answers=False)))
+            tasks.add(asyncio.create_task(pump(far_reader, writer, answers=True)))
+
+        server = await asyncio.start_server(serve, "127.0.0.1", 0)
+        port = server.sockets[0].getsockname()[1]
+        login = place.netloc.rpartition("@")[0]
+        self.dsn = urlunsplit(place._replace(netloc=f"{login}@127.0.0.1:{port}"))
+        try:
+            yield
+        finally:
+            server.close()
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+
+
+async def test_an_answer_that_is_lost_is_an_error_and_a_retry_is_safe(
+    feed: "Feed", empty_dsn: str
+) -> None:
+    """Stored or not, nobody knows: the same batch again leaves it stored once."""
+    batch = feed.batch(SERVERS, ticks(0, 10), some_runs(feed))
+    way = Cut()
+    async with way.to(empty_dsn), asyncpg.create_pool(way.dsn, min_size=1, max_size=1) as pool:
+        writer = Writer(pool)
+        await writer.write(feed.batch(SERVERS, ticks(10, 11)))
+        way.cut_answers = True
+        with pytest.raises(DatabaseError) as caught:
+            await writer.write(batch)
+        assert not isinstance(caught.value, RejectedBatchError)
+        way.cut_answers = False
+        for _ in range(2):
+            await writer.write(batch)
+    rows = await counts(feed)
+    assert (rows["poll"], rows["sample"], rows["session"]) == (22, 40, 4)
+
+
+async def test_a_database_that_is_away_is_an_error(empty_dsn: str, feed: "Feed") -> None:
+    """No connection can be had: DatabaseError, with the driver's error as its cause."""
+    way = Cut()
+    async with way.to(empty_dsn):
+        pool = await asyncpg.create_pool(way.dsn, min_size=1, max_size=1)
+        way.cut_answers = True
+        with pytest.raises(DatabaseError):
+            await Writer(pool).write(feed.batch(SERVERS, ticks(0, 1)))
+    with pytest.raises(DatabaseError) as caught:
+        await Writer(pool).write(feed.batch(SERVERS, ticks(0, 1)))
+    assert isinstance(caught.value.__cause__, OSError | asyncpg.PostgresError)
+    pool.terminate()
