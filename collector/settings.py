@@ -30,17 +30,9 @@ from yarl import URL
 from collector.errors import SettingsError
 
 ENV_PREFIX = "BBBMETER_"
-# How far back each rollup's refresh policy looks, in days. What a rollup is made from must be
-# kept longer than that: a refresh behind what retention dropped would delete the rollup's rows.
-REFRESH_WINDOW_DAYS = {
-    "usage_1m": 2,
-    "session_1h": 2,
-    "server_1h": 2,
-    "usage_1h": 3,
-    "usage_1d": 4,
-    "server_1d": 4,
-    "session_1d": 8,
-}
+
+# What each rollup is made from. Its refresh looks back nearly as far as that is kept, and never
+# behind it, which would delete the rollup's rows.
 ROLLUP_SOURCE = {
     "usage_1m": "sample",
     "session_1h": "sample",
@@ -49,6 +41,17 @@ ROLLUP_SOURCE = {
     "usage_1d": "usage_1h",
     "server_1d": "server_1h",
     "session_1d": "session",
+}
+# For how many days a rollup's source must be kept at least, for the refresh to have a chance: it
+# runs late when all stood still for a weekend, and a session changes until it has ended.
+LEAST_KEPT_DAYS = {
+    "usage_1m": 3,
+    "session_1h": 3,
+    "server_1h": 3,
+    "usage_1h": 4,
+    "usage_1d": 5,
+    "server_1d": 5,
+    "session_1d": 9,
 }
 
 _TENANT_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
@@ -399,10 +402,9 @@ class Settings(BaseSettings):
     def _retention_problems(self) -> Iterator[str]:
         for rollup, source in ROLLUP_SOURCE.items():
             kept = getattr(self.retention, source)
-            # One more day: a chunk is dropped when it is old as a whole, and policies run late.
-            needed = REFRESH_WINDOW_DAYS[rollup] + 1
+            needed = LEAST_KEPT_DAYS[rollup]
             if kept and kept < needed:
                 yield (
                     f"retention.{source}: {kept} days are less than the {needed} that the "
-                    f"refresh of {rollup} looks back"
+                    f"refresh of {rollup} needs"
                 )

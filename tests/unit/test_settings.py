@@ -12,7 +12,7 @@ from pydantic import ValidationError
 
 from collector.errors import SettingsError
 from collector.settings import (
-    REFRESH_WINDOW_DAYS,
+    LEAST_KEPT_DAYS,
     ROLLUP_SOURCE,
     ColumnstoreSettings,
     MetadataRule,
@@ -450,14 +450,14 @@ class TestRetention:
         self, load: Load, problems: Problems, rollup: str, source: str
     ) -> None:
         """A refresh behind what was dropped would delete figures, so such settings are refused."""
-        needed = REFRESH_WINDOW_DAYS[rollup] + 1
+        needed = LEAST_KEPT_DAYS[rollup]
         found = problems(f"[retention]\n{source} = {needed - 1}")
         assert (
             f"retention.{source}: {needed - 1} days are less than the {needed} that the "
-            f"refresh of {rollup} looks back"
+            f"refresh of {rollup} needs"
         ) in found
-        longest = max(REFRESH_WINDOW_DAYS[r] for r in ROLLUP_SOURCE if ROLLUP_SOURCE[r] == source)
-        assert getattr(load(f"[retention]\n{source} = {longest + 1}").retention, source)
+        longest = max(LEAST_KEPT_DAYS[r] for r in ROLLUP_SOURCE if ROLLUP_SOURCE[r] == source)
+        assert getattr(load(f"[retention]\n{source} = {longest}").retention, source)
 
     def test_nought_keeps_for_ever(self, load: Load) -> None:
         """Nought is no retention, not a short one."""
@@ -469,7 +469,7 @@ class TestRetention:
 
     def test_every_rollup_has_a_window_and_is_kept_by_a_setting(self) -> None:
         """The tables of rollups, and the settings about them, name the same ones."""
-        assert set(REFRESH_WINDOW_DAYS) == set(ROLLUP_SOURCE)
+        assert set(LEAST_KEPT_DAYS) == set(ROLLUP_SOURCE)
         kept = set(RetentionSettings.model_fields)
         assert set(ROLLUP_SOURCE) | set(ROLLUP_SOURCE.values()) <= kept
         assert set(ColumnstoreSettings.model_fields) <= kept
