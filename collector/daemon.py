@@ -295,8 +295,8 @@ class Daemon:
     # -- what the probes say -----------------------------------------------------------------
 
     def _lag_s(self) -> float:
-        since = self._outbox.newest_stored if hasattr(self, "_outbox") else None
-        return (self._clock.now() - (since or self._started_at)).total_seconds()
+        since = self._outbox.newest_stored or self._started_at
+        return (self._clock.now() - since).total_seconds()
 
     def _not_alive(self) -> str | None:
         silent_s = (self._clock.now() - self._last_tick_at).total_seconds()
