@@ -67,8 +67,12 @@ async function main() {
   const parentPid = Number(args['parent-pid'] ?? 0);
   const parent = { pid: parentPid, started: startedAt(parentPid) };
   await open(args.data === 'memory' ? null : prepare(args.data));
-  const { error } = await execute(query(`${BASE_SQL}; CREATE EXTENSION IF NOT EXISTS timescaledb`));
-  if (error) throw error;
+  // There is no shared_preload_libraries here: in a database that has the extension already, only
+  // its loader brings the part under the Timescale licence (columnstore, policies).
+  for (const sql of [BASE_SQL, "LOAD 'timescaledb'", 'CREATE EXTENSION IF NOT EXISTS timescaledb']) {
+    const { error } = await execute(query(sql));
+    if (error) throw error;
+  }
   process.on('SIGTERM', stop);
   process.on('SIGINT', stop);
   const listen = (port) => new Promise((resolve, reject) => {

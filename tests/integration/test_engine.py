@@ -10,6 +10,7 @@ import struct
 import subprocess
 import sys
 from collections.abc import AsyncIterator
+from datetime import UTC, datetime
 from pathlib import Path
 
 import asyncpg
@@ -17,6 +18,9 @@ import pytest
 
 from collector.engine import MEMORY, EmbeddedEngine, embedded_dir, find_node, parse_embedded
 from collector.errors import EngineError
+from collector.jobs import PolicyRunner
+from collector.migrate import migrate
+from collector.settings import Settings
 
 PATIENCE_S = 60.0  # only so that a failure does not hang
 
@@ -250,6 +254,32 @@ async def test_commits_survive_a_kill(engine: EmbeddedEngine) -> None:
     connection.terminate()
     assert engine.dsn == dsn
     assert engine.pid != pid
+
+
+async def test_a_restarted_engine_can_all_that_a_new_one_can(data_dir: Path) -> None:
+    """Columnstore, policies and migrations work in a directory that was made earlier, too."""
+    for _ in range(2):
+        async with (
+            EmbeddedEngine(data_dir) as engine,
+            asyncpg.create_pool(engine.dsn, min_size=1, max_size=1) as pool,
+            connect(engine) as connection,
+        ):
+            await migrate(connection, Settings())
+            assert await connection.fetchval("SHOW timescaledb.license") == "timescale"
+            await connection.execute(
+                "INSERT INTO meter.sample SELECT now() - interval '3 days', 1, 1, 1, 3, 0, 0, 0, 0,"
+                " 30, FALSE, FALSE"
+            )
+            assert await PolicyRunner(pool).run_due(datetime.now(UTC)) > 0
+            columns = await connection.fetchval(
+                "SELECT count(*) FROM timescaledb_information.chunks "
+                "WHERE hypertable_name = 'sample' AND is_compressed"
+            )
+            assert columns == 1
+            assert await connection.fetchval("SELECT sum(participants) FROM meter.sample") > 0
+    async with EmbeddedEngine(data_dir) as engine, connect(engine) as connection:
+        usage = await connection.fetchval("SELECT sum(participant_seconds) FROM meter.usage_1d")
+        assert usage == 2 * 3 * 30
 
 
 @pytest.mark.parametrize("size", [70_000, 1_500_000, 5_000_000])
