@@ -9,8 +9,9 @@ from rich.text import Text
 
 from collector.bbb import BbbClients, Probe
 from collector.database import open_pool, translated
+from collector.engine import parse_embedded
 from collector.errors import ApiError, BbbmeterError, PollError
-from collector.migrate import require_current
+from collector.migrate import missing_files
 from collector.settings import ServerSettings, Settings
 
 # More than this and a session's start, which is by the server's clock, is off by a tick or more.
@@ -85,9 +86,10 @@ def _notes(probe: Probe, now: datetime) -> Iterable[str]:
 
 
 async def _check_database(settings: Settings) -> tuple[bool, str]:
+    database = settings.database.get_secret_value()
     try:
         async with (
-            open_pool(settings.database.get_secret_value(), max_size=1) as pool,
+            open_pool(database, max_size=1) as pool,
             pool.acquire() as connection,
         ):
             with translated("look for TimescaleDB"):
@@ -105,11 +107,14 @@ async def _check_database(settings: Settings) -> tuple[bool, str]:
             found += f", TimescaleDB {extension}, {name} edition"
             if edition == "apache":
                 return False, f"{found}: bbbmeter needs the Community edition"
-            await require_current(connection)
+            missing = await missing_files(connection)
     except BbbmeterError as error:
         return False, str(error)
-    else:
+    if not missing:
         return True, f"{found}, schema up to date"
+    if parse_embedded(database) is not None:
+        return True, f"{found}, schema not up to date: `bbbmeter run` will see to it"
+    return False, f"{found}, but it lacks {', '.join(missing)}: run `bbbmeter migrate`"
 
 
 def _print(console: Console, ok: bool | None, what: str, text: str) -> None:  # noqa: FBT001

@@ -130,12 +130,16 @@ async def migrate(
     return [file.name for file in missing]
 
 
+async def missing_files(connection: Connection) -> list[str]:
+    """Return the run-once files that the database lacks; MigrationError where it is not ours."""
+    with translated("read the schema's version"):
+        return [file.name for file in _missing(await _ledger(connection))]
+
+
 async def require_current(connection: Connection) -> None:
     """Raise MigrationError unless the database has exactly this version's run-once files."""
-    with translated("read the schema's version"):
-        missing = _missing(await _ledger(connection))
-    if missing:
-        msg = f"the database lacks {', '.join(f.name for f in missing)}: run `bbbmeter migrate`"
+    if missing := await missing_files(connection):
+        msg = f"the database lacks {', '.join(missing)}: run `bbbmeter migrate`"
         raise MigrationError(msg)
 
 
