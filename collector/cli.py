@@ -24,6 +24,7 @@ from collector.log import setup_logging
 from collector.migrate import migrate as migrate_database
 from collector.report import (
     REPORT_WIDTH,
+    ROOM_WIDTH,
     Request,
     as_csv,
     as_json,
@@ -205,7 +206,7 @@ def report(
         print(as_csv(rows, zone), end="")
     else:
         # Never narrower than the tables: a figure must not be cut off.
-        width = max(REPORT_WIDTH, Console().width)
+        width = max(REPORT_WIDTH + (ROOM_WIDTH if by else 0), Console().width)
         Console(width=width, highlight=False).print(as_tables(rows, request, zone, version))
 
 

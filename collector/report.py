@@ -41,8 +41,9 @@ FIGURES: tuple[tuple[str, str, str], ...] = (
     ("coverage", "coverage", ".2%"),
     ("filled_share", "filled", ".2%"),
 )
-# Columns of the widest table, names of rooms aside.
+# Columns of the wider table, and of what its rows are grouped by beside the tenant.
 REPORT_WIDTH = 130
+ROOM_WIDTH = 40
 # A terminal shows the figures in two tables, each as wide as a screen.
 _SESSION_FIGURES = {
     "sessions",
