@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import structlog
+from apscheduler.jobstores.base import JobLookupError
 from apscheduler.schedulers.asyncio import AsyncIOScheduler
 from apscheduler.triggers.interval import IntervalTrigger
 
@@ -250,7 +251,8 @@ class Daemon:
 
     def _request_reload(self) -> None:
         self._read_at = None
-        self._scheduler.modify_job("settings", next_run_time=self._clock.now())
+        with contextlib.suppress(JobLookupError):  # at the very beginning: it is read anyway
+            self._scheduler.modify_job("settings", next_run_time=self._clock.now())
 
     async def _watch(self) -> None:
         """Take up a changed file; refuse a broken one and go on with the old settings."""

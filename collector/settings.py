@@ -266,7 +266,6 @@ class RetentionSettings(Section):
     session: Days = Field(default=400, description="One row a session.")
     session_1h: Days = Field(default=400, description="Usage of each session by the hour.")
     session_1d: Days = Field(default=0, description="Sessions of each tenant by the day.")
-    attendance: Days = Field(default=30, description="One row a stay of a person, pseudonymous.")
 
 
 class ColumnstoreSettings(Section):

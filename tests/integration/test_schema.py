@@ -143,11 +143,7 @@ async def test_everything_has_a_comment(pool: asyncpg.Pool) -> None:
 
 def policies_of(settings: Settings) -> dict[tuple[str, str], str | int]:
     """Return {(relation, kind): days} as the settings have it; a refresh of all there is is -1."""
-    kept = {
-        (relation, "policy_retention"): days
-        for relation, days in settings.retention
-        if days and relation != "attendance"
-    }
+    kept = {(relation, "policy_retention"): days for relation, days in settings.retention if days}
     columns = {(r, "policy_compression"): days for r, days in settings.columnstore if days}
     refreshed = {
         (rollup, "policy_refresh_continuous_aggregate"): getattr(settings.retention, source) - 1
