@@ -54,7 +54,7 @@ install: $(VENV)/.bbbmeter embedded/node_modules/.stamp ## Install all that is m
 demo: install ## Run bbbmeter on a simulated fleet, with the embedded database.
 	$(BIN)/bbbmeter demo
 
-test: lint ## Run every check and the whole test suite (more for pytest: PYTEST_ARGS="-n 2").
+test: lint ## Run every check and the whole test suite (other options for pytest: PYTEST_ARGS=…).
 	$(BIN)/pytest $(PYTEST_ARGS)
 
 lint: install ## Check style, types, imports and SQL.
