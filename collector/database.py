@@ -18,7 +18,11 @@ WRITE_DEADLINE_S = 60
 READ_DEADLINE_S = 600
 
 # What the database says when it is the data's fault and another try would end the same way.
-_REJECTIONS = (asyncpg.DataError, asyncpg.IntegrityConstraintViolationError)
+_REJECTIONS = (
+    asyncpg.DataError,
+    asyncpg.IntegrityConstraintViolationError,
+    asyncpg.ProgramLimitExceededError,
+)
 
 
 @asynccontextmanager

@@ -41,7 +41,9 @@ class Pipeline:
         self._max_gap_s = settings.max_gap_s
         self._store_room_names = settings.store_room_names
         self._servers: Mapping[str, ServerSettings] = {s.name: s for s in settings.server}
-        for name in self._last.keys() - self._servers.keys():
+        # One that is switched off as well: its sessions are closed meanwhile.
+        enabled = {name for name, server in self._servers.items() if server.enabled}
+        for name in self._last.keys() - enabled:
             self.forget(name)
 
     def restore(self, server: str, last: LastPoll) -> None:

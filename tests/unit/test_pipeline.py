@@ -155,15 +155,20 @@ def test_orphaned_breakout_keeps_its_place(make_settings: Callable[..., Settings
         assert {s.tenant for s in batch.samples} == {"acme"}
 
 
+@pytest.mark.parametrize(("name", "enabled"), [("bbb2", True), ("bbb1", False)])
 def test_a_server_that_left_the_settings_is_forgotten(
-    make_settings: Callable[..., Settings], make_server: Callable[..., Any]
+    make_settings: Callable[..., Settings],
+    make_server: Callable[..., Any],
+    name: str,
+    enabled: bool,  # noqa: FBT001 - a parameter of the test
 ) -> None:
-    """When a server comes back under its name, nothing is filled from before."""
+    """When a server comes back or is enabled again, nothing is filled, and sessions are new."""
     pipeline = Pipeline(make_settings())
     pipeline.process(ok(0, meeting()))
-    pipeline.configure(make_settings(server=[make_server("bbb2")]))
+    pipeline.configure(make_settings(server=[make_server(name, enabled=enabled)]))
     pipeline.configure(make_settings())
-    assert len(pipeline.process(ok(60, meeting())).samples) == 1
+    batch = pipeline.process(ok(60, meeting()))
+    assert (len(batch.samples), len(batch.sessions)) == (1, 1)
 
 
 def test_a_partial_poll_says_so(pipeline: Pipeline) -> None:
