@@ -5,6 +5,7 @@ PYTHON ?= python3
 # Two at a time, each with an engine of its own.
 PYTEST_ARGS ?= -n 2 --dist loadfile
 LOCK_ARGS ?=
+ACCURACY_ARGS ?=
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -81,8 +82,8 @@ lock: install ## Write the lock files anew from pyproject.toml (newer versions: 
 psql: install ## Open psql on your database, or on the demo's.
 	$(BIN)/bbbmeter psql --config $(or $(wildcard bbbmeter.toml),demo-data/bbbmeter.toml)
 
-accuracy: install ## Measure the metering error on simulated meetings; writes docs/accuracy.md.
-	$(BIN)/python docs/measure_accuracy.py docs/accuracy.md
+accuracy: install ## Measure how exact the figures are, into docs/accuracy.md (ACCURACY_ARGS="--database DSN").
+	$(BIN)/python docs/measure_accuracy.py docs/accuracy.md $(ACCURACY_ARGS)
 
 picture: install ## Draw the README's picture of a report anew.
 	$(BIN)/python docs/draw_report.py

@@ -53,11 +53,11 @@ def as_markdown(rehearsal: Rehearsal) -> list[str]:
 _PAGE = """\
 # How exact the figures are
 
-Made by `make accuracy`: a simulated week of {servers} servers with {sessions:.0f} sessions at a
-time on average, polled every {interval_s} s on a virtual clock. From the bytes of each answer on,
-everything is the real thing: parser, attribution, gap filler, writer, sessions, rollups, report.
-The truth is computed from the simulator's events, without sampling. BBBLB's query is the one that
-its documentation gives for `POLL_STATS`, over the same ticks.
+Made by `make accuracy` on TimescaleDB {version}: {days} simulated days of {servers} servers with
+{sessions:.0f} sessions at a time on average, polled every {interval_s} s on a virtual clock. From
+the bytes of each answer on, everything is the real thing: parser, attribution, gap filler, writer,
+sessions, rollups, report. The truth is computed from the simulator's events, without sampling.
+BBBLB's query is the one that its documentation gives for `POLL_STATS`, over the same ticks.
 
 Why they differ: polls see a meeting twice a minute, so each join and leave is seen up to
 {interval_s} s late, which evens out over many. BBBLB's query takes a session's time as last minus
@@ -76,7 +76,7 @@ async def measure_week(database: str, days: int, servers: int, sessions: float) 
     """
     start = datetime(2026, 2, 2, tzinfo=UTC)
     body: list[str] = []
-    interval_s = 0
+    interval_s, version = 0, ""
     for share in (0.0, 0.03):
         plan = FleetPlan(
             seed=2026,
@@ -95,6 +95,9 @@ async def measure_week(database: str, days: int, servers: int, sessions: float) 
                 await migrate(connection, settings)
             # Nothing refreshes or drops beside the run.
             await pool.execute(_STOP_POLICIES)
+            version = await pool.fetchval(
+                "SELECT extversion FROM pg_extension WHERE extname = 'timescaledb'"
+            )
             done = await rehearse(pool, settings, fleet, fail_share=share)
             await pool.execute("DROP SCHEMA meter CASCADE")
         body += [f"## {share:.0%} of polls failing" if share else "## No poll failing", ""]
@@ -106,7 +109,12 @@ async def measure_week(database: str, days: int, servers: int, sessions: float) 
         ]
         print(f"{share:.0%}: {done.samples:,} samples in {done.seconds:.0f} s", file=sys.stderr)  # noqa: T201
     return _PAGE.format(
-        servers=servers, sessions=sessions, interval_s=interval_s, body="\n".join(body).rstrip()
+        version=version,
+        days=days,
+        servers=servers,
+        sessions=sessions,
+        interval_s=interval_s,
+        body="\n".join(body).rstrip(),
     )
 
 
