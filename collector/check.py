@@ -21,7 +21,6 @@ TLS_WARNING_DAYS = 21
 
 async def check_all(settings: Settings, console: Console) -> bool:
     """Print a line for each server and for the database; return whether all is well."""
-    enabled = [server for server in settings.server if server.enabled]
     async with BbbClients() as clients:
         slots = asyncio.Semaphore(settings.concurrency)
 
@@ -31,7 +30,7 @@ async def check_all(settings: Settings, console: Console) -> bool:
             _print(console, ok, f"server[{server.name}]", text)
             return ok
 
-        outcomes = await asyncio.gather(*(one(server) for server in enabled))
+        outcomes = await asyncio.gather(*(one(server) for server in settings.enabled_servers))
     for server in settings.server:
         if not server.enabled:
             _print(console, None, f"server[{server.name}]", "not enabled")

@@ -160,7 +160,7 @@ def run(config: Config = None) -> None:
     path = _path(config)
     settings = _load(path)
     setup_logging(settings.log_format, settings.log_level)
-    if not any(server.enabled for server in settings.server):
+    if not settings.enabled_servers:
         raise SettingsError(["server: there is none to poll"], str(path or "environment"))
     asyncio.run(Daemon(settings, path).run())
 

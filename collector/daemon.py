@@ -90,7 +90,7 @@ class Daemon:
             )
             log.info(
                 "collecting",
-                servers=len(self._poller_names()),
+                servers=len(self._settings.enabled_servers),
                 interval_s=self._settings.poll_interval_s,
                 health_port=self.health_port,
             )
@@ -103,7 +103,8 @@ class Daemon:
         async with self._pool.acquire() as connection:
             if embedded:
                 await migrate(connection, self._settings)
-            await require_current(connection)
+            else:
+                await require_current(connection)
             tick = self._next_tick(self._settings)
             await sync_fleet(connection, self._settings.server, self._settings.tenant, tick)
             last = await last_polls(connection, tick, self._settings.max_gap_s)
@@ -118,15 +119,12 @@ class Daemon:
     def _make_poller(self, settings: Settings) -> Poller:
         """Return a poller for the enabled servers; SettingsError where a secret is missing."""
         clients = self._clients.make(
-            [server for server in settings.server if server.enabled],
+            settings.enabled_servers,
             max_body_bytes=settings.max_body_bytes,
             metadata_keys=Attribution(settings.attribution).metadata_keys,
             room_names=settings.store_room_names,
         )
         return Poller(clients, settings.concurrency)
-
-    def _poller_names(self) -> list[str]:
-        return [server.name for server in self._settings.server if server.enabled]
 
     def _next_tick(self, settings: Settings) -> datetime:
         interval = timedelta(seconds=settings.poll_interval_s)
@@ -292,7 +290,7 @@ class Daemon:
                 # Ticks of another grid: gaps between the two are not filled.
                 self._pipeline = Pipeline(settings)
                 self._schedule_ticks()
-        log.info("settings taken up", servers=len(self._poller_names()))
+        log.info("settings taken up", servers=len(self._settings.enabled_servers))
 
     # -- what the probes say -----------------------------------------------------------------
 

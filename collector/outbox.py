@@ -38,7 +38,7 @@ class Outbox:
         self._not_stored = not_stored
         self._waiting: deque[Batch] = deque()
         self._samples = 0
-        self._filled = asyncio.Event()
+        self._arrived = asyncio.Event()
         self._idle = asyncio.Event()
         self._idle.set()
         self.newest_stored: datetime | None = None
@@ -56,7 +56,7 @@ class Outbox:
         self._waiting.append(batch)
         self._samples += len(batch.samples)
         self._idle.clear()
-        self._filled.set()
+        self._arrived.set()
         self._gauge()
 
     async def drain(self) -> None:
@@ -67,7 +67,7 @@ class Outbox:
         """Store batches, in order, for ever; a failure is retried with growing pauses."""
         pause_s = FIRST_RETRY_S
         while True:
-            await self._filled.wait()
+            await self._arrived.wait()
             parts = self._next()
             try:
                 await self._store(parts)
@@ -85,7 +85,7 @@ class Outbox:
                 self._samples -= len(part.samples)
             self._gauge()
             if not self._waiting:
-                self._filled.clear()
+                self._arrived.clear()
                 self._idle.set()
             await asyncio.sleep(GATHER_S if not self._waiting else 0)
 

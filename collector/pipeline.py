@@ -42,8 +42,7 @@ class Pipeline:
         self._store_room_names = settings.store_room_names
         self._servers: Mapping[str, ServerSettings] = {s.name: s for s in settings.server}
         # One that is switched off as well: its sessions are closed meanwhile.
-        enabled = {name for name, server in self._servers.items() if server.enabled}
-        for name in self._last.keys() - enabled:
+        for name in self._last.keys() - {server.name for server in settings.enabled_servers}:
             self.forget(name)
 
     def restore(self, server: str, last: LastPoll) -> None:

@@ -21,12 +21,10 @@ from collector.outbox import MAX_STATEMENT_SAMPLES
 from collector.parser import parse_meetings
 from collector.pipeline import Pipeline
 from collector.report import Request, fetch_report
-from collector.settings import Settings
+from collector.settings import ROLLUP_SOURCE, Settings
 from collector.simulator import Fleet, Truth
 from collector.simulator.marks import attribution_rules
 from collector.writer import Writer
-
-ROLLUPS = ("usage_1m", "usage_1h", "usage_1d", "session_1h", "session_1d", "server_1h", "server_1d")
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,7 +93,7 @@ async def rehearse(
     async with pool.acquire() as connection:
         # Polls are due until the plan's end, not until today.
         await sync_fleet(connection, (), settings.tenant, plan.end)
-    for rollup in ROLLUPS:
+    for rollup in ROLLUP_SOURCE:
         await pool.execute(f"CALL refresh_continuous_aggregate('meter.{rollup}', NULL, NULL)")
     async with pool.acquire() as connection:
         rows = await fetch_report(connection, Request(plan.start, plan.end))

@@ -31,8 +31,8 @@ from collector.errors import SettingsError
 
 ENV_PREFIX = "BBBMETER_"
 
-# What each rollup is made from. Its refresh looks back nearly as far as that is kept, and never
-# behind it, which would delete the rollup's rows.
+# What each rollup is made from, no rollup before its source. Its refresh looks back nearly as far
+# as that is kept, and never behind it, which would delete the rollup's rows.
 ROLLUP_SOURCE = {
     "usage_1m": "sample",
     "session_1h": "sample",
@@ -391,6 +391,11 @@ class Settings(BaseSettings):
         if problems:
             raise ValueError("\n".join(problems))
         return self
+
+    @property
+    def enabled_servers(self) -> tuple[ServerSettings, ...]:
+        """The servers that are polled."""
+        return tuple(server for server in self.server if server.enabled)
 
     def _duplicates(self) -> Iterator[str]:
         for key, entries in (("server", self.server), ("tenant", self.tenant)):

@@ -10,10 +10,9 @@ import pytest
 from collector.fleet import sync_fleet
 from collector.migrate import migrate
 from collector.model import Batch, PollRow, Sample, SessionRow, session_id
-from collector.settings import RetentionSettings, ServerSettings, Settings
+from collector.settings import ROLLUP_SOURCE, RetentionSettings, ServerSettings, Settings
 from collector.writer import Stored, Writer
 
-ROLLUPS = ("usage_1m", "usage_1h", "usage_1d", "session_1h", "session_1d", "server_1h", "server_1d")
 COLUMNSTORES = ("sample", "poll", "session", "usage_1m", "usage_1h", "session_1h")
 FOR_EVER = dict.fromkeys(RetentionSettings.model_fields, 0)
 
@@ -178,7 +177,7 @@ class Feed:
 
     async def refresh(self, until: datetime | None = None) -> None:
         """Bring all rollups up to date: whole, or the buckets that end at `until` at the latest."""
-        for rollup in ROLLUPS:
+        for rollup in ROLLUP_SOURCE:
             await self.pool.execute(
                 "CALL public.refresh_continuous_aggregate($1::regclass, NULL, $2::timestamptz)",
                 f"meter.{rollup}",

@@ -59,6 +59,11 @@ class Running:
                 self.changed.clear()
                 await self.changed.wait()
 
+    async def end(self) -> None:
+        """Ask it to end, and see that it ends well."""
+        self.process.send_signal(signal.SIGTERM)
+        assert await asyncio.wait_for(self.process.wait(), PATIENCE_S) == 0
+
 
 @asynccontextmanager
 async def collecting(config: Path) -> AsyncIterator[Running]:
@@ -158,8 +163,7 @@ async def test_a_fleet_is_metered_and_the_last_batch_is_stored_at_the_end(
     async with collecting(write_config()) as daemon:
         await daemon.until("collecting")
         await until_polled(dsn, 9)
-        daemon.process.send_signal(signal.SIGTERM)
-        assert await asyncio.wait_for(daemon.process.wait(), PATIENCE_S) == 0
+        await daemon.end()
         await daemon.until("stopped")
     await require_whole_polls(dsn)
     connection = await asyncpg.connect(dsn)
@@ -186,8 +190,7 @@ async def test_a_server_that_fails_is_recorded_and_hurts_no_other(
     async with collecting(write_config()) as daemon:
         await until_polled(dsn, 2, "NOT ok")
         await until_polled(dsn, 6, "ok AND server_id IN (SELECT id FROM meter.server)")
-        daemon.process.send_signal(signal.SIGTERM)
-        assert await asyncio.wait_for(daemon.process.wait(), PATIENCE_S) == 0
+        await daemon.end()
     connection = await asyncpg.connect(dsn)
     errors = await connection.fetch(
         "SELECT DISTINCT s.name, p.error, p.participants FROM meter.poll AS p "
@@ -225,8 +228,7 @@ async def test_settings_change_while_running(write_config: Callable[..., Path], 
         path.write_text(only_two, encoding="utf-8")
         daemon.process.send_signal(signal.SIGHUP)
         await daemon.until("settings taken up", count=2)
-        daemon.process.send_signal(signal.SIGTERM)
-        assert await asyncio.wait_for(daemon.process.wait(), PATIENCE_S) == 0
+        await daemon.end()
     connection = await asyncpg.connect(dsn)
     spans = await connection.fetch(
         "SELECT d.since, d.until, count(p.ts) AS polls FROM meter.server_due AS d "
