@@ -8,6 +8,7 @@ The tree (a class's docstring is what it means to the operator):
     │   ├── EngineError      the embedded engine does not start or has died
     │   ├── MigrationError   the schema cannot be brought up to date
     │   └── RejectedBatchError  the database refuses a batch for its content
+    ├── SpoolError           the spool on disk does not take or give a batch
     ├── ReportError          the report that was asked for cannot be computed
     └── PollError            one server did not answer one tick as BigBlueButton does
         ├── RequestTimeoutError   timeout
@@ -58,6 +59,10 @@ class MigrationError(DatabaseError):
 
 class RejectedBatchError(DatabaseError):
     """The database refuses a batch for its content: sending it again cannot help."""
+
+
+class SpoolError(BbbmeterError):
+    """The spool does not take or give a batch: full, no room on the disk, or unusable."""
 
 
 class ReportError(BbbmeterError):

@@ -279,6 +279,20 @@ class ColumnstoreSettings(Section):
     session_1h: Days = Field(default=7, description="Usage of each session by the hour.")
 
 
+class SpoolSettings(Section):
+    """Where batches wait on disk while the database is away, slow or refuses."""
+
+    directory: Path = Field(
+        default=Path("spool"),
+        description="Directory on a local disk. Each collector takes a part of its own in it.",
+    )
+    max_bytes: int = Field(
+        default=1024**3,
+        ge=1024**2,
+        description="Largest size of one collector's spool; what it cannot take is refused.",
+    )
+
+
 class HttpSettings(Section):
     """The daemon's own port: `/healthz`, `/readyz`, `/metrics`."""
 
@@ -344,6 +358,7 @@ class Settings(BaseSettings):
     attribution: AttributionSettings = AttributionSettings()
     retention: RetentionSettings = RetentionSettings()
     columnstore: ColumnstoreSettings = ColumnstoreSettings()
+    spool: SpoolSettings = SpoolSettings()
     http: HttpSettings = HttpSettings()
 
     @classmethod
