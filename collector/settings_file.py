@@ -108,4 +108,9 @@ def _resolved(settings: Settings, path: Path | None) -> Settings:
     database = settings.database.get_secret_value()
     if database.startswith("embedded:") and database != "embedded::memory:":
         database = f"embedded:{folder / Path(database.removeprefix('embedded:')).expanduser()}"
-    return settings.model_copy(update={"server": servers, "database": SecretStr(database)})
+    spool = settings.spool.model_copy(
+        update={"directory": folder / settings.spool.directory.expanduser()}
+    )
+    return settings.model_copy(
+        update={"server": servers, "database": SecretStr(database), "spool": spool}
+    )
