@@ -1,4 +1,4 @@
-"""Work on the database beside polling: sessions are brought up to date, policies are run."""
+"""Work on the database beside polling: sessions, late data, rollups, policies."""
 
 from datetime import datetime, timedelta
 
@@ -7,11 +7,35 @@ import structlog
 
 from collector.database import translated
 from collector.errors import DatabaseError
+from collector.settings import ROLLUP_SOURCE
 
 log = structlog.get_logger(__name__)
 
 # No autovacuum runs there either.
 VACUUM_EVERY = timedelta(hours=6)
+
+# No write that is under way now can take longer to appear.
+SETTLE_DELAY = timedelta(minutes=2)
+
+_WIDTH = {
+    "1m": timedelta(minutes=1),
+    "1h": timedelta(hours=1),
+    # A day has 25 hours when the clocks go back.
+    "1d": timedelta(hours=25),
+}
+# So much is refreshed in one transaction.
+_REFRESH_PART = timedelta(days=1)
+_REFRESH = "CALL public.refresh_continuous_aggregate($1::regclass, $2::timestamptz, $3::timestamptz)"
+_REFRESH_REACH = """
+SELECT
+    c.view_name AS rollup,
+    now() - (j.config ->> 'start_offset')::interval AS since,
+    now() - (j.config ->> 'end_offset')::interval AS until
+FROM timescaledb_information.jobs AS j
+INNER JOIN timescaledb_information.continuous_aggregates AS c
+    ON j.hypertable_name IN (c.materialization_hypertable_name, c.view_name)
+WHERE c.view_schema = 'meter' AND j.proc_name = 'policy_refresh_continuous_aggregate'
+"""
 
 _POLICIES = """
 SELECT
@@ -34,6 +58,46 @@ async def update_sessions(pool: asyncpg.Pool, close_after_s: int) -> int:
     with translated("update sessions"):
         touched: int = await pool.fetchval("SELECT meter.update_sessions($1)", close_after_s)
     return touched
+
+
+async def settle(pool: asyncpg.Pool, delay: timedelta = SETTLE_DELAY) -> int:
+    """See to all that was stored late or filled, `delay` ago at least; return how many spans.
+
+    Filled samples yield to real ones, ended sessions are opened again (`update_sessions` is to
+    follow), and the rollups of exactly the time that was touched are refreshed.
+    """
+    with translated("settle late data"):
+        spans = await pool.fetch("SELECT * FROM meter.settle($1)", delay)
+    for span in spans:
+        await refresh_rollups(pool, span["since"], span["until"])
+    return len(spans)
+
+
+async def refresh_rollups(pool: asyncpg.Pool, since: datetime, until: datetime) -> None:
+    """Refresh every rollup over [since, until), each after what it is made from.
+
+    As far as its policy would: not behind what retention has dropped, nor into buckets that are
+    not over yet. Who does not own the rollups leaves all of it to the policies, whose windows
+    reach as far back.
+    """
+    with translated("refresh rollups"):
+        reach = {row["rollup"]: row for row in await pool.fetch(_REFRESH_REACH)}
+        for rollup in ROLLUP_SOURCE:
+            if rollup not in reach:
+                continue
+            # Only whole buckets are refreshed: one more on each side, and none is cut.
+            width = _WIDTH[rollup[-2:]]
+            begin = max(since - width, reach[rollup]["since"] or since - width)
+            end = min(until + width, reach[rollup]["until"])
+            while end - begin >= 2 * width:
+                part = min(end, begin + max(_REFRESH_PART, 4 * width))
+                try:
+                    await pool.execute(_REFRESH, f"meter.{rollup}", begin, part)
+                except asyncpg.InsufficientPrivilegeError:
+                    log.info("rollups are left to their policies", rollup=rollup)
+                    return
+                # The bucket that `part` cuts is the next part's.
+                begin = part - width if part < end else end
 
 
 class PolicyRunner:

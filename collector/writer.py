@@ -1,8 +1,9 @@
 """Storing a batch: one statement, atomic and idempotent, the same on every engine."""
 
-from collections.abc import Iterable
+import asyncio
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 import asyncpg
@@ -12,7 +13,8 @@ from collector.model import Batch, PollRow, Sample, SessionRow
 
 # A poll is the commit record of its samples: they are stored if and only if its row is new. So a
 # replay, a second collector or a retry after an unknown outcome stores nothing twice.
-# A filled sample is left out where its tick has a successful poll after all (another collector's).
+# A filled sample is left out where its tick has a successful poll after all (another collector's),
+# or was filled by another one. Two that cross do not see each other: meter.settle looks again.
 _STATEMENT = """
 WITH new_poll AS (
     INSERT INTO meter.poll (
@@ -25,15 +27,24 @@ WITH new_poll AS (
         $12::integer[], $13::integer[], $14::integer[]
     )
     ON CONFLICT (server_id, ts) DO NOTHING
-    RETURNING ts, server_id
+    RETURNING ts, server_id, seconds
 ), new_session AS (
     INSERT INTO meter.session (
         session_id, server_id, internal_id, started_at, tenant_id, room_id, parent_internal_id,
         breakout, recording, first_seen_at
     )
     SELECT
-        s.session_id, s.server_id, s.internal_id, s.started_at, s.tenant_id, s.room_id,
-        s.parent_internal_id, s.breakout, s.recording, s.ts
+        s.session_id, s.server_id, s.internal_id,
+        -- Its first start stays: one that was corrected by the server's clock differs each time.
+        coalesce((
+            SELECT x.started_at FROM meter.session AS x
+            WHERE x.session_id = s.session_id AND x.server_id = s.server_id
+                AND x.started_at > s.started_at - interval '2 days'
+                AND x.started_at < s.started_at + interval '2 days'
+            ORDER BY x.started_at
+            LIMIT 1
+        ), s.started_at),
+        s.tenant_id, s.room_id, s.parent_internal_id, s.breakout, s.recording, s.ts
     FROM unnest(
         $15::timestamptz[], $16::integer[], $17::bigint[], $18::text[], $19::timestamptz[],
         $20::integer[], $21::bigint[], $22::text[], $23::boolean[], $24::boolean[]
@@ -62,11 +73,28 @@ WITH new_poll AS (
         participants, voice, video, listeners, dialins, seconds, breakout, filled
     )
     INNER JOIN new_poll AS p ON p.ts = a.poll_ts AND p.server_id = a.server_id
-    WHERE NOT a.filled OR NOT EXISTS (
-        SELECT FROM meter.poll AS o
-        WHERE o.server_id = a.server_id AND o.ts = a.ts AND o.ok
+    WHERE NOT a.filled OR (
+        NOT EXISTS (
+            SELECT FROM meter.poll AS o
+            WHERE o.server_id = a.server_id AND o.ts = a.ts AND o.ok
+        )
+        AND NOT EXISTS (
+            SELECT FROM meter.sample AS o
+            WHERE o.session_id = a.session_id AND o.ts = a.ts
+        )
     )
     RETURNING 1
+), noted AS (
+    INSERT INTO meter.late (since, until)
+    SELECT min(t.since), max(t.until)
+    FROM (
+        SELECT p.ts AS since, p.ts + make_interval(secs => p.seconds) AS until
+        FROM new_poll AS p
+        WHERE $38 OR p.ts < now() - interval '1 minute'
+        UNION ALL
+        SELECT $39::timestamptz, $40::timestamptz WHERE $39::timestamptz IS NOT NULL
+    ) AS t
+    HAVING count(*) > 0
 )
 SELECT
     (SELECT array_agg(ts) FROM new_poll) AS poll_ts,
@@ -95,22 +123,60 @@ class Writer:
         self._tenants: dict[str, int] = {}
         self._rooms: dict[Key, int] = {}
 
-    async def write(self, batch: Batch) -> Stored:
-        """Store `batch`, all of it or nothing.
+    async def write(
+        self, batch: Batch, *, late: bool = False, deadline_s: float = WRITE_DEADLINE_S
+    ) -> Stored:
+        """Store `batch`, all of it or nothing; no poll may be in it twice.
+
+        `late` says that it comes out of order, as from a spool: what hangs on the time it touches
+        is then seen to again (`meter.late`). So it is with what is more than a minute old.
 
         Raises DatabaseError when the outcome is unknown or nothing was stored: write it again.
         Raises RejectedBatchError when the database refuses the content.
         """
         with translated("write"):
-            async with self._pool.acquire(timeout=WRITE_DEADLINE_S) as connection:
+            async with (
+                asyncio.timeout(deadline_s),
+                self._pool.acquire(timeout=deadline_s) as connection,
+            ):
                 await self._resolve(connection, batch)
-                row = await connection.fetchrow(
-                    _STATEMENT, *self._arrays(batch), timeout=WRITE_DEADLINE_S
-                )
+                stored = await self._insert(connection, batch, late=late)
+                there = {(p.server, p.ts) for p in batch.polls if p.ok} - stored.polls
+                if there:
+                    again = await self._supersede(connection, batch, there)
+                    stored = Stored(stored.polls | again.polls, stored.samples + again.samples)
+        return stored
+
+    async def _insert(self, connection: Connection, batch: Batch, *, late: bool) -> Stored:
+        filled = [sample for sample in batch.samples if sample.filled]
+        row = await connection.fetchrow(
+            _STATEMENT,
+            *self._arrays(batch),
+            late,
+            min((sample.ts for sample in filled), default=None),
+            max((s.ts + timedelta(seconds=s.seconds) for s in filled), default=None),
+        )
         assert row is not None  # noqa: S101 - a SELECT without FROM always has a row
-        names = {identity: name for name, identity in self._servers.items()}
         stored = zip(row["poll_server_id"] or (), row["poll_ts"] or (), strict=True)
-        return Stored(frozenset((names[server], ts) for server, ts in stored), row["samples"])
+        return Stored(self._keys(stored), row["samples"])
+
+    async def _supersede(
+        self, connection: Connection, batch: Batch, there: set[tuple[str, datetime]]
+    ) -> Stored:
+        """Store those of the successful polls `there` in whose place a failed one stands."""
+        servers = [self._servers[server] for server, _ in there]
+        async with connection.transaction():
+            rows = await connection.fetch(
+                "SELECT * FROM meter.supersede($1, $2)", servers, [ts for _, ts in there]
+            )
+            if not rows:
+                return Stored(frozenset(), 0)
+            return await self._insert(connection, batch.part(self._keys(rows)), late=True)
+
+    def _keys(self, rows: Iterable[Sequence[Any]]) -> frozenset[tuple[str, datetime]]:
+        """Return rows of server id and tick as pairs of server name and tick."""
+        names = {identity: name for name, identity in self._servers.items()}
+        return frozenset((names[server], ts) for server, ts in rows)
 
     async def _resolve(self, connection: Connection, batch: Batch) -> None:
         """Learn the ids of all names in `batch`, making rows for new ones.
@@ -128,7 +194,7 @@ class Writer:
 
     async def _ensure_rooms(self, connection: Connection, rooms: dict[Any, str | None]) -> None:
         """Learn the ids of rooms, given as {(tenant, external id): name or None}."""
-        new = [key for key, name in rooms.items() if key not in self._rooms or name is not None]
+        new = sorted(k for k, name in rooms.items() if k not in self._rooms or name is not None)
         if not new:
             return
         rows = await connection.fetch(
@@ -142,18 +208,21 @@ class Writer:
             [self._tenants[tenant] for tenant, _ in new],
             [room for _, room in new],
             [rooms[key] for key in new],
-            timeout=WRITE_DEADLINE_S,
         )
         tenants = {identity: name for name, identity in self._tenants.items()}
         for row in rows:
             self._rooms[tenants[row["tenant_id"]], row["external_id"]] = row["id"]
 
     def _arrays(self, batch: Batch) -> Iterable[list[Any]]:
-        """Return the statement's 37 arrays, in its order."""
-        polls = _columns(batch.polls, len(PollRow._fields))
+        """Return the statement's 37 arrays, in its order.
+
+        Rows come in the same order everywhere: writers that cross wait, but not for each other.
+        """
+        polls = _columns(sorted(batch.polls, key=_poll_key), len(PollRow._fields))
         polls[1] = [self._servers[name] for name in polls[1]]
         # A session twice in one statement would be an error: the first one announces it.
-        sessions = list({row.session_id: row for row in reversed(batch.sessions)}.values())
+        first = {row.session_id: row for row in reversed(batch.sessions)}
+        sessions = [first[identity] for identity in sorted(first)]
         ts, server, session, internal, start, tenant, _, _, parent, breakout, recording = _columns(
             sessions, len(SessionRow._fields)
         )
@@ -190,6 +259,10 @@ async def ensure_names(connection: Connection, table: str, names: set[str]) -> d
         )
         found = {row["name"]: row["id"] for row in await connection.fetch(query, wanted)}
     return found
+
+
+def _poll_key(row: PollRow) -> tuple[str, datetime]:
+    return row.server, row.ts
 
 
 def _columns(rows: list[Any], width: int) -> list[list[Any]]:

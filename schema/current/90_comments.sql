@@ -38,6 +38,22 @@ COMMENT ON COLUMN meter.server_due.since IS 'The first tick for which a poll is 
 COMMENT ON COLUMN meter.server_due.until IS
 'The first tick for which none is due any more; NULL while the server is polled.';
 
+COMMENT ON TABLE meter.late IS
+'Spans of time in which data were stored late, or filled, and that meter.settle has not seen to '
+'yet: a few minutes old at most.';
+COMMENT ON COLUMN meter.late.since IS 'The first tick that was touched.';
+COMMENT ON COLUMN meter.late.until IS 'The end of the last tick that was touched.';
+COMMENT ON COLUMN meter.late.added_at IS 'When that was.';
+
+COMMENT ON TABLE meter.collector IS
+'When each collector was seen, by the database''s clock. A new span begins when it is started, '
+'or comes back after it was cut off, suspended or busy.';
+COMMENT ON COLUMN meter.collector.id IS 'The collector: its spool''s identity.';
+COMMENT ON COLUMN meter.collector.host IS 'Name of the machine or container it runs on.';
+COMMENT ON COLUMN meter.collector.since IS 'When it was first seen, in this span.';
+COMMENT ON COLUMN meter.collector.until IS 'When it was last seen, in this span.';
+COMMENT ON COLUMN meter.collector.stopped IS 'Whether it ended in good order.';
+
 COMMENT ON TABLE meter.room IS 'The reusable meeting ids of BigBlueButton, by tenant.';
 COMMENT ON COLUMN meter.room.id IS 'Number of the room, for joins.';
 COMMENT ON COLUMN meter.room.tenant_id IS 'The tenant it belongs to (meter.tenant).';
@@ -363,3 +379,16 @@ COMMENT ON FUNCTION meter.set_retention IS
 COMMENT ON FUNCTION meter.set_columnstore IS
 'Sets after how many days a relation is turned into columns, in place of the policy it has; 0 '
 'never.';
+
+COMMENT ON FUNCTION meter.settle IS
+'Sees to what hangs on late data (meter.late): filled samples yield to real ones, ended sessions '
+'are computed again. Returns the time that was touched, whose rollups are to be refreshed.';
+COMMENT ON FUNCTION meter.supersede IS
+'Removes failed polls (server and tick) in whose place successful ones are to be stored.';
+COMMENT ON FUNCTION meter.beat IS
+'A collector''s sign of life. Returns the ids of all collectors that live.';
+COMMENT ON FUNCTION meter.leave IS 'A collector''s orderly end.';
+COMMENT ON FUNCTION meter.missing_polls IS
+'Due polls without a row, not even of a failure, between two instants for which polls are kept, '
+'in spans for each server, with the reason: no collector, handover, or unexplained. What was '
+'polled in the last minutes may still be on its way.';

@@ -27,7 +27,7 @@ BEGIN
         EXECUTE format(
             'GRANT SELECT ON
                 meter.setting, meter.tenant, meter.server, meter.server_due, meter.room,
-                meter.session, meter.poll, meter.sample,
+                meter.session, meter.poll, meter.sample, meter.late, meter.collector,
                 meter.usage_1m, meter.usage_1h, meter.usage_1d,
                 meter.session_1h, meter.session_1d, meter.server_1h, meter.server_1d
             TO %I', grantee
@@ -39,7 +39,7 @@ BEGIN
                 meter.usage_between, meter.sessions_between, meter.session_usage_between,
                 meter.covered_between, meter.require_kept, meter.periods, meter.tiles,
                 meter.hour_tiles, meter.billing_timezone, meter.billing_trunc,
-                meter.calculation_version
+                meter.calculation_version, meter.missing_polls
             TO %I', grantee
         );
     END LOOP;
@@ -49,10 +49,13 @@ BEGIN
     IF to_regrole('bbbmeter_writer') IS NOT NULL THEN
         GRANT SELECT ON meter.migration TO bbbmeter_writer;
         GRANT INSERT, UPDATE ON
-            meter.tenant, meter.server, meter.server_due, meter.room, meter.session
+            meter.tenant, meter.server, meter.server_due, meter.room, meter.session,
+            meter.collector
             TO bbbmeter_writer;
-        GRANT INSERT ON meter.poll, meter.sample TO bbbmeter_writer;
-        GRANT EXECUTE ON FUNCTION meter.update_sessions TO bbbmeter_writer;
+        GRANT INSERT ON meter.poll, meter.sample, meter.late TO bbbmeter_writer;
+        GRANT EXECUTE ON FUNCTION
+            meter.update_sessions, meter.beat, meter.leave, meter.settle, meter.supersede
+            TO bbbmeter_writer;
     END IF;
 END
 $do$;

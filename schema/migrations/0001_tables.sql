@@ -124,3 +124,21 @@ ALTER TABLE meter.sample SET (
     timescaledb.segmentby = 'tenant_id',
     timescaledb.orderby = 'session_id, ts'
 );
+
+-- What was stored late or filled, until meter.settle has seen to what hangs on it.
+CREATE TABLE meter.late (
+    since timestamptz NOT NULL,
+    until timestamptz NOT NULL,
+    added_at timestamptz NOT NULL DEFAULT now()
+);
+
+-- The spans of time in which each collector was seen; one that lives extends its last one.
+CREATE TABLE meter.collector (
+    id text NOT NULL,
+    host text NOT NULL,
+    since timestamptz NOT NULL,
+    until timestamptz NOT NULL,
+    stopped boolean NOT NULL DEFAULT FALSE,
+    PRIMARY KEY (id, since)
+);
+CREATE INDEX collector_by_until ON meter.collector (until);

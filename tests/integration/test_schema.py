@@ -559,7 +559,8 @@ async def test_another_size_of_large_sessions_counts_anew(
 
 _READABLE = {
     "setting", "tenant", "server", "server_due", "room", "session", "poll", "sample", "usage_1m",
-    "usage_1h", "usage_1d", "session_1h", "session_1d", "server_1h", "server_1d",
+    "usage_1h", "usage_1d", "session_1h", "session_1d", "server_1h", "server_1d", "late",
+    "collector",
 }  # fmt: skip
 _NOT_READABLE = {"migration"}
 

@@ -115,16 +115,17 @@ async def test_overlapping_batches_store_each_poll_once(feed: "Feed") -> None:
     assert (rows["poll"], rows["sample"], rows["session"]) == (20, 40, 4)
 
 
-async def test_a_failed_poll_keeps_its_place(feed: "Feed") -> None:
-    """A poll that failed has a row; one for the same tick that comes later stores nothing."""
+async def test_a_successful_poll_takes_the_place_of_a_failed_one(feed: "Feed") -> None:
+    """Another collector had an answer, or the batch could not be stored then; never back again."""
     runs = some_runs(feed)
-    await feed.writer.write(feed.batch(["bbb1"], [T], failed={("bbb1", T)}))
-    stored = await feed.writer.write(feed.batch(["bbb1"], [T], runs))
-    assert (stored.polls, stored.samples) == (frozenset(), 0)
+    failed = feed.batch(["bbb1"], [T], failed={("bbb1", T)})
+    await feed.writer.write(failed)
+    stored = await feed.writer.write(feed.batch(SERVERS, [T], runs))
+    assert (stored.polls, stored.samples) == ({(server, T) for server in SERVERS}, 4)
+    assert (await feed.writer.write(failed)).polls == frozenset()
     rows = await counts(feed)
-    assert (rows["poll"], rows["sample"], rows["session"]) == (1, 0, 0)
-    assert await feed.pool.fetchval("SELECT error FROM meter.poll") == "timeout"
-    assert await feed.pool.fetchval("SELECT participants FROM meter.poll") is None
+    assert (rows["poll"], rows["sample"], rows["session"]) == (2, 4, 4)
+    assert await feed.pool.fetchval("SELECT bool_and(ok) FROM meter.poll")
 
 
 async def test_two_writers_at_once_store_everything_once(feed: "Feed") -> None:

@@ -1,0 +1,140 @@
+-- Collectors side by side, and the polls that none of them brought.
+
+-- Say that the collector `id` lives, and return all that do. It began anew where `since` is given,
+-- or where it was not heard of for two periods: then a new span begins.
+CREATE OR REPLACE FUNCTION meter.beat(
+    id text, host text, period interval, alive_for interval, anew boolean
+) RETURNS text[]
+LANGUAGE plpgsql
+AS $fn$
+BEGIN
+    UPDATE meter.collector AS c SET until = now()
+    WHERE c.id = beat.id AND NOT anew AND NOT c.stopped
+        AND c.until > now() - 2 * period AND c.since <= now();
+    IF NOT FOUND THEN
+        INSERT INTO meter.collector AS c (id, host, since, until)
+        VALUES (beat.id, beat.host, now(), now())
+        ON CONFLICT DO NOTHING;
+    END IF;
+    RETURN (
+        SELECT array_agg(DISTINCT c.id ORDER BY c.id) FROM meter.collector AS c
+        WHERE c.until > now() - alive_for AND NOT c.stopped
+    );
+END
+$fn$;
+
+-- Say that a collector has ended in good order: others take over what it had at once.
+CREATE OR REPLACE FUNCTION meter.leave(id text) RETURNS void
+LANGUAGE sql
+AS $fn$
+    UPDATE meter.collector AS c SET until = now(), stopped = TRUE
+    WHERE c.id = leave.id AND c.until = (
+        SELECT max(l.until) FROM meter.collector AS l WHERE l.id = leave.id
+    );
+$fn$;
+
+-- The due polls of [since, until) of which there is no row, not even of a failure, in spans, and
+-- why. 'no collector': none was seen at the time. 'handover': one had just come, gone or gone
+-- silent, and the others took over. 'unexplained': there should have been a poll.
+CREATE OR REPLACE FUNCTION meter.missing_polls(since timestamptz, until timestamptz)
+RETURNS TABLE (
+    server_id integer,
+    missing_since timestamptz,
+    missing_until timestamptz,
+    polls bigint,
+    reason text
+)
+LANGUAGE plpgsql
+STABLE
+AS $fn$
+BEGIN
+    RETURN QUERY
+    WITH due AS (
+        SELECT
+            d.server_id,
+            greatest(d.since, missing_polls.since) AS lo,
+            least(coalesce(d.until, missing_polls.until), missing_polls.until) AS hi
+        FROM meter.server_due AS d
+        WHERE
+            d.since < missing_polls.until
+            AND coalesce(d.until, missing_polls.until) > missing_polls.since
+    ),
+
+    edge AS (
+        SELECT d.server_id, d.lo, d.hi, d.lo AS covered_until, d.lo AS ts, NULL::smallint AS seconds
+        FROM due AS d
+        UNION ALL
+        SELECT d.server_id, d.lo, d.hi, p.ts + make_interval(secs => p.seconds), p.ts, p.seconds
+        FROM due AS d
+        INNER JOIN meter.poll AS p ON d.server_id = p.server_id
+        WHERE
+            p.ts >= d.lo AND p.ts < d.hi
+            AND p.ts >= missing_polls.since AND p.ts < missing_polls.until
+    ),
+
+    hole AS (
+        SELECT
+            e.server_id,
+            e.hi,
+            e.covered_until AS lo,
+            lead(e.ts, 1, e.hi) OVER next_poll AS until,
+            coalesce(e.seconds, lead(e.seconds) OVER next_poll, 60) AS seconds,
+            coalesce(lead(e.seconds) OVER next_poll, e.seconds, 60) AS next_seconds
+        FROM edge AS e
+        WINDOW next_poll AS (
+            PARTITION BY e.server_id, e.lo ORDER BY e.ts, e.seconds NULLS FIRST
+        )
+    ),
+
+    -- Where the interval was changed, the new grid can begin a part of an interval later.
+    whole AS (
+        SELECT h.* FROM hole AS h
+        WHERE h.until - h.lo >= make_interval(secs => greatest(h.seconds, h.next_seconds))
+    ),
+
+    seen AS (
+        SELECT range_agg(tstzrange(c.since, c.until, '[]')) AS spans FROM meter.collector AS c
+    ),
+
+    judged AS (
+        SELECT
+            w.*,
+            tstzmultirange(tstzrange(w.lo, w.until)) * coalesce(
+                (SELECT s.spans FROM seen AS s), '{}'::tstzmultirange
+            ) AS attended,
+            coalesce((
+                SELECT range_agg(x.span)
+                FROM meter.collector AS c
+                -- One that has come takes servers from others; one that has gone leaves them for
+                -- three intervals, with what it had polled and not stored.
+                CROSS JOIN LATERAL unnest(ARRAY[
+                    tstzrange(
+                        c.since - make_interval(secs => w.seconds),
+                        c.since + make_interval(secs => 2 * w.seconds)
+                    ),
+                    tstzrange(
+                        c.until - make_interval(secs => w.seconds + 15),
+                        c.until + make_interval(secs => 4 * w.seconds)
+                    )
+                ]) AS x (span)
+                WHERE
+                    c.since < w.until + interval '5 minutes'
+                    AND c.until > w.lo - interval '5 minutes'
+            ), '{}'::tstzmultirange) AS handed_over
+        FROM whole AS w
+    )
+
+    SELECT
+        j.server_id,
+        j.lo,
+        j.until,
+        round(extract(EPOCH FROM j.until - j.lo) / j.seconds)::bigint AS polls,
+        CASE
+            WHEN NOT isempty(j.attended - j.handed_over) THEN 'unexplained'
+            WHEN isempty(j.attended) THEN 'no collector'
+            ELSE 'handover'
+        END AS reason
+    FROM judged AS j
+    ORDER BY j.lo, j.server_id;
+END
+$fn$;
