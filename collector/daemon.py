@@ -1,27 +1,33 @@
-"""`bbbmeter run`: ticks, storing, jobs, reload and an orderly end, wired together."""
+"""`bbbmeter run`: ticks, storing, sharing, jobs, reload and an orderly end, wired together."""
 
 import asyncio
 import contextlib
 import signal
-from collections.abc import AsyncIterator, Callable, Coroutine
+import socket
+import uuid
+from collections.abc import AsyncIterator, Callable
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import Any
 
+import asyncpg
 import structlog
-from apscheduler.jobstores.base import JobLookupError
-from apscheduler.schedulers.asyncio import AsyncIOScheduler
-from apscheduler.triggers.interval import IntervalTrigger
 
 from collector.attribution import Attribution
 from collector.bbb import BbbClients
 from collector.clock import Clock, SystemClock, tick_at
-from collector.database import open_pool
+from collector.database import open_pool, translated
 from collector.engine import parse_embedded
-from collector.errors import BbbmeterError, DatabaseError, InternalError, SettingsError
-from collector.fleet import last_polls, sync_fleet
+from collector.errors import (
+    BbbmeterError,
+    DatabaseError,
+    InternalError,
+    MigrationError,
+    SettingsError,
+    SpoolError,
+)
+from collector.fleet import covered_until, last_polls, sync_fleet
 from collector.health import serve_health
-from collector.jobs import PolicyRunner, update_sessions
+from collector.jobs import PolicyRunner, settle, update_sessions
 from collector.metrics import Metrics
 from collector.migrate import migrate, require_current
 from collector.model import PollResult
@@ -30,6 +36,9 @@ from collector.pipeline import Pipeline
 from collector.poller import Poller
 from collector.settings import Settings
 from collector.settings_file import load_settings
+from collector.sharing import Sharing
+from collector.spool import Spool
+from collector.timetable import Timetable
 from collector.writer import Writer
 
 log = structlog.get_logger(__name__)
@@ -39,6 +48,8 @@ TICK_MARGIN_S = 1.0
 # At the end: for the servers that were asked already, then for what waits to be stored.
 CUT_GRACE_S = 3.0
 DRAIN_DEADLINE_S = 20.0
+MEET_DEADLINE_S = 30.0
+MEET_EVERY_S = 5.0
 SESSIONS_EVERY_S = 60
 POLICIES_EVERY_S = 60
 WATCH_EVERY_S = 5
@@ -56,13 +67,18 @@ class Daemon:
         self._settings = settings
         self._path = path
         self._clock = clock or SystemClock()
-        self._scheduler = AsyncIOScheduler(timezone="UTC")
         self._stop = asyncio.Event()
         self._ticking = asyncio.Lock()
         self._read_at = _modified_at(path)
         self._started_at = self._clock.now()
         self._last_tick_at = self._started_at
+        # The servers that this collector polls: its share of the enabled ones.
+        self._mine: frozenset[str] = frozenset()
+        self._fatal: BbbmeterError | None = None
         self.metrics = Metrics()
+        self._timetable = Timetable(
+            self._clock, self.metrics, plan=self._plan_anew, give_up=self._give_up
+        )
         self.metrics.lag_seconds.set_function(self._lag_s)
         self.health_port: int | None = None
         # Called with each result, after it was processed: the demo's progress line.
@@ -80,41 +96,110 @@ class Daemon:
         loop.add_signal_handler(signal.SIGHUP, self._request_reload)
         database = self._settings.database.get_secret_value()
         async with contextlib.AsyncExitStack() as stack:
+            self._spool = self._open_spool(stack)
             self._clients = await stack.enter_async_context(BbbClients())
-            self._pool = await stack.enter_async_context(open_pool(database))
-            await self._begin(embedded=parse_embedded(database) is not None)
+            self._pool = await self._open_pool(stack, database)
+            self._begin(embedded=parse_embedded(database) is not None)
             self.health_port = await stack.enter_async_context(
                 serve_health(
                     self._settings.http, self.metrics, alive=self._not_alive, ready=self._not_ready
                 )
             )
+            await self._meet_at_first()
             log.info(
                 "collecting",
                 servers=len(self._settings.enabled_servers),
                 interval_s=self._settings.poll_interval_s,
                 health_port=self.health_port,
+                collector=self._sharing.collector,
             )
             async with self._storing(), self._scheduling():
                 await self._stop.wait()
             log.info("stopped")
+        if self._fatal is not None:
+            raise self._fatal
 
-    async def _begin(self, *, embedded: bool) -> None:
+    def _open_spool(self, stack: contextlib.AsyncExitStack) -> Spool | None:
+        """Return this collector's spool; None where the disk has none to give, which is told."""
+        spool = self._settings.spool
+        self.metrics.spool_max_bytes.set(spool.max_bytes)
+        try:
+            opened = Spool.open(spool.directory, spool.max_bytes)
+        except SpoolError as error:
+            self.metrics.spool_failures.inc()
+            log.error("no spool: what cannot be stored waits in memory", error=str(error))  # noqa: TRY400
+            return None
+        stack.callback(opened.close)
+        return opened
+
+    async def _open_pool(self, stack: contextlib.AsyncExitStack, database: str) -> asyncpg.Pool:
+        """Return a pool: without a connection where only the spool knows that there is a server."""
+        try:
+            return await stack.enter_async_context(open_pool(database))
+        except DatabaseError:
+            if not self._knows_database or parse_embedded(database) is not None:
+                raise
+            return await stack.enter_async_context(open_pool(database, min_size=0))
+
+    @property
+    def _knows_database(self) -> bool:
+        """Whether this collector's database was there once: then it is away, not misspelt."""
+        return self._spool is not None and self._spool.met_database
+
+    def _begin(self, *, embedded: bool) -> None:
         """Make ready what the first tick needs."""
-        async with self._pool.acquire() as connection:
-            if embedded:
-                await migrate(connection, self._settings)
-            else:
-                await require_current(connection)
-            tick = self._next_tick(self._settings)
-            await sync_fleet(connection, self._settings.server, self._settings.tenant, tick)
-            last = await last_polls(connection, tick, self._settings.max_gap_s)
+        self._embedded = embedded
+        self._first_tick = self._next_tick(self._settings)
         self._pipeline = Pipeline(self._settings)
-        for server in self._settings.server:
-            if server.name in last:
-                self._pipeline.restore(server.name, last[server.name])
-        self._outbox = Outbox(Writer(self._pool), self.metrics, self._not_stored)
+        self._outbox = Outbox(
+            Writer(self._pool),
+            self._spool,
+            self.metrics,
+            not_stored=self._not_stored,
+            late_days=self._settings.late_days,
+        )
+        self._outbox.open = False
+        self._sharing = Sharing(
+            # Without a spool it has no lasting identity: each start is another collector.
+            self._spool.collector if self._spool else uuid.uuid4().hex,
+            socket.gethostname(),
+            self._settings.poll_interval_s,
+        )
         self._poller = self._make_poller(self._settings)
         self._policies = PolicyRunner(self._pool) if embedded else None
+
+    async def _meet_at_first(self) -> None:
+        """Meet the database; where it is away but known, collect all the same, into the spool."""
+        try:
+            await self._meet()
+        except MigrationError:
+            raise
+        except DatabaseError as error:
+            if not self._knows_database:
+                raise
+            log.error("the database is away: collecting into the spool", error=str(error))  # noqa: TRY400
+            await self._share()
+
+    async def _meet(self) -> None:
+        """See that the database is ours and up to date, and tell it what is due since when."""
+        with translated("connect"):
+            async with (
+                asyncio.timeout(None if self._embedded else MEET_DEADLINE_S),
+                self._pool.acquire() as connection,
+            ):
+                if self._embedded:
+                    await migrate(connection, self._settings)
+                else:
+                    await require_current(connection)
+                covered = await covered_until(connection, self._settings.poll_interval_s)
+                self._first_tick = max(self._first_tick, self._next_tick(self._settings, covered))
+                await sync_fleet(
+                    connection, self._settings.server, self._settings.tenant, self._first_tick
+                )
+        if self._spool is not None:
+            self._spool.met_database = True
+        await self._beat()
+        self._outbox.open = True
 
     def _make_poller(self, settings: Settings) -> Poller:
         """Return a poller for the enabled servers; SettingsError where a secret is missing."""
@@ -126,9 +211,13 @@ class Daemon:
         )
         return Poller(clients, settings.concurrency)
 
-    def _next_tick(self, settings: Settings) -> datetime:
-        interval = timedelta(seconds=settings.poll_interval_s)
-        return tick_at(self._clock.now(), settings.poll_interval_s) + interval
+    def _next_tick(self, settings: Settings, not_before: datetime | None = None) -> datetime:
+        """Return the first tick that is still to come, at `not_before` or later."""
+        now = self._clock.now()
+        instant = max(now, not_before or now)
+        tick = tick_at(instant, settings.poll_interval_s)
+        due = tick == not_before
+        return tick if due else tick + timedelta(seconds=settings.poll_interval_s)
 
     # -- the tick ----------------------------------------------------------------------------
 
@@ -140,7 +229,7 @@ class Daemon:
             ts = tick_at(now, interval_s)
             self._last_tick_at = now
             left_s = interval_s - (now - ts).total_seconds() - TICK_MARGIN_S
-            await self._poller.poll(ts, max(left_s, TICK_MARGIN_S), self._deliver)
+            await self._poller.poll(ts, max(left_s, TICK_MARGIN_S), self._deliver, self._mine)
             self.metrics.tick_seconds.observe((self._clock.now() - ts).total_seconds())
 
     def _deliver(self, result: PollResult) -> None:
@@ -169,6 +258,48 @@ class Daemon:
     def _not_stored(self, server: str) -> None:
         self._pipeline.forget_sessions(server)
 
+    # -- the share ---------------------------------------------------------------------------
+
+    async def _beat(self) -> None:
+        """Give a sign of life, and take or leave servers as others go or come."""
+        await self._sharing.beat(self._pool)
+        await self._share()
+
+    async def _share(self) -> None:
+        """Poll the servers that are this collector's from the next tick on.
+
+        What it knew of one that it left and takes again may be old; what another left in the
+        database lets it fill the hole of the handover.
+        """
+        enabled = (server.name for server in self._settings.enabled_servers)
+        mine = frozenset(filter(self._sharing.owns, enabled))
+        self.metrics.collectors.set(len(self._sharing.living))
+        self.metrics.servers.set(len(mine))
+        if mine == self._mine:
+            return
+        for name in self._mine ^ mine:
+            self._pipeline.forget(name)
+            with contextlib.suppress(KeyError):
+                self.metrics.server_up.remove(name)
+        gained, self._mine = mine - self._mine, mine
+        log.info("servers shared", mine=len(mine), collectors=len(self._sharing.living))
+        if not gained:
+            return
+        tick = self._next_tick(self._settings)
+        try:
+            with translated("read the last polls"):
+                async with asyncio.timeout(MEET_DEADLINE_S), self._pool.acquire() as connection:
+                    last = await last_polls(connection, gained, tick, self._settings.max_gap_s)
+        except DatabaseError as error:
+            log.warning("holes before this are not filled", error=str(error))
+            return
+        for name, poll in last.items():
+            self._pipeline.restore(name, poll)
+
+    def _leads(self) -> bool:
+        """Say whether this collector does what is to be done once for all: with the database."""
+        return self._outbox.open and self._sharing.owns("jobs")
+
     # -- the frame ---------------------------------------------------------------------------
 
     @contextlib.asynccontextmanager
@@ -181,7 +312,8 @@ class Daemon:
             try:
                 async with asyncio.timeout(DRAIN_DEADLINE_S):
                     await self._outbox.drain()
-                await update_sessions(self._pool, self._settings.close_after_s)
+                if self._outbox.open and not self._outbox.failing:
+                    await update_sessions(self._pool, self._settings.close_after_s)
             except TimeoutError:
                 log.error("the database did not take what was waiting in time")  # noqa: TRY400
             except DatabaseError as error:
@@ -189,68 +321,70 @@ class Daemon:
         finally:
             if not loop.done():
                 loop.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await loop
+            try:
+                with contextlib.suppress(asyncio.CancelledError):
+                    await loop
+            finally:
+                await self._outbox.close()
 
     @contextlib.asynccontextmanager
     async def _scheduling(self) -> AsyncIterator[None]:
         """Run ticks and jobs meanwhile; at the end, a tick under way is cut short, not lost."""
-        self._schedule_ticks()
-        self._schedule_job("sessions", self._update_sessions, SESSIONS_EVERY_S)
-        if self._policies is not None:
-            self._schedule_job("policies", self._run_policies, POLICIES_EVERY_S)
-        self._schedule_job("settings", self._watch, WATCH_EVERY_S)
-        self._scheduler.start()
-        try:
-            yield
-        finally:
-            self._scheduler.pause()
-            self._poller.cut(CUT_GRACE_S)
-            async with self._ticking:
-                self._scheduler.shutdown(wait=False)
-
-    def _schedule_ticks(self) -> None:
-        interval_s = self._settings.poll_interval_s
-        self._scheduler.add_job(
-            self._tick,
-            IntervalTrigger(
-                seconds=interval_s,
-                start_date=self._next_tick(self._settings),
-            ),
-            id="tick",
-            replace_existing=True,
-            coalesce=True,
-            max_instances=1,
-            misfire_grace_time=max(1, interval_s - 2),
-        )
-
-    def _schedule_job(
-        self, name: str, work: Callable[[], Coroutine[Any, Any, None]], every_s: int
-    ) -> None:
-        async def guarded() -> None:
+        self._plan(max(self._first_tick, self._next_tick(self._settings)))
+        async with self._timetable.running():
             try:
-                await work()
-            except BbbmeterError as error:
-                self.metrics.job_failures.labels(name).inc()
-                log.error("job failed", job=name, error=str(error))  # noqa: TRY400
+                yield
+            finally:
+                self._timetable.pause()
+                self._poller.cut(CUT_GRACE_S)
+                if self._outbox.open and not self._outbox.failing:
+                    with contextlib.suppress(DatabaseError):
+                        await self._sharing.leave(self._pool)
+                async with self._ticking:
+                    pass
 
-        self._scheduler.add_job(
-            guarded, "interval", seconds=every_s, id=name, coalesce=True, max_instances=1
-        )
+    def _plan(self, first_tick: datetime) -> None:
+        """Enter everything into the timetable; the ticks begin with `first_tick`."""
+        self._last_tick_at = self._clock.now()
+        self._timetable.ticks(self._settings.poll_interval_s, first_tick, self._tick)
+        self._timetable.every(MEET_EVERY_S, "database", self._meet_if_away)
+        self._timetable.every(self._sharing.period_s, "sharing", self._beat_if_met)
+        self._timetable.every(SESSIONS_EVERY_S, "sessions", self._update_sessions)
+        if self._policies is not None:
+            self._timetable.every(POLICIES_EVERY_S, "policies", self._run_policies)
+        self._timetable.every(WATCH_EVERY_S, "settings", self._watch)
+
+    def _plan_anew(self) -> None:
+        """Plan by a clock that has stepped; a tick that comes again is not stored again."""
+        self._plan(self._next_tick(self._settings))
+
+    def _give_up(self, error: BbbmeterError) -> None:
+        self._fatal = error
+        self.stop()
+
+    async def _meet_if_away(self) -> None:
+        if not self._outbox.open:
+            await self._meet()
+            log.info("the database is back")
+
+    async def _beat_if_met(self) -> None:
+        if self._outbox.open:
+            await self._beat()
 
     async def _update_sessions(self) -> None:
-        await update_sessions(self._pool, self._settings.close_after_s)
+        if self._leads():
+            await settle(self._pool)
+            await update_sessions(self._pool, self._settings.close_after_s)
 
     async def _run_policies(self) -> None:
-        if self._policies is not None:
+        if self._policies is not None and self._leads():
             await self._policies.run_due(self._clock.now())
 
     # -- settings that change ----------------------------------------------------------------
 
     def _request_reload(self) -> None:
         self._read_at = None
-        with contextlib.suppress(JobLookupError):  # at the very beginning: it is read anyway
-            self._scheduler.modify_job("settings", next_run_time=self._clock.now())
+        self._timetable.now("settings")
 
     async def _watch(self) -> None:
         """Take up a changed file; refuse a broken one and go on with the old settings."""
@@ -265,7 +399,11 @@ class Daemon:
             self.metrics.reloads.labels("refused").inc()
             log.error("settings refused, the old ones stay", problems=error.problems)  # noqa: TRY400
             return
-        await self._take_up(settings, poller)
+        try:
+            await self._take_up(settings, poller)
+        except DatabaseError:
+            self._read_at = None  # to be tried again
+            raise
         self.metrics.reloads.labels("applied").inc()
 
     async def _take_up(self, settings: Settings, poller: Poller) -> None:
@@ -277,19 +415,22 @@ class Daemon:
             if getattr(settings, key) != getattr(old, key):
                 log.warning("this change needs `bbbmeter migrate`", key=key)
         async with self._ticking:
-            next_tick = self._next_tick(settings)
-            async with self._pool.acquire() as connection:
-                await sync_fleet(connection, settings.server, settings.tenant, next_tick)
+            # What the last tick stands for must be over: no second is counted twice.
+            covered = tick_at(self._last_tick_at, old.poll_interval_s)
+            covered += timedelta(seconds=old.poll_interval_s)
+            next_tick = self._next_tick(settings, covered)
+            with translated("store the fleet"):
+                async with self._pool.acquire() as connection:
+                    await sync_fleet(connection, settings.server, settings.tenant, next_tick)
             self._settings, self._poller = settings, poller
-            for name in {s.name for s in old.server} - {s.name for s in settings.server}:
-                with contextlib.suppress(KeyError):
-                    self.metrics.server_up.remove(name)
             if settings.poll_interval_s == old.poll_interval_s:
                 self._pipeline.configure(settings)
             else:
                 # Ticks of another grid: gaps between the two are not filled.
                 self._pipeline = Pipeline(settings)
-                self._schedule_ticks()
+                self._sharing.configure(settings.poll_interval_s)
+                self._plan(next_tick)
+        await self._share()
         log.info("settings taken up", servers=len(self._settings.enabled_servers))
 
     # -- what the probes say -----------------------------------------------------------------

@@ -26,28 +26,32 @@ _REJECTIONS = (
 
 
 @asynccontextmanager
-async def open_pool(database: str, *, max_size: int = 4) -> AsyncIterator[asyncpg.Pool]:
+async def open_pool(
+    database: str, *, max_size: int = 4, min_size: int = 1
+) -> AsyncIterator[asyncpg.Pool]:
     """Connect to `database` (`embedded:…` or a DSN) and yield a pool; close all of it after.
+
+    With a `min_size` of 0, a server is not called before a connection is wanted.
 
     The embedded engine is started if it does not run, and stopped if it was started here.
     Raises DatabaseError when there is no database to be had.
     """
     data_dir = parse_embedded(database)
     if data_dir is None:
-        async with _pool(database, max_size) as pool:
+        async with _pool(database, min_size, max_size) as pool:
             yield pool
         return
-    async with EmbeddedEngine(data_dir) as engine, _pool(engine.dsn, max_size) as pool:
+    async with EmbeddedEngine(data_dir) as engine, _pool(engine.dsn, min_size, max_size) as pool:
         yield pool
 
 
 @asynccontextmanager
-async def _pool(dsn: str, max_size: int) -> AsyncIterator[asyncpg.Pool]:
+async def _pool(dsn: str, min_size: int, max_size: int) -> AsyncIterator[asyncpg.Pool]:
     try:
         with translated("connect"):
             pool = await asyncpg.create_pool(
                 dsn,
-                min_size=1,
+                min_size=min_size,
                 max_size=max_size,
                 timeout=CONNECT_DEADLINE_S,
                 command_timeout=READ_DEADLINE_S,

@@ -1,5 +1,6 @@
 """The fleet in the database: servers, tenants, and since when polls are due."""
 
+from collections.abc import Collection
 from datetime import datetime, timedelta
 
 from collector.attribution import Place
@@ -70,18 +71,36 @@ async def sync_fleet(
             )
 
 
-async def last_polls(connection: Connection, tick: datetime, max_gap_s: int) -> dict[str, LastPoll]:
+async def covered_until(connection: Connection, interval_s: int) -> datetime | None:
+    """Return until when polls at another interval than `interval_s` stand; None without any.
+
+    A collector that was restarted with a changed interval begins behind it: no second counts twice.
+    """
+    with translated("read the last polls"):
+        covered: datetime | None = await connection.fetchval(
+            "SELECT max(ts + make_interval(secs => seconds)) FROM meter.poll "
+            "WHERE ts > now() - interval '2 minutes' AND ts <= now() AND seconds <> $1",
+            interval_s,
+        )
+    return covered
+
+
+async def last_polls(
+    connection: Connection, servers: Collection[str], tick: datetime, max_gap_s: int
+) -> dict[str, LastPoll]:
     """Return each server's last successful poll before `tick`, where it is recent enough to fill.
 
-    So a collector that was restarted fills the hole it left, as if it had gone on.
+    So a collector that was restarted, or takes over servers, fills the hole that was left, as if
+    it had polled them all the time.
     """
     since = tick - timedelta(seconds=max_gap_s + 60)
     with translated("read the last polls"):
-        rows = await connection.fetch(_LAST_POLLS, since, tick)
+        rows = await connection.fetch(_LAST_POLLS, since, tick, list(servers))
     last: dict[str, LastPoll] = {}
     for row in rows:
         poll = last.setdefault(row["server"], LastPoll(row["ts"]))
-        if row["session_id"] is None:
+        # Without its row, which may wait in a spool, a session is announced again.
+        if row["internal_id"] is None:
             continue
         poll.places[row["internal_id"]] = Place(row["tenant"], row["room"])
         poll.samples.append(
@@ -108,7 +127,8 @@ _LAST_POLLS = """
 WITH last_poll AS (
     SELECT DISTINCT ON (p.server_id) p.server_id, p.ts
     FROM meter.poll AS p
-    WHERE p.ok AND p.ts >= $1 AND p.ts < $2
+    INNER JOIN meter.server AS v ON p.server_id = v.id
+    WHERE p.ok AND p.ts >= $1 AND p.ts < $2 AND v.name = ANY($3::text[])
     ORDER BY p.server_id, p.ts DESC
 )
 SELECT

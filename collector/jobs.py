@@ -25,7 +25,9 @@ _WIDTH = {
 }
 # So much is refreshed in one transaction.
 _REFRESH_PART = timedelta(days=1)
-_REFRESH = "CALL public.refresh_continuous_aggregate($1::regclass, $2::timestamptz, $3::timestamptz)"
+_REFRESH = (
+    "CALL public.refresh_continuous_aggregate($1::regclass, $2::timestamptz, $3::timestamptz)"
+)
 _REFRESH_REACH = """
 SELECT
     c.view_name AS rollup,

@@ -44,9 +44,46 @@ class Metrics:
         )
         self.dropped_polls = Counter(
             "bbbmeter_dropped_polls",
-            "Polls that were lost, by reason: queue_full or rejected.",
+            "Polls that were not stored, by reason: spool_full, rejected or too_old.",
             ["reason"],
             registry=registry,
+        )
+        self.spool_polls = Gauge(
+            "bbbmeter_spool_polls", "Polls that wait on disk to be stored.", registry=registry
+        )
+        self.spool_bytes = Gauge(
+            "bbbmeter_spool_bytes", "What waits on disk takes so many bytes.", registry=registry
+        )
+        self.spool_max_bytes = Gauge(
+            "bbbmeter_spool_max_bytes", "So many bytes it may take.", registry=registry
+        )
+        self.spool_failures = Counter(
+            "bbbmeter_spool_failures",
+            "Times that the spool took nothing: it was full, or the disk was.",
+            registry=registry,
+        )
+        self.quarantined_batches = Gauge(
+            "bbbmeter_quarantined_batches",
+            "Batches that the database refused for their content: see `bbbmeter spool list`.",
+            registry=registry,
+        )
+        self.collectors = Gauge(
+            "bbbmeter_collectors", "Collectors that live, as this one sees it.", registry=registry
+        )
+        self.servers = Gauge(
+            "bbbmeter_servers", "Servers that this collector polls.", registry=registry
+        )
+        self.clock_steps = Counter(
+            "bbbmeter_clock_steps", "Times that this machine's clock was set.", registry=registry
+        )
+        self.verify_findings = Gauge(
+            "bbbmeter_verify_findings",
+            "What the last `verify` found, by check; NaN for a check that could not be made.",
+            ["check"],
+            registry=registry,
+        )
+        self.verify_timestamp = Gauge(
+            "bbbmeter_verify_timestamp_seconds", "When that was, Unix time.", registry=registry
         )
         self.rows = Counter("bbbmeter_rows", "Rows stored, by table.", ["table"], registry=registry)
         self.repeated_polls = Counter(

@@ -5,7 +5,7 @@
 """
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import NamedTuple
@@ -36,10 +36,15 @@ class Meeting:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What the parser made of one answer: the meetings, and how many it could not read."""
+    """What the parser made of one answer: the meetings, and how many it could not read.
+
+    `clock_skew_s` is how far the server's clock was ahead of ours, to a second or so; None where
+    the server did not say its time.
+    """
 
     meetings: tuple[Meeting, ...]
     skipped: int = 0
+    clock_skew_s: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +52,7 @@ class PollResult:
     """One server at one tick. `error` is None or a `PollError.code`; a failed poll has no meetings.
 
     An `ok` poll with `skipped` > 0 was partial: that many meetings could not be read, and
-    `error` is `partial`.
+    `error` is `partial`. `clock_skew_s` is as in `Answer`.
     """
 
     server: str
@@ -57,6 +62,7 @@ class PollResult:
     error: str | None = None
     meetings: tuple[Meeting, ...] = ()
     skipped: int = 0
+    clock_skew_s: float | None = None
 
 
 class PollRow(NamedTuple):
@@ -79,6 +85,17 @@ class PollRow(NamedTuple):
     listeners: int | None = None
     dialins: int | None = None
     breakouts: int | None = None
+
+    def failed(self, error: str) -> "PollRow":
+        """Return the row of a failed poll in place of this one."""
+        return PollRow(
+            self.ts,
+            self.server,
+            ok=False,
+            error=error,
+            latency_ms=self.latency_ms,
+            seconds=self.seconds,
+        )
 
 
 class SessionRow(NamedTuple):
@@ -136,6 +153,14 @@ class Batch:
         self.polls += other.polls
         self.sessions += other.sessions
         self.samples += other.samples
+
+    def part(self, polls: Container[tuple[str, datetime]]) -> "Batch":
+        """Return the rows of some polls, each given as (server, tick)."""
+        return Batch(
+            [row for row in self.polls if (row.server, row.ts) in polls],
+            [row for row in self.sessions if (row.server, row.ts) in polls],
+            [row for row in self.samples if (row.server, row.poll_ts) in polls],
+        )
 
 
 def session_id(server: str, internal_id: str) -> int:

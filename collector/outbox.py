@@ -1,57 +1,99 @@
-"""Between polling and the database: a bounded queue of batches, and the loop that stores them."""
+"""Between polling and the database: what is new is stored at once, what could not be waits on disk.
+
+Two lanes lead into the database. Live batches go first, so that dashboards are never behind the
+backlog; between them, the spool is replayed in order, a piece at a time. The order in which the two
+arrive does not matter: see `meter.late`.
+
+A batch is in memory until the database or the disk has it, for some seconds. What a `kill -9` takes
+from there is missing from coverage.
+"""
 
 import asyncio
 import time
 from collections import deque
-from collections.abc import Callable
-from datetime import datetime
+from collections.abc import Callable, Coroutine, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime, timedelta
+from functools import partial
+from typing import Any, TypeVar
 
 import structlog
 
-from collector.errors import DatabaseError, RejectedBatchError
+from collector.database import WRITE_DEADLINE_S
+from collector.errors import DatabaseError, RejectedBatchError, SpoolError
 from collector.metrics import Metrics
-from collector.model import Batch, PollRow
+from collector.model import Batch
+from collector.refused import Refused
+from collector.spool import Entry, Spool
 from collector.writer import Writer
 
 log = structlog.get_logger(__name__)
+T = TypeVar("T")
 
+# In memory: more is there only while the disk takes nothing either.
 MAX_WAITING_SAMPLES = 500_000
 MAX_WAITING_POLLS = 100_000
 MAX_STATEMENT_SAMPLES = 20_000
+MAX_STATEMENT_POLLS = 20_000
+# A live batch that takes longer waits on disk, where no crash takes it.
+LIVE_DEADLINE_S = 10.0
 # How long answers are gathered into one statement; an idle daemon stores the first one at once.
 GATHER_S = 0.5
 FIRST_RETRY_S = 0.5
 LAST_RETRY_S = 30.0
+# How often, with nothing to do, the spool is looked at: `bbbmeter spool retry` may have filled it.
+LOOK_S = 10.0
 REJECTED = "rejected"
 
 
 class Outbox:
-    """Holds what is to be stored, in order, until the database has it.
+    """Holds what is to be stored until the database has it, first in memory, then on disk.
 
-    When it is full the newest polls are refused: counted, logged, and missing from coverage.
+    When both are full the newest polls are refused: counted, logged, and stored as failed later.
     """
 
-    def __init__(self, writer: Writer, metrics: Metrics, not_stored: Callable[[str], None]) -> None:
-        """Store with `writer`; call `not_stored` with the server of each poll that was not new."""
+    def __init__(
+        self,
+        writer: Writer,
+        spool: Spool | None,
+        metrics: Metrics,
+        *,
+        not_stored: Callable[[str], None],
+        late_days: int | None,
+    ) -> None:
+        """Store with `writer`, and keep in `spool` (none: in memory alone) what cannot be yet.
+
+        `not_stored` is called with the server of each poll that is not in the database, or not
+        yet. What is older than `late_days` days is not stored any more.
+        """
         self._writer = writer
+        self._spool = spool
         self._metrics = metrics
         self._not_stored = not_stored
+        self._late_days = late_days
         self._waiting: deque[Batch] = deque()
         self._samples = 0
+        self._refused = Refused()
+        # The disk must not stop the event loop; one thread keeps its order.
+        self._disk = ThreadPoolExecutor(max_workers=1, thread_name_prefix="spool")
         self._arrived = asyncio.Event()
         self._idle = asyncio.Event()
         self._idle.set()
         self.newest_stored: datetime | None = None
         self.failing = False
+        # Closed until the database is known to be ours and up to date.
+        self.open = True
+        self._gauge()
 
     def put(self, batch: Batch) -> None:
         """Take one server's batch; refuse it when there is no room."""
         full = len(self._waiting) >= MAX_WAITING_POLLS or self._samples >= MAX_WAITING_SAMPLES
         if full:
             for poll in batch.polls:
-                self._metrics.dropped_polls.labels("queue_full").inc()
+                self._refused.add(poll)
+                self._metrics.dropped_polls.labels("spool_full").inc()
                 self._not_stored(poll.server)
-            log.error("queue full: poll dropped", servers=[poll.server for poll in batch.polls])
+            log.error("no room: poll dropped", servers=[poll.server for poll in batch.polls])
             return
         self._waiting.append(batch)
         self._samples += len(batch.samples)
@@ -60,85 +102,181 @@ class Outbox:
         self._gauge()
 
     async def drain(self) -> None:
-        """Wait until all that was put is stored or given up."""
+        """Wait until all that was put is stored, on disk, or given up."""
         await self._idle.wait()
 
+    async def close(self) -> None:
+        """Bring to disk what is still in memory; `run` must have ended."""
+        await self._spill()
+        self._disk.shutdown()
+
     async def run(self) -> None:
-        """Store batches, in order, for ever; a failure is retried with growing pauses."""
+        """Store batches for ever; a failure is retried with growing pauses."""
         pause_s = FIRST_RETRY_S
         while True:
-            await self._arrived.wait()
-            parts = self._next()
+            await self._work_to_do()
             try:
-                await self._store(parts)
-            except DatabaseError as error:
+                await self._store_some()
+            except (DatabaseError, SpoolError) as error:
                 self.failing = True
                 self._metrics.write_failures.inc()
                 log.error("cannot store, will try again", error=str(error), pause_s=pause_s)  # noqa: TRY400
-                await asyncio.sleep(pause_s)
+                await self._pause(pause_s)
                 pause_s = min(pause_s * 2, LAST_RETRY_S)
                 continue
             self.failing = False
             pause_s = FIRST_RETRY_S
-            for part in parts:
-                self._waiting.popleft()
-                self._samples -= len(part.samples)
-            self._gauge()
-            if not self._waiting:
-                self._arrived.clear()
-                self._idle.set()
-            await asyncio.sleep(GATHER_S if not self._waiting else 0)
+            await asyncio.sleep(0 if self._behind else GATHER_S)
 
-    def _next(self) -> list[Batch]:
-        """Return the oldest batches that fit one statement; they stay in the queue."""
-        parts: list[Batch] = []
-        samples = 0
-        for part in self._waiting:
-            if parts and samples + len(part.samples) > MAX_STATEMENT_SAMPLES:
-                break
-            parts.append(part)
-            samples += len(part.samples)
-        return parts
+    @property
+    def _behind(self) -> bool:
+        """Whether there is more to store than what has just come in."""
+        backlog = self._spool is not None and self._spool.polls > 0
+        return backlog or len(self._waiting) > 0 or self._refused.count > 0
 
-    async def _store(self, parts: list[Batch]) -> None:
+    async def _work_to_do(self) -> None:
+        while not self._behind:
+            self._arrived.clear()
+            try:
+                await asyncio.wait_for(self._arrived.wait(), LOOK_S)
+            except TimeoutError:
+                if self._spool is not None:
+                    await self._on_disk(self._spool.refresh)
+                    self._gauge()
+
+    async def _store_some(self) -> None:
+        """Store what is live, then a piece of the backlog, then what was refused."""
+        if not self.open:
+            msg = "the database was not reached yet"
+            raise DatabaseError(msg)
+        if self._waiting:
+            await self._store_live()
+        if self._spool is not None and self._spool.polls:
+            await self._replay(self._spool)
+        elif self._refused.count:
+            rows = self._refused.oldest(MAX_STATEMENT_POLLS)
+            await self._write(Batch(polls=rows), late=True)
+            self._refused.remove(rows)
+
+    # -- the live lane -----------------------------------------------------------------------
+
+    async def _store_live(self) -> None:
+        parts = _fitting(self._waiting)
+        await self._store(parts, self._write_live)
+        self._pop(len(parts))
+
+    async def _write_live(self, batch: Batch) -> None:
+        await self._write(batch, deadline_s=LIVE_DEADLINE_S)
+
+    def _pop(self, count: int) -> None:
+        """Forget the oldest of what waits: it is stored, on disk, or given up."""
+        for _ in range(count):
+            self._samples -= len(self._waiting.popleft().samples)
+        if not self._waiting:
+            self._idle.set()
+        self._gauge()
+
+    # -- the disk ----------------------------------------------------------------------------
+
+    async def _spill(self) -> None:
+        """Bring to disk what waits in memory; when the disk takes nothing, it stays there."""
+        parts = list(self._waiting)
+        if self._spool is None or not parts:
+            return
+        try:
+            await self._on_disk(partial(self._spool.append, parts))
+        except SpoolError as error:
+            self._metrics.spool_failures.inc()
+            log.error("the spool takes nothing", error=str(error), waiting=len(parts))  # noqa: TRY400
+            return
+        for part in parts:
+            for poll in part.polls:
+                # What comes later is stored before it: it must stand without it.
+                self._not_stored(poll.server)
+        self._pop(len(parts))
+
+    async def _pause(self, pause_s: float) -> None:
+        """Wait, and bring to disk meanwhile what comes in."""
+        until = time.monotonic() + pause_s
+        await self._spill()
+        while (left_s := until - time.monotonic()) > 0:
+            await asyncio.sleep(min(left_s, GATHER_S))
+            await self._spill()
+
+    async def _replay(self, spool: Spool) -> None:
+        """Store the oldest of the backlog, what comes in meanwhile going to the disk."""
+        entries = await self._on_disk(partial(spool.oldest, MAX_STATEMENT_SAMPLES))
+        entries = await self._young_enough(spool, entries)
+        ids = {id(entry.batch): entry.id for entry in entries}
+        parts = _fitting([entry.batch for entry in entries])
+        if parts:
+            write = asyncio.create_task(self._store(parts, partial(self._write, late=True)))
+            try:
+                while not (await asyncio.wait({write}, timeout=LIVE_DEADLINE_S))[0]:
+                    await self._spill()
+            finally:
+                write.cancel()
+                await asyncio.wait({write})
+            write.result()
+        await self._on_disk(partial(spool.remove, [ids[id(part)] for part in parts]))
+        self._gauge()
+
+    async def _young_enough(self, spool: Spool, entries: list[Entry]) -> list[Entry]:
+        """Return the entries that are not too old; the others go into quarantine."""
+        if self._late_days is None:
+            return entries
+        oldest = datetime.now(UTC) - timedelta(days=self._late_days)
+        young = []
+        for entry in entries:
+            if min(poll.ts for poll in entry.batch.polls) >= oldest:
+                young.append(entry)
+                continue
+            reason = f"older than {self._late_days} days: what it belongs to may be dropped already"
+            log.error("batch not stored", servers=_servers(entry.batch), reason=reason)
+            self._metrics.dropped_polls.labels("too_old").inc(len(entry.batch.polls))
+            await self._on_disk(partial(spool.quarantine, entry, reason))
+        return young
+
+    async def _on_disk(self, work: Callable[[], T]) -> T:
+        return await asyncio.get_running_loop().run_in_executor(self._disk, work)
+
+    # -- the database ------------------------------------------------------------------------
+
+    async def _store(
+        self, parts: Sequence[Batch], write: Callable[[Batch], Coroutine[Any, Any, None]]
+    ) -> None:
         """Store `parts` together, or one by one when the database refuses them together."""
         whole = Batch()
         for part in parts:
             whole.extend(part)
         try:
-            await self._write(whole)
+            await write(whole)
         except RejectedBatchError:
             for part in parts:
                 try:
-                    await self._write(part)
+                    await write(part)
                 except RejectedBatchError as error:
                     await self._reject(part, error)
 
     async def _reject(self, part: Batch, error: RejectedBatchError) -> None:
-        """Store a failed poll in place of one whose content the database refuses."""
+        """Put aside a batch whose content the database refuses, and store a failed poll for it."""
         for poll in part.polls:
             log.error("poll refused by the database", server=poll.server, error=str(error))
             self._metrics.dropped_polls.labels(REJECTED).inc()
             self._not_stored(poll.server)
-        failed = [
-            PollRow(
-                poll.ts,
-                poll.server,
-                ok=False,
-                error=REJECTED,
-                latency_ms=poll.latency_ms,
-                seconds=poll.seconds,
-            )
-            for poll in part.polls
-        ]
+        if self._spool is not None:
+            await self._on_disk(partial(self._spool.quarantine, part, str(error)))
         try:
-            await self._write(Batch(polls=failed))
+            failed = [poll.failed(REJECTED) for poll in part.polls]
+            await self._write(Batch(polls=failed), late=True)
         except RejectedBatchError as again:
             log.error("even the failure was refused", error=str(again))  # noqa: TRY400
 
-    async def _write(self, batch: Batch) -> None:
+    async def _write(
+        self, batch: Batch, *, late: bool = False, deadline_s: float = WRITE_DEADLINE_S
+    ) -> None:
         started = time.monotonic()
-        stored = await self._writer.write(batch)
+        stored = await self._writer.write(batch, late=late, deadline_s=deadline_s)
         self._metrics.write_seconds.observe(time.monotonic() - started)
         self._metrics.rows.labels("poll").inc(len(stored.polls))
         self._metrics.rows.labels("sample").inc(stored.samples)
@@ -152,3 +290,27 @@ class Outbox:
     def _gauge(self) -> None:
         self._metrics.queue_polls.set(len(self._waiting))
         self._metrics.queue_samples.set(self._samples)
+        if self._spool is not None:
+            self._metrics.spool_polls.set(self._spool.polls)
+            self._metrics.spool_bytes.set(self._spool.bytes)
+            self._metrics.quarantined_batches.set(self._spool.quarantined)
+
+
+def _fitting(batches: Iterable[Batch]) -> list[Batch]:
+    """Return the first of `batches` that fit one statement: one at least, and no tick twice."""
+    parts: list[Batch] = []
+    seen: set[tuple[str, datetime]] = set()
+    samples = 0
+    for batch in batches:
+        keys = {(poll.server, poll.ts) for poll in batch.polls}
+        samples += len(batch.samples)
+        full = samples > MAX_STATEMENT_SAMPLES or len(seen) + len(keys) > MAX_STATEMENT_POLLS
+        if parts and (full or not seen.isdisjoint(keys)):
+            break
+        parts.append(batch)
+        seen |= keys
+    return parts
+
+
+def _servers(batch: Batch) -> list[str]:
+    return sorted({poll.server for poll in batch.polls})

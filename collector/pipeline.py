@@ -11,9 +11,13 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
 from collector.attribution import Attribution, Place
+from collector.clock import MAX_SKEW_S, utc
 from collector.gapfill import fill_gap
 from collector.model import Batch, Meeting, PollResult, PollRow, Sample, SessionRow, session_id
 from collector.settings import ServerSettings, Settings
+
+# No meeting runs for longer. A server whose clock was not set when it booted says otherwise.
+_MAX_AGE_S = 366 * 86_400
 
 
 @dataclass(slots=True)
@@ -127,7 +131,7 @@ class Pipeline:
             server=result.server,
             session_id=identity,
             internal_id=meeting.internal_id,
-            started_at=meeting.created_at,
+            started_at=self._started_at(result, meeting),
             tenant=place.tenant,
             room=place.room,
             # A breakout's name is not its parent's, whose room it counts for.
@@ -136,6 +140,22 @@ class Pipeline:
             breakout=meeting.breakout,
             recording=meeting.recording,
         )
+
+    def _started_at(self, result: PollResult, meeting: Meeting) -> datetime:
+        """Return when a meeting began, by our clock: createTime is by its server's.
+
+        A server that is off by more than `MAX_SKEW_S` is taken to have been so when the meeting
+        began, and the start is corrected by the whole seconds that the Date header is good for.
+        A start that cannot be, behind the tick's end or more than a year back, is the tick: the
+        server's clock was changed meanwhile, or is wrong, and it does not say its time.
+        """
+        start_s = meeting.created_at.timestamp()
+        skew_s = result.clock_skew_s
+        if skew_s is not None and abs(skew_s) > MAX_SKEW_S:
+            start_s -= round(skew_s)
+        tick_s = result.ts.timestamp()
+        possible = tick_s - _MAX_AGE_S <= start_s <= tick_s + self._interval_s
+        return utc(start_s) if possible else result.ts
 
     def _poll_row(self, result: PollResult, samples: list[Sample]) -> PollRow:
         row = PollRow(

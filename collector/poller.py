@@ -2,7 +2,8 @@
 
 import asyncio
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping
+from contextlib import asynccontextmanager
 from datetime import datetime
 from typing import Protocol
 
@@ -16,6 +17,11 @@ log = structlog.get_logger(__name__)
 PARTIAL = "partial"
 _DEADLINE = TickDeadlineError.kind
 
+# A request that takes longer gives its slot to another one, and goes on beside the slots: so many
+# requests a slot, as each costs a socket and little else.
+PATIENCE_S = 1.0
+_SLOW_PER_SLOT = 2
+
 
 class Client(Protocol):
     """Who can ask one server."""
@@ -24,30 +30,70 @@ class Client(Protocol):
         """Return the server's meetings; raise PollError where it has none to give."""
 
 
+class _Slots:
+    """Bounds the requests under way, so that the healthy don't wait for those that hang."""
+
+    def __init__(self, count: int) -> None:
+        """Have `count` slots, and room for `_SLOW_PER_SLOT` slow requests each."""
+        self._free = asyncio.Semaphore(count)
+        self._room = _SLOW_PER_SLOT * count
+
+    @asynccontextmanager
+    async def taken(self) -> AsyncIterator[None]:
+        """Take a slot meanwhile, at first; later, as soon as there is room, only that."""
+        loop = asyncio.get_running_loop()
+        slow = False
+        timer: asyncio.TimerHandle
+
+        def step_aside() -> None:
+            nonlocal slow, timer
+            if self._room:
+                self._room -= 1
+                slow = True
+                self._free.release()
+            else:
+                timer = loop.call_later(PATIENCE_S, step_aside)
+
+        await self._free.acquire()
+        timer = loop.call_later(PATIENCE_S, step_aside)
+        try:
+            yield
+        finally:
+            timer.cancel()
+            if slow:
+                self._room += 1
+            else:
+                self._free.release()
+
+
 class Poller:
-    """Asks every server once a tick. Servers that failed last come last, so that a slot which
-    a hung server blocks is one that no healthy server waits for."""  # noqa: D205, D209
+    """Asks every server once a tick; those that failed last come last."""
 
     def __init__(self, clients: Mapping[str, Client], concurrency: int) -> None:
-        """Ask `clients` (by server name), `concurrency` at a time."""
+        """Ask `clients` (by server name), `concurrency` at a time and those that are slow."""
         self._clients = clients
-        self._slots = asyncio.Semaphore(concurrency)
+        self._slots = _Slots(concurrency)
         self._failing: set[str] = set()
         self._timeout: asyncio.Timeout | None = None
 
     async def poll(
-        self, ts: datetime, deadline_s: float, deliver: Callable[[PollResult], None]
+        self,
+        ts: datetime,
+        deadline_s: float,
+        deliver: Callable[[PollResult], None],
+        servers: Iterable[str] | None = None,
     ) -> None:
-        """Poll all servers for the tick `ts`, and `deliver` each result as it comes in.
+        """Poll `servers` (by default all) for the tick `ts`; `deliver` each result as it comes in.
 
         After `deadline_s` seconds the rest is delivered as failed (`deadline`).
         """
         started = time.monotonic()
-        waiting = set(self._clients)
+        names = list(self._clients if servers is None else servers)
+        waiting = set(names)
         asked = set[str]()
 
         async def one(name: str) -> None:
-            async with self._slots:
+            async with self._slots.taken():
                 asked.add(name)
                 result = await self._ask(name, ts)
             waiting.discard(name)
@@ -56,7 +102,7 @@ class Poller:
 
         try:
             async with asyncio.timeout(deadline_s) as self._timeout, asyncio.TaskGroup() as group:
-                for name in sorted(self._clients, key=self._failing.__contains__):
+                for name in sorted(names, key=self._failing.__contains__):
                     group.create_task(one(name))
         except TimeoutError:
             log.warning("tick cut at its deadline", tick=ts.isoformat(), servers=sorted(waiting))
@@ -95,4 +141,5 @@ class Poller:
             error=error or (PARTIAL if answer.skipped else None),
             meetings=answer.meetings,
             skipped=answer.skipped,
+            clock_skew_s=answer.clock_skew_s,
         )

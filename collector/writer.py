@@ -1,7 +1,7 @@
 """Storing a batch: one statement, atomic and idempotent, the same on every engine."""
 
 import asyncio
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
@@ -173,7 +173,7 @@ class Writer:
                 return Stored(frozenset(), 0)
             return await self._insert(connection, batch.part(self._keys(rows)), late=True)
 
-    def _keys(self, rows: Iterable[Sequence[Any]]) -> frozenset[tuple[str, datetime]]:
+    def _keys(self, rows: Iterable[Iterable[Any]]) -> frozenset[tuple[str, datetime]]:
         """Return rows of server id and tick as pairs of server name and tick."""
         names = {identity: name for name, identity in self._servers.items()}
         return frozenset((names[server], ts) for server, ts in rows)

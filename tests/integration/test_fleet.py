@@ -167,7 +167,7 @@ def pipeline(settings: Settings) -> Pipeline:
 async def read(pool: asyncpg.Pool, at_s: float, max_gap_s: int = MAX_GAP_S) -> dict[str, LastPoll]:
     """Return what a collector finds that starts with the tick `at_s`."""
     async with pool.acquire() as connection:
-        return await last_polls(connection, at(at_s), max_gap_s)
+        return await last_polls(connection, ("bbb1", "bbb2"), at(at_s), max_gap_s)
 
 
 async def test_a_restart_loses_nothing(

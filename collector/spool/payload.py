@@ -1,0 +1,125 @@
+"""A batch as bytes and back: what one row of the spool's file holds.
+
+A payload is JSON, compressed: of polls, sessions and samples, in this order, the columns, each a
+list with the values of all rows, in the order of the model's fields. Columns compress better
+than rows. Times are microseconds since the epoch.
+"""
+
+import json
+import zlib
+from collections.abc import Iterable, Sequence
+from datetime import UTC, datetime, timedelta
+from hashlib import blake2b
+from typing import Any, NamedTuple, TypeVar
+
+from collector.model import Batch, PollRow, Sample, SessionRow
+
+# To be raised with every change to the fields of the three rows: an older payload has others.
+FORMAT = 1
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_MICROSECOND = timedelta(microseconds=1)
+# More than this makes it slower by far, and smaller by little.
+_LEVEL = 3
+
+Row = TypeVar("Row", PollRow, SessionRow, Sample)
+
+
+class UnreadableError(Exception):
+    """A payload is damaged, or of a format that this version does not know: the text says which."""
+
+    def __init__(self, reason: str = "damaged") -> None:
+        """Keep the reason, which is to stand in the quarantine."""
+        super().__init__(reason)
+
+
+class Packed(NamedTuple):
+    """A batch as the spool's tables hold it; `first_us` and `last_us` are its ticks, if any."""
+
+    format: int
+    checksum: bytes
+    polls: int
+    samples: int
+    size_bytes: int
+    first_us: int | None
+    last_us: int | None
+    payload: bytes
+
+
+def pack(batch: Batch) -> Packed:
+    """Return `batch` as a row of the spool's tables."""
+    tables = (
+        _columns(PollRow, batch.polls),
+        _columns(SessionRow, batch.sessions),
+        _columns(Sample, batch.samples),
+    )
+    # ASCII: a text that is no valid Unicode comes back as it was.
+    text = json.dumps(tables, separators=(",", ":"), ensure_ascii=True)
+    payload = zlib.compress(text.encode("ascii"), _LEVEL)
+    ticks = {row[0] for row in rows_of(batch)}
+    return Packed(
+        FORMAT,
+        _checksum(payload),
+        polls=len(batch.polls),
+        samples=len(batch.samples),
+        size_bytes=len(payload),
+        first_us=_to_us(min(ticks)) if ticks else None,
+        last_us=_to_us(max(ticks)) if ticks else None,
+        payload=payload,
+    )
+
+
+def unpack(form: object, checksum: object, payload: object) -> Batch:
+    """Return the batch of a row of the spool's tables, from what was read of it.
+
+    Raises UnreadableError; its text is a reason for the quarantine.
+    """
+    if not (isinstance(form, int) and isinstance(checksum, bytes) and isinstance(payload, bytes)):
+        raise UnreadableError
+    if checksum != _checksum(payload):
+        raise UnreadableError
+    if form != FORMAT:
+        reason = f"format {form}, which this version does not know"
+        raise UnreadableError(reason)
+    try:
+        polls, sessions, samples = json.loads(zlib.decompress(payload))
+        return Batch(_rows(PollRow, polls), _rows(SessionRow, sessions), _rows(Sample, samples))
+    except (ValueError, TypeError, OverflowError, zlib.error) as error:
+        raise UnreadableError from error
+
+
+def rows_of(batch: Batch) -> Iterable[PollRow | SessionRow | Sample]:
+    """Yield all rows; each begins with its tick and its server."""
+    yield from batch.polls
+    yield from batch.sessions
+    yield from batch.samples
+
+
+def to_datetime(microseconds: int) -> datetime:
+    """Return the instant so long after the epoch."""
+    return _EPOCH + timedelta(microseconds=microseconds)
+
+
+def _checksum(payload: bytes) -> bytes:
+    return blake2b(payload, digest_size=16).digest()
+
+
+def _columns(kind: type[Row], rows: Sequence[Row]) -> list[Sequence[Any]]:
+    return [
+        [_to_us(value) for value in column] if kind.__annotations__[name] is datetime else column
+        for name, column in zip(kind._fields, zip(*rows, strict=True), strict=False)
+    ]
+
+
+def _rows(kind: type[Row], columns: list[list[Any]]) -> list[Row]:
+    if not columns:
+        return []
+    readable = [
+        map(to_datetime, column) if kind.__annotations__[name] is datetime else column
+        for name, column in zip(kind._fields, columns, strict=True)
+    ]
+    return [kind._make(row) for row in zip(*readable, strict=True)]
+
+
+def _to_us(ts: datetime) -> int:
+    return (ts - _EPOCH) // _MICROSECOND

@@ -1,0 +1,109 @@
+"""When what is done: the tick and the jobs, whatever becomes of the clock."""
+
+import asyncio
+import contextlib
+import time
+from collections.abc import AsyncIterator, Callable, Coroutine
+from datetime import datetime
+from typing import Any
+
+import structlog
+from apscheduler.jobstores.base import JobLookupError
+from apscheduler.schedulers.asyncio import AsyncIOScheduler
+from apscheduler.triggers.interval import IntervalTrigger
+
+from collector.clock import Clock, StepDetector
+from collector.errors import BbbmeterError, MigrationError
+from collector.metrics import Metrics
+
+log = structlog.get_logger(__name__)
+
+Work = Callable[[], Coroutine[Any, Any, None]]
+CLOCK_EVERY_S = 1.0
+
+
+class Timetable:
+    """Runs ticks and jobs by the clock.
+
+    Plans are by the wall clock, waiting is by the monotonic one: after a step of the wall clock
+    (NTP, a machine that was suspended) `plan` is called, which is to enter everything anew.
+    """
+
+    def __init__(
+        self,
+        clock: Clock,
+        metrics: Metrics,
+        *,
+        plan: Callable[[], None],
+        give_up: Callable[[BbbmeterError], None],
+    ) -> None:
+        """Begin empty; `give_up` gets the error of a job that makes going on pointless."""
+        self._clock = clock
+        self._metrics = metrics
+        self._plan = plan
+        self._give_up = give_up
+        self._scheduler = AsyncIOScheduler(timezone="UTC")
+
+    @contextlib.asynccontextmanager
+    async def running(self) -> AsyncIterator[None]:
+        """Run what was planned meanwhile; at the end, begin nothing new."""
+        self._scheduler.start()
+        watch = asyncio.create_task(self._watch_clock(), name="clock")
+        try:
+            yield
+        finally:
+            watch.cancel()
+            self._scheduler.shutdown(wait=False)
+
+    def pause(self) -> None:
+        """Begin nothing new from now on."""
+        self._scheduler.pause()
+
+    def ticks(self, interval_s: int, first: datetime, work: Work) -> None:
+        """Do `work` every `interval_s` seconds, for the first time at `first`."""
+        self._scheduler.add_job(
+            work,
+            IntervalTrigger(seconds=interval_s, start_date=first),
+            id="tick",
+            replace_existing=True,
+            coalesce=True,
+            max_instances=1,
+            misfire_grace_time=max(1, interval_s - 2),
+        )
+
+    def every(self, seconds: float, name: str, work: Work) -> None:
+        """Do the job `name` every so often; its failure is logged and counted."""
+
+        async def guarded() -> None:
+            try:
+                await work()
+            except MigrationError as error:
+                self._give_up(error)
+            except BbbmeterError as error:
+                self._metrics.job_failures.labels(name).inc()
+                log.error("job failed", job=name, error=str(error))  # noqa: TRY400
+
+        self._scheduler.add_job(
+            guarded,
+            IntervalTrigger(seconds=seconds),
+            id=name,
+            replace_existing=True,
+            coalesce=True,
+            max_instances=1,
+            misfire_grace_time=None,
+        )
+
+    def now(self, name: str) -> None:
+        """Do the job `name` at once, if it is planned at all yet."""
+        with contextlib.suppress(JobLookupError):
+            self._scheduler.modify_job(name, next_run_time=self._clock.now())
+
+    async def _watch_clock(self) -> None:
+        detector = StepDetector()
+        while True:
+            step_s = detector.step_s(self._clock.now(), time.monotonic())
+            if step_s:
+                self._metrics.clock_steps.inc()
+                log.warning("the clock has stepped", step_s=round(step_s, 1))
+                self._plan()
+            await asyncio.sleep(CLOCK_EVERY_S)
