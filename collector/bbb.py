@@ -6,10 +6,12 @@ A request has one deadline, from the wait for a connection to the last byte of t
 import asyncio
 import ssl
 import time
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable
+from concurrent.futures import Executor, ThreadPoolExecutor
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
+from functools import partial
 from typing import Self
 from urllib.request import getproxies, proxy_bypass
 
@@ -23,40 +25,52 @@ from collector.clock import utc
 from collector.errors import HttpStatusError, RedirectError, SettingsError
 from collector.model import Answer
 from collector.parser import parse_meetings
+from collector.resolver import Resolver
 from collector.settings import ServerSettings
-from collector.transport import as_poll_error, read_body, redirected
+from collector.transport import Holding, as_poll_error, read_body, redirected
 
 # Longer than the longest poll interval, shorter than the 65 s after which nginx, as Debian and
 # BigBlueButton set it up, closes an idle connection.
 _KEEPALIVE_S = 63.0
 # Many servers can be one load balancer, seen with each tenant's secret.
 _CONNECTIONS_PER_HOST = 16
-_DNS_CACHE_S = 60
 _MAX_REDIRECTS = 3
 _REDIRECTS = {301, 302, 303, 307, 308}
-# Parsing more than this takes milliseconds and is left to a thread.
+# Parsing more than this takes milliseconds and is left to a thread, of which there are few: what
+# hostile servers send is parsed one after the other, and what others do in threads goes on.
 _INLINE_PARSE_BYTES = 256 * 1024
+_PARSER_THREADS = 2
+# A clock that is further off than this tells nothing.
+_MAX_SKEW_S = 100 * 366 * 86_400
 
 
 @dataclass(frozen=True, slots=True)
 class Probe:
     """What `bbbmeter check` wants to know of a server.
 
-    `clock_skew_s` is how far the server's clock is ahead, to a second or so; None without a
-    usable Date header. `tls_expires_at` is None without TLS.
+    `tls_expires_at` is None without TLS.
     """
 
     answer: Answer
     latency_ms: int
-    clock_skew_s: float | None
     tls_expires_at: datetime | None
 
 
 @dataclass(frozen=True, slots=True)
 class _Fetched:
     body: bytes
-    date: str | None
+    clock_skew_s: float | None
     tls_expires_at: datetime | None
+
+
+class _Request(aiohttp.ClientRequest):
+    """Takes no connection on which something came that nobody had asked for."""
+
+    async def send(self, conn: aiohttp.connector.Connection) -> aiohttp.ClientResponse:
+        # aiohttp would take it for the answer to this request, and be one behind from then on.
+        if conn.protocol is not None and conn.protocol.should_close:
+            raise aiohttp.ServerDisconnectedError  # which is tried once more, on another one
+        return await super().send(conn)
 
 
 class _Response(aiohttp.ClientResponse):
@@ -82,12 +96,16 @@ class BbbClients:
         but that per host. `trust_env` stays off, as aiohttp would then read ~/.netrc for each
         request and send what it finds there; clients look up their proxy themselves.
         """
+        self._resolver = Resolver()
+        self._holding = Holding()
+        self._parsers = ThreadPoolExecutor(_PARSER_THREADS, thread_name_prefix="parser")
         self._session = aiohttp.ClientSession(
             connector=aiohttp.TCPConnector(
                 limit=0,
                 limit_per_host=_CONNECTIONS_PER_HOST,
                 keepalive_timeout=_KEEPALIVE_S,
-                ttl_dns_cache=_DNS_CACHE_S,
+                resolver=self._resolver,
+                use_dns_cache=False,  # the resolver has its own
             ),
             cookie_jar=aiohttp.DummyCookieJar(),
             timeout=aiohttp.ClientTimeout(),
@@ -97,13 +115,16 @@ class BbbClients:
                 "Accept-Encoding": "gzip",
             },
             auto_decompress=False,
+            request_class=_Request,
             response_class=_Response,
         )
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        """Close all connections."""
+        """Close all connections, and give up what is being looked up or waits to be parsed."""
         await self._session.close()
+        await self._resolver.close()
+        self._parsers.shutdown(wait=False, cancel_futures=True)
 
     def make(
         self,
@@ -124,6 +145,8 @@ class BbbClients:
                 server,
                 server.read_secret(),
                 self._session,
+                self._holding,
+                self._parsers,
                 max_body_bytes=max_body_bytes,
                 metadata_keys=metadata_keys,
                 room_names=room_names,
@@ -144,6 +167,8 @@ class BbbClient:
         server: ServerSettings,
         secret: SecretStr,
         session: aiohttp.ClientSession,
+        holding: Holding,
+        parsers: Executor,
         *,
         max_body_bytes: int,
         metadata_keys: frozenset[str],
@@ -158,35 +183,44 @@ class BbbClient:
         self._metadata_keys = metadata_keys
         self._room_names = room_names
         self._session = session
+        self._holding = holding
+        self._parsers = parsers
 
     async def get_meetings(self) -> Answer:
         """Return the server's meetings. Raises nothing but PollErrors."""
         with as_poll_error():
-            fetched = await self._fetch()
-            return await self._parse(fetched.body)
+            return (await self._ask()).answer
 
     async def probe(self) -> Probe:
         """Ask as `get_meetings` does, and look at clock and certificate. Raises PollErrors."""
         with as_poll_error():
+            return await self._ask()
+
+    async def _ask(self) -> Probe:
+        with self._holding.body() as grow_to:
             started_s = time.monotonic()
-            fetched = await self._fetch()
+            fetched = await self._fetch(grow_to)
             latency_ms = round((time.monotonic() - started_s) * 1000)
-            skew_s = _clock_skew_s(fetched.date, datetime.now(UTC))
-            answer = await self._parse(fetched.body)
-            return Probe(answer, latency_ms, skew_s, fetched.tls_expires_at)
+            return Probe(await self._parse(fetched), latency_ms, fetched.tls_expires_at)
 
-    async def _parse(self, body: bytes) -> Answer:
-        def parse() -> Answer:
-            return parse_meetings(
-                body, metadata_keys=self._metadata_keys, room_names=self._room_names
-            )
+    async def _parse(self, fetched: _Fetched) -> Answer:
+        parse = partial(
+            parse_meetings,
+            fetched.body,
+            metadata_keys=self._metadata_keys,
+            room_names=self._room_names,
+        )
+        if len(fetched.body) <= _INLINE_PARSE_BYTES:
+            answer = parse()
+        else:
+            answer = await asyncio.get_running_loop().run_in_executor(self._parsers, parse)
+        return replace(answer, clock_skew_s=fetched.clock_skew_s)
 
-        return parse() if len(body) <= _INLINE_PARSE_BYTES else await asyncio.to_thread(parse)
-
-    async def _fetch(self) -> _Fetched:
+    async def _fetch(self, grow_to: Callable[[int], None]) -> _Fetched:
         url = self._url
         async with asyncio.timeout(self._timeout_s):
             for _ in range(_MAX_REDIRECTS + 1):
+                asked_at = datetime.now(UTC)
                 async with self._session.get(
                     url, allow_redirects=False, ssl=self._tls, proxy=self._proxy
                 ) as response:
@@ -195,9 +229,15 @@ class BbbClient:
                         continue
                     if response.status != 200:  # noqa: PLR2004 - the one status that means yes
                         raise HttpStatusError(response.status)
-                    body = await read_body(response, self._max_body_bytes)
-                    expires_at = getattr(response, "tls_expires_at", None)
-                    return _Fetched(body, response.headers.get("Date"), expires_at)
+                    # The server says its time with the head, before the body.
+                    answered_at = datetime.now(UTC)
+                    body = await read_body(response, self._max_body_bytes, grow_to)
+                    middle = asked_at + (answered_at - asked_at) / 2
+                    return _Fetched(
+                        body,
+                        _clock_skew_s(response.headers.get("Date"), middle),
+                        getattr(response, "tls_expires_at", None),
+                    )
         msg = f"more than {_MAX_REDIRECTS} redirects"
         raise RedirectError(msg)
 
@@ -219,7 +259,14 @@ def _proxy_for(url: URL) -> URL | None:
 
 
 def _clock_skew_s(date: str | None, now: datetime) -> float | None:
+    """Return how far a clock that says `date`, a Date header, is ahead of `now`; None if unclear.
+
+    A header that names no zone means GMT, as all are to do.
+    """
     try:
-        return (parsedate_to_datetime(date or "").astimezone(UTC) - now).total_seconds()
+        said = parsedate_to_datetime(date or "")
+        said = said.astimezone(UTC) if said.tzinfo else said.replace(tzinfo=UTC)
     except (ValueError, OverflowError):
         return None
+    skew_s = (said - now).total_seconds()
+    return skew_s if abs(skew_s) < _MAX_SKEW_S else None

@@ -8,14 +8,13 @@ from rich.console import Console
 from rich.text import Text
 
 from collector.bbb import BbbClients, Probe
+from collector.clock import MAX_SKEW_S
 from collector.database import open_pool, translated
 from collector.engine import parse_embedded
 from collector.errors import ApiError, BbbmeterError, PollError
 from collector.migrate import missing_files
 from collector.settings import ServerSettings, Settings
 
-# More than this and a session's start, which is by the server's clock, is off by a tick or more.
-MAX_SKEW_S = 10.0
 TLS_WARNING_DAYS = 21
 
 
@@ -69,12 +68,12 @@ def _notes(probe: Probe, now: datetime) -> Iterable[str]:
     yield f"{sessions} session{'' if sessions == 1 else 's'}"
     if probe.answer.skipped:
         yield f"{probe.answer.skipped} unreadable"
-    if probe.clock_skew_s is None:
+    if probe.answer.clock_skew_s is None:
         yield "clock unknown"
     else:
-        yield f"clock {probe.clock_skew_s:+.0f} s" + (
-            " (WRONG: sessions will start at wrong times)"
-            if abs(probe.clock_skew_s) > MAX_SKEW_S
+        yield f"clock {probe.answer.clock_skew_s:+.0f} s" + (
+            " (WRONG: starts of sessions are corrected by it)"
+            if abs(probe.answer.clock_skew_s) > MAX_SKEW_S
             else ""
         )
     if probe.tls_expires_at is None:

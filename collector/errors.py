@@ -120,7 +120,7 @@ class DisconnectError(PollError):
 
 
 class RedirectError(PollError):
-    """The server redirects in a loop, to another host, or from HTTPS to HTTP."""
+    """The server redirects in a loop, to another host or port, or from HTTPS to HTTP."""
 
     kind = "redirect"
 
@@ -165,8 +165,8 @@ class ApiError(PollError):
     kind = "api_error"
 
     def __init__(self, key: str) -> None:
-        """Keep the messageKey, cut to letters, digits, `_` and `-`, 64 at most."""
-        self.key = "".join(c for c in key if c.isascii() and (c.isalnum() or c in "_-"))[:64]
+        """Keep the messageKey, cut to letters, 40 at most: no checksum that came back fits."""
+        self.key = "".join(c for c in key if c.isascii() and c.isalpha())[:40]
         super().__init__(f"BigBlueButton answered FAILED, messageKey {self.key or 'missing'}")
 
     @property

@@ -5,7 +5,7 @@ The signed URL is in no message: exceptions of aiohttp that carry it are not kep
 
 import asyncio
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 import aiohttp
@@ -25,21 +25,58 @@ from collector.errors import (
 )
 
 _INFLATE_STEP_BYTES = 256 * 1024
+# Of all bodies at a time, so many bytes are held in memory, and one body beside them. Below its
+# share a body is held in any case: no server's answer can keep others from being read.
+_MAX_HELD_BYTES = 256 * 1024 * 1024
+_SHARE_BYTES = 4 * 1024 * 1024
 
 
-async def read_body(response: aiohttp.ClientResponse, max_bytes: int) -> bytes:
+class Holding:
+    """Bounds what the bodies of many servers take together, until they are parsed."""
+
+    def __init__(self) -> None:
+        """Hold nothing yet."""
+        self._held_bytes = 0
+
+    @contextmanager
+    def body(self) -> Iterator[Callable[[int], None]]:
+        """Hold one body meanwhile; give what takes its size as it grows.
+
+        That raises TooLargeError where others are so large that there is no room for a large one.
+        """
+        size_bytes = 0
+
+        def grow_to(now_bytes: int) -> None:
+            nonlocal size_bytes
+            self._held_bytes += now_bytes - size_bytes
+            size_bytes = now_bytes
+            if size_bytes > _SHARE_BYTES and self._held_bytes - size_bytes > _MAX_HELD_BYTES:
+                msg = "too many large answers at a time"
+                raise TooLargeError(msg)
+
+        try:
+            yield grow_to
+        finally:
+            self._held_bytes -= size_bytes
+
+
+async def read_body(
+    response: aiohttp.ClientResponse, max_bytes: int, grow_to: Callable[[int], None]
+) -> bytes:
     """Return the body, decompressed in small steps so that no bomb can go off.
 
-    Raises TooLargeError where it has more than `max_bytes`, as sent or decompressed, and
-    EncodingError where its compression is not what was asked for.
+    Tells `grow_to` its size as it grows, see `Holding`. Raises TooLargeError where it has more
+    than `max_bytes`, as sent or decompressed, and EncodingError where its compression is not what
+    was asked for.
     """
-    inflater = _inflater(response.headers.get("Content-Encoding", ""))
+    inflater = _inflater(",".join(response.headers.getall("Content-Encoding", ())))
     parts: list[bytes] = []
     sent_bytes = kept_bytes = 0
     async for chunk in response.content.iter_any():
         sent_bytes += len(chunk)
         _check_size(sent_bytes, max_bytes)
         if inflater is None:
+            grow_to(sent_bytes)
             parts.append(chunk)
             continue
         left = chunk
@@ -47,6 +84,7 @@ async def read_body(response: aiohttp.ClientResponse, max_bytes: int) -> bytes:
             parts.append(inflater.decompress(left, _INFLATE_STEP_BYTES))
             kept_bytes += len(parts[-1])
             _check_size(kept_bytes, max_bytes)
+            grow_to(kept_bytes)
             left = inflater.unconsumed_tail
             if left:
                 await asyncio.sleep(0)  # lets others run, and the deadline strike
@@ -82,7 +120,7 @@ def _inflater(encoding: str) -> "zlib._Decompress | None":
 def redirected(url: URL, location: str) -> URL:
     """Return where a redirect from `url` to `location` leads.
 
-    Raises RedirectError unless that is the same host, and no way from HTTPS to HTTP.
+    Raises RedirectError unless that is the same host and port, or the host's HTTPS from HTTP.
     """
     try:
         target = url.join(URL(location, encoded=True))
@@ -97,6 +135,9 @@ def redirected(url: URL, location: str) -> URL:
         raise RedirectError(msg)
     if url.scheme == "https" and target.scheme == "http":
         msg = "the server redirects from HTTPS to HTTP"
+        raise RedirectError(msg)
+    if url.scheme == target.scheme and url.port != port:
+        msg = "the server redirects to another port"
         raise RedirectError(msg)
     return target
 

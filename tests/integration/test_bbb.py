@@ -5,6 +5,7 @@ import contextlib
 import gzip
 import ssl
 import subprocess
+import threading
 import traceback
 import tracemalloc
 import zlib
@@ -23,6 +24,7 @@ from collector import bbb
 from collector.bbb import BbbClient, BbbClients
 from collector.checksum import signed_url, verify
 from collector.errors import PollError, SettingsError
+from collector.model import Answer
 from collector.settings import ServerSettings
 
 SECRET = "the-secret-of-this-test"
@@ -197,25 +199,38 @@ async def test_gzip(make_client: Callable[..., BbbClient]) -> None:
             assert (await make_client(server.port).get_meetings()).meetings == ()
 
 
-async def test_large_answer_is_parsed_in_a_thread(
+async def test_large_answers_are_parsed_in_two_threads(
     make_client: Callable[..., BbbClient], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """What takes long to parse leaves the event loop alone."""
-    threads: list[object] = []
-    to_thread = asyncio.to_thread
+    """What takes long to parse leaves the event loop alone, and waits while two others do."""
+    free = threading.Event()
+    started = threading.Semaphore(0)
+    threads: list[threading.Thread] = []
 
-    async def watched(function: Callable[[], Any]) -> Any:  # noqa: ANN401 - as asyncio's
-        threads.append(function)
-        return await to_thread(function)
+    def watched(*_: object, **__: object) -> Answer:
+        threads.append(threading.current_thread())
+        if threads[-1] is not threading.main_thread():
+            started.release()
+            free.wait()
+        return Answer(())
 
-    monkeypatch.setattr(asyncio, "to_thread", watched)
+    monkeypatch.setattr(bbb, "parse_meetings", watched)
     async with serving(signed) as server:
         await make_client(server.port).get_meetings()
-    assert not threads
+    assert threads == [threading.main_thread()]
     body = EMPTY.replace(b"<meetings/>", b"<meetings>" + b" " * 300_000 + b"</meetings>")
     async with serving(sends(response(body))) as server:
-        await make_client(server.port).get_meetings()
-    assert threads
+        client = make_client(server.port)
+        tasks = [asyncio.create_task(client.get_meetings()) for _ in range(4)]
+        try:
+            for _ in range(2):
+                await asyncio.to_thread(started.acquire)
+            assert len(threads) == 3
+        finally:
+            free.set()
+        await asyncio.gather(*tasks)
+    assert len(threads) == 5
+    assert len(set(threads)) == 3
 
 
 async def test_probe(make_client: Callable[..., BbbClient]) -> None:
@@ -225,7 +240,7 @@ async def test_probe(make_client: Callable[..., BbbClient]) -> None:
         probe = await make_client(server.port).probe()
     assert probe.answer.meetings == ()
     assert probe.latency_ms >= 0
-    assert probe.clock_skew_s == pytest.approx(3600, abs=60)
+    assert probe.answer.clock_skew_s == pytest.approx(3600, abs=60)
     assert probe.tls_expires_at is None
 
 
@@ -233,7 +248,7 @@ async def test_probe(make_client: Callable[..., BbbClient]) -> None:
 async def test_probe_without_date(make_client: Callable[..., BbbClient], header: str) -> None:
     """Without a usable Date header the clock is unknown."""
     async with serving(sends(response(EMPTY, "200 OK", header))) as server:
-        assert (await make_client(server.port).probe()).clock_skew_s is None
+        assert (await make_client(server.port).get_meetings()).clock_skew_s is None
 
 
 async def test_proxy_of_the_environment(
@@ -438,10 +453,13 @@ async def test_redirect_on_the_same_host(make_client: Callable[..., BbbClient], 
         *("http://other.invalid/?QUERY", "//other.invalid/", "http://127.0.0.1.other.invalid/"),
         *("ftp://127.0.0.1/", "http://user@127.0.0.1/", "http://[", "http://127.0.0.1:x/"),
         *("javascript:alert(1)", "file:///etc/passwd", "http://127.0.0.1:99999/"),
+        *("http://127.0.0.1:1/?QUERY", "http://127.0.0.1/?QUERY", "http://127.0.0.1:/?QUERY"),
+        *("http://2130706433/?QUERY", "http://localhost/?QUERY", "gopher://127.0.0.1/"),
+        *("http://127.0.0.1%2eother.invalid/", "http://127.0.0.1\\@other/"),
     ],
 )
 async def test_redirect_elsewhere(make_client: Callable[..., BbbClient], location: str) -> None:
-    """Another host never sees the checksum."""
+    """Another host or port never sees the checksum."""
     async with serving(redirects(location)) as server:
         assert await failure(make_client(server.port)) == "redirect"
     assert len(server.requests) == 1

@@ -7,7 +7,7 @@ import time_machine
 from hypothesis import given
 from hypothesis import strategies as st
 
-from collector.clock import SystemClock, tick_at, utc
+from collector.clock import StepDetector, SystemClock, tick_at, utc
 
 INTERVALS_S = [n for n in range(5, 61) if 60 % n == 0]
 
@@ -58,3 +58,46 @@ def test_ticks_are_those_of_the_epoch(naive: datetime, interval_s: int, quarters
     assert tick.timestamp() % interval_s == 0
     assert timedelta(0) <= instant - tick < timedelta(seconds=interval_s)
     assert tick_at(tick, interval_s) == tick
+
+
+def test_steps_of_the_wall_clock() -> None:
+    """A step is told once, with its sign and size; what passes on both clocks is none."""
+    detector = StepDetector()
+    wall_s, monotonic_s = 1_770_000_000.0, 5_000.0
+    for passed_s, step_s, told_s in (
+        (0.0, 0.0, 0.0),
+        (30.0, 0.0, 0.0),
+        (30.0, 3600.0, 3600.0),  # set forward, or asleep for an hour
+        (30.0, 0.0, 0.0),
+        (30.0, -7.5, -7.5),
+        (0.0, 0.75, 0.0),
+        (30.0, 0.75, 0.0),
+        (86_400.0, 1.25, 1.25),
+    ):
+        wall_s += passed_s + step_s
+        monotonic_s += passed_s
+        assert detector.step_s(utc(wall_s), monotonic_s) == told_s
+
+
+def test_the_first_reading_is_no_step() -> None:
+    """Two clocks that were never compared may say what they like; the tolerance can be chosen."""
+    detector = StepDetector(tolerance_s=5.0)
+    assert detector.step_s(utc(1_770_000_000), 0.0) == 0.0
+    assert detector.step_s(utc(1_770_000_005), 0.0) == 0.0
+    assert detector.step_s(utc(1_770_000_011), 0.0) == 6.0
+
+
+@given(
+    st.lists(st.tuples(st.integers(0, 100_000), st.integers(-100_000, 100_000)), max_size=20),
+)
+def test_steps_add_up(readings: list[tuple[int, int]]) -> None:
+    """What is told is all that the wall clock has stepped, but for steps within the tolerance."""
+    detector = StepDetector()
+    detector.step_s(utc(1_770_000_000), 0.0)
+    wall_s = monotonic_s = told_s = small_s = 0
+    for passed_s, step_s in readings:
+        wall_s += passed_s + step_s
+        monotonic_s += passed_s
+        small_s += step_s if abs(step_s) <= 1 else 0
+        told_s += round(detector.step_s(utc(1_770_000_000 + wall_s), monotonic_s))
+    assert told_s + small_s == wall_s - monotonic_s

@@ -83,7 +83,9 @@ def test_a_message_key_is_cut() -> None:
     assert ApiError('<b>no\n"x"</b> é').code == "api_error:bnoxb"
     assert ApiError("").code == "api_error"
     assert "missing" in str(ApiError(""))
-    assert ApiError("k" * 100).code == f"api_error:{'k' * 64}"
+    assert ApiError("k" * 100).code == f"api_error:{'k' * 40}"
+    checksum = "0123456789abcdef" * 4
+    assert checksum not in ApiError(checksum).code
 
 
 def test_settings_errors_have_a_line_a_problem() -> None:

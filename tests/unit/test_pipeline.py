@@ -1,16 +1,21 @@
 """From poll results to batches: polls, samples, announced sessions, filled gaps."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from pydantic import SecretStr
 
 from collector.model import Meeting, PollResult, session_id
 from collector.pipeline import LastPoll, Pipeline
-from collector.settings import Settings
+from collector.settings import ServerSettings, Settings
 
 START = datetime(2026, 2, 2, 8, tzinfo=UTC)
+SERVER = ServerSettings(name="bbb1", url="https://bbb1.example.org/", secret=SecretStr("invented"))
 
 
 def meeting(room: str = "room", participants: int = 3, **changes: Any) -> Meeting:  # noqa: ANN401
@@ -175,3 +180,61 @@ def test_a_partial_poll_says_so(pipeline: Pipeline) -> None:
     """Meetings that could not be read are counted in the poll."""
     (poll,) = pipeline.process(ok(0, meeting(), skipped=2, error="partial")).polls
     assert (poll.ok, poll.error, poll.skipped, poll.sessions) == (True, "partial", 2, 1)
+
+
+@pytest.mark.parametrize(
+    ("created_s", "skew_s", "started_s"),
+    [
+        (-300, None, -300),
+        (-300, 0.4, -300),
+        (-300, 9.9, -300),  # within what a Date header and the network leave open
+        (-300, 3600.3, -3900),
+        (3300, 3600.3, -300),
+        (-7500, -7200.4, -300),
+        (20, None, 20),  # after the tick, before the server was asked
+        (31, None, 0),  # ahead of us, and the server does not say how far
+        (3300, 5.0, 0),  # set right meanwhile
+        (-400 * 86_400, 0.0, 0),  # booted with a clock that was not set
+        (-300 * 86_400, 0.0, -300 * 86_400),
+    ],
+)
+def test_a_session_starts_by_our_clock(
+    pipeline: Pipeline, created_s: int, skew_s: float | None, started_s: int
+) -> None:
+    """A server's clock that is off moves no session; a start that cannot be is the tick."""
+    created_at = START + timedelta(seconds=created_s)
+    result = ok(0, meeting(created_at=created_at), clock_skew_s=skew_s)
+    (session,) = pipeline.process(result).sessions
+    assert session.started_at == START + timedelta(seconds=started_s)
+
+
+@given(
+    created_at=st.datetimes(datetime(2010, 1, 1), datetime(2100, 1, 1), timezones=st.just(UTC)),  # noqa: DTZ001 - hypothesis wants it
+    skew_s=st.none() | st.floats(allow_nan=False, allow_infinity=False),
+    tick=st.integers(1_262_304_000 // 30, 4_102_444_800 // 30),
+)
+def test_no_session_starts_when_none_can(
+    created_at: datetime, skew_s: float | None, tick: int
+) -> None:
+    """Whatever the clocks say: not after the tick's end, nor more than a year before the tick."""
+    ts = datetime.fromtimestamp(30 * tick, UTC)
+    pipeline = Pipeline(Settings(server=(SERVER,)))
+    result = replace(ok(0, meeting(created_at=created_at)), ts=ts, clock_skew_s=skew_s)
+    (session,) = pipeline.process(result).sessions
+    assert ts - timedelta(days=366) <= session.started_at <= ts + timedelta(seconds=30)
+    assert session.started_at.tzinfo is UTC
+
+
+@given(
+    age_s=st.floats(0, 300 * 86_400),
+    skew_s=st.integers(-50_000_000, 50_000_000),
+    error_s=st.floats(-2, 2),
+)
+def test_a_wrong_clock_moves_no_start(age_s: float, skew_s: int, error_s: float) -> None:
+    """However far off a clock is, a start is as good as the Date header that corrects it."""
+    created_at = START - timedelta(seconds=age_s - skew_s)
+    pipeline = Pipeline(Settings(server=(SERVER,)))
+    result = ok(0, meeting(created_at=created_at), clock_skew_s=skew_s + error_s)
+    (session,) = pipeline.process(result).sessions
+    off_s = (session.started_at - START).total_seconds() + age_s
+    assert abs(off_s) <= (2.51 if abs(skew_s) > 12 else 12)

@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 import pytest
 from structlog.testing import capture_logs
 
+from collector import poller as poller_module
 from collector.errors import ApiError, DnsError
 from collector.model import Answer, PollResult
 from collector.poller import Poller
@@ -143,6 +144,63 @@ async def test_concurrency_is_bounded(concurrency: int) -> None:
     results = await poll({f"s{n}": count for n in range(20)}, concurrency=concurrency)
     assert len(results) == 20
     assert highest == concurrency
+
+
+async def test_slow_requests_step_aside(monkeypatch: pytest.MonkeyPatch) -> None:
+    """In the first tick already, those that hang hold no slot that others wait for."""
+    monkeypatch.setattr(poller_module, "PATIENCE_S", 0.001)
+    clients = {"hung1": FakeClient(hang), "hung2": FakeClient(hang), "good": FakeClient(answer)}
+    delivered: list[str] = []
+    some = asyncio.Event()
+
+    def deliver(result: PollResult) -> None:
+        delivered.append(result.server)
+        some.set()
+
+    poller = Poller(clients, concurrency=1)
+    task = asyncio.create_task(poller.poll(TICK, LONG_S, deliver))
+    await asyncio.wait_for(some.wait(), LONG_S)
+    assert delivered == ["good"]
+    poller.cut(0)
+    await task
+    assert delivered == ["good", "hung1", "hung2"]
+
+
+async def test_requests_under_way_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    """However many hang, there are three requests a slot at most, two of them slow."""
+    monkeypatch.setattr(poller_module, "PATIENCE_S", 0.001)
+    running = highest = 0
+
+    async def count() -> Answer:
+        nonlocal running, highest
+        running += 1
+        highest = max(highest, running)
+        if running == 6:
+            full.set()
+        try:
+            return await hang()
+        finally:
+            running -= 1
+
+    poller = Poller({f"s{n}": FakeClient(count) for n in range(20)}, concurrency=2)
+    for _ in range(2):  # the first tick gives back all that it took
+        full = asyncio.Event()
+        task = asyncio.create_task(poller.poll(TICK, LONG_S, lambda _: None))
+        await asyncio.wait_for(full.wait(), LONG_S)
+        await asyncio.sleep(0.05)
+        poller.cut(0)
+        await task
+        assert (highest, running) == (6, 0)
+
+
+async def test_the_servers_clock_comes_with_the_result() -> None:
+    """How far a server's clock is ahead goes from its answer to its result."""
+
+    async def skewed() -> Answer:
+        return Answer((), clock_skew_s=3600.0)
+
+    results = await poll({"skewed": skewed, "dns": lambda: fail(DnsError())})
+    assert {name: r.clock_skew_s for name, r in results.items()} == {"skewed": 3600.0, "dns": None}
 
 
 async def test_cancelling_a_tick_is_not_swallowed() -> None:
