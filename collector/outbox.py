@@ -198,10 +198,11 @@ class Outbox:
     async def _pause(self, pause_s: float) -> None:
         """Wait, and bring to disk meanwhile what comes in."""
         until = time.monotonic() + pause_s
-        await self._spill()
-        while (left_s := until - time.monotonic()) > 0:
-            await asyncio.sleep(min(left_s, GATHER_S))
+        left_s = pause_s
+        while left_s >= 0:
             await self._spill()
+            await asyncio.sleep(min(left_s, GATHER_S))
+            left_s = until - time.monotonic()
 
     async def _replay(self, spool: Spool) -> None:
         """Store the oldest of the backlog, what comes in meanwhile going to the disk."""

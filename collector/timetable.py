@@ -71,8 +71,11 @@ class Timetable:
             misfire_grace_time=max(1, interval_s - 2),
         )
 
-    def every(self, seconds: float, name: str, work: Work) -> None:
-        """Do the job `name` every so often; its failure is logged and counted."""
+    def every(self, seconds: float, name: str, work: Work, at: datetime | None = None) -> None:
+        """Do the job `name` every so often; its failure is logged and counted.
+
+        With `at`, an instant in the past, at times that are whole intervals from it.
+        """
 
         async def guarded() -> None:
             try:
@@ -85,7 +88,7 @@ class Timetable:
 
         self._scheduler.add_job(
             guarded,
-            IntervalTrigger(seconds=seconds),
+            IntervalTrigger(seconds=seconds, start_date=at),
             id=name,
             replace_existing=True,
             coalesce=True,

@@ -22,13 +22,14 @@ from collector.spool.file import (
     SpoolFile,
     connect,
     create,
-    sync_directory,
+    sync,
 )
 from collector.spool.payload import Packed, UnreadableError, pack, unpack
 
 log = structlog.get_logger(__name__)
 
 _LOG_SUFFIX = "-wal"
+_FRESH_SUFFIX = ".new"
 _READ = {
     "waiting": "SELECT id, format, checksum, payload FROM waiting ORDER BY id",
     "quarantine": "SELECT id, format, checksum, payload, reason, servers FROM quarantine "
@@ -61,19 +62,19 @@ def rescue(path: Path, reason: str) -> None:
     where the disk has no room for the new one; all is then as it was.
     """
     aside = path.with_name(f"{path.name}.damaged-{_stamp()}")
-    with closing(connect(path)) as damaged:
-        collector, met_database = _identity(damaged)
-        fresh = _make(path, collector, met_database=met_database)
-        try:
+    try:
+        with closing(connect(path)) as damaged:
+            collector, met_database = _identity(damaged)
+            fresh = _make(path, collector, met_database=met_database)
             with closing(connect(fresh)) as connection:
                 counts = _copy(damaged, connection)
-        except sqlite3.Error as error:
-            fresh.unlink()
-            msg = f"{path}: damaged, and cannot be rescued: {error}"
-            raise SpoolError(msg) from error
+    except sqlite3.Error as error:
+        path.with_name(path.name + _FRESH_SUFFIX).unlink(missing_ok=True)
+        msg = f"{path}: damaged, and cannot be rescued: {error}"
+        raise SpoolError(msg) from error
+    os.link(path, aside)
     # A log beside the new file would be taken for its own.
     _move_log(path, aside)
-    os.link(path, aside)
     _put_in_place(path, fresh)
     log.error(
         "spool damaged: set aside, and what can be read is kept; the rest is lost",
@@ -123,7 +124,6 @@ def _copy(damaged: Connection, fresh: Connection) -> dict[str, int]:
     """Copy all batches that can be read, under their numbers; return the counts by outcome."""
     counts = {"rescued": 0, "quarantined": 0}
     fresh.execute("PRAGMA journal_mode=OFF")
-    fresh.execute("PRAGMA synchronous=FULL")
     fresh.execute("BEGIN")
     for key, form, checksum, payload, reason, servers in _rows(damaged, "quarantine"):
         try:
@@ -179,7 +179,7 @@ def _rows(damaged: Connection, table: str) -> Iterator[tuple[Any, ...]]:
 
 def _make(path: Path, collector: str, *, met_database: bool) -> Path:
     """Make a new file beside `path`, and return its path."""
-    fresh = path.with_name(f"{path.name}.new")
+    fresh = path.with_name(path.name + _FRESH_SUFFIX)
     fresh.unlink(missing_ok=True)
     try:
         create(fresh, collector, met_database=met_database)
@@ -191,8 +191,9 @@ def _make(path: Path, collector: str, *, met_database: bool) -> Path:
 
 
 def _put_in_place(path: Path, fresh: Path) -> None:
+    sync(fresh)
     fresh.replace(path)
-    sync_directory(path.parent)
+    sync(path.parent)
 
 
 def _move_log(path: Path, aside: Path) -> None:

@@ -18,12 +18,12 @@ T = TypeVar("T")
 Connection = sqlite3.Connection
 
 FILE_MODE = 0o600
-BUSY_S = 10.0
-PAGE_BYTES = 4096
+_BUSY_S = 10.0
+_PAGE_BYTES = 4096
 # SQLite moves the log into the file when it has so many pages, or an eighth of a small bound.
-LOG_PAGES = 1000
+_LOG_PAGES = 1000
 # Only batches fill the file up to here: removing one, and all else, finds these pages free.
-RESERVED_PAGES = 16
+_RESERVED_PAGES = 16
 # A marker of a file that was made in full; another number is another version's.
 _SCHEMA_VERSION = 1
 
@@ -64,8 +64,8 @@ class SpoolFile:
         transaction, or that is being read from all the time, can be larger than its share.
         """
         self.path = path
-        pages = (max_bytes or 0) // PAGE_BYTES
-        self._log_pages = min(LOG_PAGES, pages // 8) if max_bytes else LOG_PAGES
+        pages = (max_bytes or 0) // _PAGE_BYTES
+        self._log_pages = min(_LOG_PAGES, pages // 8) if max_bytes else _LOG_PAGES
         self._max_pages = pages - 2 * self._log_pages if max_bytes else None
         self._version: int | None = None
         try:
@@ -85,8 +85,10 @@ class SpoolFile:
             "cell_size_check=ON",
             "journal_mode=WAL",
             "synchronous=FULL",
+            # Nothing here is secret, and to overwrite what is removed would take room in the log.
+            "secure_delete=OFF",
             f"wal_autocheckpoint={self._log_pages}",
-            f"journal_size_limit={self._log_pages * PAGE_BYTES}",
+            f"journal_size_limit={self._log_pages * _PAGE_BYTES}",
         ):
             self._connection.execute(f"PRAGMA {pragma}").fetchall()
 
@@ -158,15 +160,21 @@ class SpoolFile:
 
     def _reserve_disk(self) -> None:
         """Set so much of the disk aside as batches need to be removed when it is full."""
-        if self._max_pages is None or self._reserve.exists():
+        if self._max_pages is None:
             return
-        with suppress(OSError):
+        size_bytes = self._log_pages * _PAGE_BYTES
+        try:
             descriptor = os.open(self._reserve, os.O_CREAT | os.O_RDWR, FILE_MODE)
             try:
                 os.fchmod(descriptor, FILE_MODE)
-                os.posix_fallocate(descriptor, 0, self._log_pages * PAGE_BYTES)
+                if os.fstat(descriptor).st_size != size_bytes:
+                    os.ftruncate(descriptor, 0)
+                    os.posix_fallocate(descriptor, 0, size_bytes)
             finally:
                 os.close(descriptor)
+        except OSError:
+            # The disk is full already. What was had of it is better used otherwise.
+            self._reserve.unlink(missing_ok=True)
 
     def _transaction(
         self,
@@ -176,7 +184,7 @@ class SpoolFile:
         adds: bool = False,
     ) -> T:
         if self._max_pages is not None:
-            pages = self._max_pages - (RESERVED_PAGES if adds else 0)
+            pages = self._max_pages - (_RESERVED_PAGES if adds else 0)
             self._connection.execute(f"PRAGMA max_page_count={pages}").fetchall()
         self._connection.execute(f"BEGIN {begin}")
         try:
@@ -197,7 +205,7 @@ class SpoolFile:
         if code == sqlite3.SQLITE_FULL:
             return SpoolError(f"{self.path}: {self._fullness()}")
         if code == sqlite3.SQLITE_BUSY:
-            return SpoolError(f"{self.path}: another process has held it for {BUSY_S:.0f} s")
+            return SpoolError(f"{self.path}: another process has held it for {_BUSY_S:.0f} s")
         return SpoolError(f"{self.path}: {error}")
 
     def _fullness(self) -> str:
@@ -205,7 +213,7 @@ class SpoolFile:
         with suppress(sqlite3.Error, OSError):
             pages = _number(self._connection, "PRAGMA page_count")
             unused = _number(self._connection, "PRAGMA freelist_count")
-            room_bytes = ((self._max_pages or 0) - pages + unused) * PAGE_BYTES
+            room_bytes = ((self._max_pages or 0) - pages + unused) * _PAGE_BYTES
             if shutil.disk_usage(self.path.parent).free < room_bytes:
                 return "no room on the disk"
         return "full: it may have no more bytes (spool.max_bytes)"
@@ -216,7 +224,7 @@ def connect(path: Path) -> Connection:
     connection = sqlite3.connect(
         f"{path.absolute().as_uri()}?mode=rw",
         uri=True,
-        timeout=BUSY_S,
+        timeout=_BUSY_S,
         isolation_level=None,
         check_same_thread=False,
     )
@@ -233,7 +241,9 @@ def create(path: Path, collector: str, *, met_database: bool) -> None:
     finally:
         os.close(descriptor)
     with closing(connect(path)) as connection:
-        connection.execute(f"PRAGMA page_size={PAGE_BYTES}")
+        connection.execute(f"PRAGMA page_size={_PAGE_BYTES}")
+        # Nobody uses it before it is complete.
+        connection.execute("PRAGMA journal_mode=OFF").fetchall()
         connection.execute("BEGIN")
         for statement in _SCHEMA:
             connection.execute(statement)
@@ -242,8 +252,8 @@ def create(path: Path, collector: str, *, met_database: bool) -> None:
         connection.execute("COMMIT")
 
 
-def sync_directory(path: Path) -> None:
-    """Make the names in `path` as durable as the files."""
+def sync(path: Path) -> None:
+    """Make a file, or the names in a directory, durable."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)

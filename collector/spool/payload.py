@@ -76,11 +76,11 @@ def unpack(form: object, checksum: object, payload: object) -> Batch:
     """
     if not (isinstance(form, int) and isinstance(checksum, bytes) and isinstance(payload, bytes)):
         raise UnreadableError
-    if checksum != _checksum(payload):
-        raise UnreadableError
     if form != FORMAT:
         reason = f"format {form}, which this version does not know"
         raise UnreadableError(reason)
+    if checksum != _checksum(payload):
+        raise UnreadableError
     try:
         polls, sessions, samples = json.loads(zlib.decompress(payload))
         return Batch(_rows(PollRow, polls), _rows(SessionRow, sessions), _rows(Sample, samples))

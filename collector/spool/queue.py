@@ -177,17 +177,21 @@ class Spool:
                 )
 
     def _move(self, key: int, reason: str, batch: Batch | None = None) -> None:
-        """Move an entry to the quarantine; out first, so that its own room is enough."""
+        """Move an entry to the quarantine; out first, so that its own room is enough.
 
-        def work(connection: Connection) -> list[Packed]:
-            rows = _remove(connection, [key])
-            servers = "" if batch is None else _servers(batch)
-            connection.executemany(ADD_QUARANTINE, ((None, reason, servers, *row) for row in rows))
-            return rows
+        If a rescue has not found it, the `batch` goes there.
+        """
+        servers = "" if batch is None else _servers(batch)
 
-        rows = self._slot.write(work)
-        self.quarantined += len(rows)
-        self._count(rows, -1)
+        def work(connection: Connection) -> tuple[list[Packed], list[Packed]]:
+            removed = _remove(connection, [key])
+            kept = removed if removed or batch is None else [pack(batch)]
+            connection.executemany(ADD_QUARANTINE, ((None, reason, servers, *row) for row in kept))
+            return removed, kept
+
+        removed, kept = self._slot.write(work)
+        self.quarantined += len(kept)
+        self._count(removed, -1)
 
     def _count(self, rows: Iterable[Packed], sign: int) -> None:
         for row in rows:

@@ -20,7 +20,7 @@ import structlog
 
 from collector.errors import SpoolError
 from collector.spool.damage import open_sound, report_missing, rescue
-from collector.spool.file import FILE_MODE, Connection, DamagedError, SpoolFile, sync_directory
+from collector.spool.file import FILE_MODE, Connection, DamagedError, SpoolFile, sync
 
 log = structlog.get_logger(__name__)
 
@@ -32,6 +32,7 @@ _DIRECTORY_MODE = 0o700
 # Who looks whether a slot is free has it for an instant.
 _LOCK_TRIES = 3
 _LOCK_PAUSE_S = 0.02
+_NUMBER_DIGITS = 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,18 +92,22 @@ class TakenSlot:
         up then.
         """
         self.slot = slot
+        self._lock = lock
         self._max_bytes = max_bytes
-        self._open = True
+        self._is_open = True
         with ExitStack() as stack:
             stack.callback(os.close, lock)
             self.file = open_sound(slot.path, max_bytes)
-            stack.callback(self.file.close)
-            self.has_batches = self.file.read(_has_batches)
-            missing = _read_number(lock) - self.file.read(_acknowledged)
-            if missing > 0:
-                report_missing(slot.path, missing)
             stack.pop_all()
-        self._lock = lock
+        with ExitStack() as stack:
+            stack.callback(self.close)
+            self.has_batches = self.read(_has_batches)
+            number = self.read(_acknowledged)
+            missing = self._read_number() - number
+            self._write_number(number)
+            stack.pop_all()
+        if missing > 0:
+            report_missing(slot.path, missing)
 
     def close(self) -> None:
         """Give the slot up."""
@@ -120,9 +125,7 @@ class TakenSlot:
         except DamagedError as error:
             self._rescue(error)
             result, number = self.file.write(numbered, adds=adds)
-        # It need not be durable itself: an older number only finds less.
-        with suppress(OSError):
-            os.pwrite(self._lock, b"%020d" % number, 0)
+        self._write_number(number)
         return result
 
     def read(self, work: Callable[[Connection], T]) -> T:
@@ -144,10 +147,20 @@ class TakenSlot:
             self._rescue(error)
             return self.file.changed()
 
+    def _read_number(self) -> int:
+        """Return what `lock` says; 0 where it says nothing, or nonsense after a power failure."""
+        content = os.pread(self._lock, _NUMBER_DIGITS, 0)
+        return int(content) if content.isdigit() else 0
+
+    def _write_number(self, number: int) -> None:
+        # It need not be durable: an older number only finds less.
+        with suppress(OSError):
+            os.pwrite(self._lock, b"%0*d" % (_NUMBER_DIGITS, number), 0)
+
     def _rescue(self, error: DamagedError) -> None:
         # When there was no room for a rescue the file stays closed, until there is.
-        if self._open:
-            self._open = False
+        if self._is_open:
+            self._is_open = False
             self.file.close()
             try:
                 rescue(self.slot.path, str(error))
@@ -155,7 +168,7 @@ class TakenSlot:
                 msg = f"{self.slot.path}: damaged, cannot be rescued: {problem.strerror}"
                 raise SpoolError(msg) from problem
         self.file = open_sound(self.slot.path, self._max_bytes)
-        self._open = True
+        self._is_open = True
 
 
 def slots(directory: Path) -> list[Slot]:
@@ -177,12 +190,12 @@ def take_slot(directory: Path, max_bytes: int) -> TakenSlot:
         directory.chmod(_DIRECTORY_MODE)
     spare: TakenSlot | None = None
     for slot in slots(directory):
-        lock = slot.take()
-        if lock is None:
-            continue
         try:
+            lock = slot.take()
+            if lock is None:
+                continue
             taken = TakenSlot(slot, lock, max_bytes)
-        except SpoolError as error:
+        except (SpoolError, OSError) as error:
             log.error("slot of the spool cannot be used", path=str(slot.path), error=str(error))  # noqa: TRY400
             continue
         if taken.has_batches:
@@ -204,7 +217,7 @@ def _make(directory: Path, max_bytes: int) -> TakenSlot:
         except FileExistsError:
             continue
         slot.directory.chmod(_DIRECTORY_MODE)
-        sync_directory(directory)
+        sync(directory)
         # Another process that looks for a free slot may have found it already.
         if (lock := slot.take()) is not None:
             return TakenSlot(slot, lock, max_bytes)
@@ -215,12 +228,6 @@ def _acknowledged(connection: Connection) -> int:
     """Return how many numbers have been given to batches."""
     row = connection.execute("SELECT ifnull(sum(seq), 0) FROM sqlite_sequence").fetchone()
     return int(row[0])
-
-
-def _read_number(lock: int) -> int:
-    """Return what `lock` says; 0 where it says nothing, or nothing true after a power failure."""
-    content = os.pread(lock, 20, 0)
-    return int(content) if content.isdigit() else 0
 
 
 def _has_batches(connection: Connection) -> bool:
