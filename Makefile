@@ -64,6 +64,7 @@ lint: install ## Check style, types, imports and SQL.
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/sqlfluff lint schema
+	$(BIN)/bandit --quiet --configfile pyproject.toml --recursive collector docs
 
 format: install ## Format the Python code, and mend what can be mended by rule.
 	$(BIN)/ruff check --fix-only .

@@ -5,7 +5,7 @@ import os
 import shutil
 import sys
 from collections.abc import Iterator
-from urllib.parse import unquote, urlsplit
+from urllib.parse import parse_qsl, quote, unquote, urlencode, urlsplit
 
 import asyncpg
 from rich.console import Console
@@ -31,13 +31,26 @@ async def open_console(database: str) -> int:
 
 async def _run(psql: str, dsn: str) -> int:
     """Run psql; the password goes by the environment, as every user sees a command's arguments."""
+    bare, password = without_password(dsn)
+    env = {**os.environ, "PGPASSWORD": password} if password else None
+    process = await asyncio.create_subprocess_exec(psql, "-X", bare, env=env)
+    return await process.wait()
+
+
+def without_password(dsn: str) -> tuple[str, str | None]:
+    """Return `dsn` without the passwords in it, and the database's, wherever it stood.
+
+    One for the key of a client's certificate (`sslpassword`) is left out: psql asks for it.
+    """
     url = urlsplit(dsn)
     login, _, hosts = url.netloc.rpartition("@")
     user, _, password = login.partition(":")
-    env = {**os.environ, "PGPASSWORD": unquote(password)} if password else None
-    bare = url._replace(netloc=f"{user}@{hosts}" if user else hosts).geturl()
-    process = await asyncio.create_subprocess_exec(psql, "-X", bare, env=env)
-    return await process.wait()
+    options = parse_qsl(url.query, keep_blank_values=True)
+    kept = [(key, value) for key, value in options if key not in {"password", "sslpassword"}]
+    bare = f"{url.scheme}://{user}{'@' if user else ''}{hosts}{url.path}"
+    if kept:
+        bare += "?" + urlencode(kept, quote_via=quote)
+    return bare, unquote(password) or dict(options).get("password")
 
 
 async def _prompt(connection: Connection) -> int:

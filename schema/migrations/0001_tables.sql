@@ -142,3 +142,9 @@ CREATE TABLE meter.collector (
     PRIMARY KEY (id, since)
 );
 CREATE INDEX collector_by_until ON meter.collector (until);
+
+-- The database roles that see the rows of one tenant.
+CREATE TABLE meter.tenant_role (
+    role text PRIMARY KEY,
+    tenant_id integer NOT NULL REFERENCES meter.tenant (id)
+);

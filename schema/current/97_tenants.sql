@@ -1,0 +1,268 @@
+-- What a tenant may read with a database role of its own (`bbbmeter tenant grant-sql`): its rows,
+-- through these views and functions alone. Row security would be the usual way, but does not go
+-- with the columnstore.
+--
+-- security_barrier: a condition of the reader's is tested on rows that have passed the view's own,
+-- unless PostgreSQL knows that it can tell nothing (comparing times, which finds the chunks).
+
+-- The tenants whose roles the asking user has. In a function that runs with its owner's rights,
+-- current_user is the owner: whoever asks is the role that was SET, else who logged in.
+CREATE OR REPLACE FUNCTION meter.my_tenants() RETURNS integer[]
+LANGUAGE sql
+STABLE
+SECURITY DEFINER
+SET search_path = pg_catalog, pg_temp
+AS $fn$
+    SELECT coalesce(array_agg(r.tenant_id ORDER BY r.tenant_id), '{}')
+    FROM meter.tenant_role AS r
+    WHERE pg_has_role(
+        CASE current_setting('role')
+            WHEN 'none' THEN session_user ELSE current_setting('role')::name
+        END,
+        to_regrole(quote_ident(r.role))::oid,
+        'USAGE'
+    )
+$fn$;
+
+-- The function is called once a query there, not once a row: its value finds index and segments.
+CREATE OR REPLACE VIEW meter.my_tenant WITH (security_barrier) AS
+SELECT
+    t.id,
+    t.name,
+    t.title
+FROM meter.tenant AS t
+WHERE t.id = any((SELECT meter.my_tenants())::integer[]);
+
+CREATE OR REPLACE VIEW meter.my_room WITH (security_barrier) AS
+SELECT
+    r.id,
+    r.tenant_id,
+    r.external_id,
+    r.name
+FROM meter.room AS r
+WHERE r.tenant_id = any((SELECT meter.my_tenants())::integer[]);
+
+CREATE OR REPLACE VIEW meter.my_session WITH (security_barrier) AS
+SELECT
+    s.session_id,
+    s.server_id,
+    s.internal_id,
+    s.started_at,
+    s.tenant_id,
+    s.room_id,
+    s.parent_internal_id,
+    s.breakout,
+    s.recording,
+    s.first_seen_at,
+    s.last_seen_at,
+    s.ended_at,
+    s.duration_seconds,
+    s.seconds,
+    s.participant_seconds,
+    s.voice_seconds,
+    s.video_seconds,
+    s.dialin_seconds,
+    s.filled_seconds,
+    s.max_participants,
+    s.mean_participants
+FROM meter.session AS s
+WHERE s.tenant_id = any((SELECT meter.my_tenants())::integer[]);
+
+CREATE OR REPLACE VIEW meter.my_sample WITH (security_barrier) AS
+SELECT
+    a.ts,
+    a.tenant_id,
+    a.server_id,
+    a.session_id,
+    a.participants,
+    a.voice,
+    a.video,
+    a.listeners,
+    a.dialins,
+    a.seconds,
+    a.breakout,
+    a.filled
+FROM meter.sample AS a
+WHERE a.tenant_id = any((SELECT meter.my_tenants())::integer[]);
+
+CREATE OR REPLACE VIEW meter.my_usage_1m WITH (security_barrier) AS
+SELECT
+    u.bucket,
+    u.tenant_id,
+    u.participant_seconds,
+    u.voice_seconds,
+    u.video_seconds,
+    u.listener_seconds,
+    u.dialin_seconds,
+    u.session_seconds,
+    u.filled_seconds,
+    u.breakout_seconds,
+    u.largest_session
+FROM meter.usage_1m AS u
+WHERE u.tenant_id = any((SELECT meter.my_tenants())::integer[]);
+
+CREATE OR REPLACE VIEW meter.my_usage_1h WITH (security_barrier) AS
+SELECT
+    u.bucket,
+    u.tenant_id,
+    u.participant_seconds,
+    u.voice_seconds,
+    u.video_seconds,
+    u.listener_seconds,
+    u.dialin_seconds,
+    u.session_seconds,
+    u.filled_seconds,
+    u.breakout_seconds,
+    u.largest_session,
+    u.peak_participants,
+    u.peak_sessions
+FROM meter.usage_1h AS u
+WHERE u.tenant_id = any((SELECT meter.my_tenants())::integer[]);
+
+-- The report, by day, by month or in total: meter.tenant_usage without the other tenants.
+-- It needs public for TimescaleDB's functions; `grant-sql` refuses where all may create there.
+CREATE OR REPLACE FUNCTION meter.my_usage(
+    since timestamptz, until timestamptz, per text DEFAULT 'day'
+)
+RETURNS TABLE (
+    period timestamptz,
+    tenant text,
+    participant_minutes double precision,
+    voice_minutes double precision,
+    video_minutes double precision,
+    dialin_minutes double precision,
+    sessions bigint,
+    session_minutes double precision,
+    avg_session_minutes double precision,
+    max_session_minutes double precision,
+    avg_session_size double precision,
+    max_session_size integer,
+    large_sessions bigint,
+    peak_participants double precision,
+    peak_participants_at timestamptz,
+    peak_sessions double precision,
+    breakout_minutes double precision,
+    coverage double precision,
+    filled_share double precision
+)
+LANGUAGE sql
+STABLE
+SECURITY DEFINER
+SET search_path = pg_catalog, public, pg_temp
+AS $fn$
+    SELECT u.*
+    FROM meter.tenant_usage(since, until, per) AS u
+    INNER JOIN meter.tenant AS t ON u.tenant = t.name
+    WHERE t.id = ANY (meter.my_tenants())
+    ORDER BY u.period, u.tenant
+$fn$;
+
+-- How well the servers were seen that carried it: its own, and the shared ones on which it held a
+-- session. Nothing of what else they carried.
+CREATE OR REPLACE FUNCTION meter.my_coverage(
+    since timestamptz, until timestamptz, per text DEFAULT 'total'
+)
+RETURNS TABLE (
+    period timestamptz,
+    server_id integer,
+    server text,
+    due_seconds double precision,
+    covered_seconds double precision,
+    coverage double precision
+)
+LANGUAGE sql
+STABLE
+SECURITY DEFINER
+SET search_path = pg_catalog, public, pg_temp
+AS $fn$
+    SELECT c.*
+    FROM meter.server_coverage(since, until, per) AS c
+    INNER JOIN meter.server AS s ON c.server_id = s.id
+    WHERE
+        s.tenant_id = ANY (meter.my_tenants())
+        OR (
+            s.tenant_id IS NULL AND s.id IN (
+                SELECT x.server_id
+                FROM meter.session AS x
+                WHERE x.tenant_id = ANY (meter.my_tenants())
+                    AND x.started_at < until AND x.started_at >= since - interval '1 day'
+            )
+        )
+    ORDER BY c.period, c.server
+$fn$;
+
+COMMENT ON TABLE meter.tenant_role IS
+'Which database role sees which tenant''s rows, through the views meter.my_…: written by what '
+'`bbbmeter tenant grant-sql` prints.';
+COMMENT ON COLUMN meter.tenant_role.role IS
+'The role; whoever has been granted it sees the tenant''s rows.';
+COMMENT ON COLUMN meter.tenant_role.tenant_id IS 'The tenant (meter.tenant).';
+COMMENT ON FUNCTION meter.my_tenants IS
+'The numbers of the tenants whose roles the asking user has (meter.tenant_role).';
+COMMENT ON FUNCTION meter.my_usage IS
+'meter.tenant_usage of the asking user''s tenants.';
+COMMENT ON FUNCTION meter.my_coverage IS
+'meter.server_coverage of the servers that carried the asking user''s tenants: their own, and '
+'the shared ones on which they held a session.';
+
+-- The views have the comments of what they show.
+DO $do$
+DECLARE
+    shown record;
+BEGIN
+    FOR shown IN
+        SELECT
+            c.relname,
+            a.attnum,
+            a.attname,
+            col_description(o.oid, b.attnum) AS column_says,
+            obj_description(o.oid, 'pg_class') AS relation_says
+        FROM pg_class AS c
+        INNER JOIN pg_class AS o
+            ON c.relnamespace = o.relnamespace AND c.relname = 'my_' || o.relname
+        INNER JOIN pg_attribute AS a ON c.oid = a.attrelid AND a.attnum > 0
+        INNER JOIN pg_attribute AS b ON o.oid = b.attrelid AND a.attname = b.attname
+        WHERE c.relnamespace = 'meter'::regnamespace AND c.relkind = 'v'
+    LOOP
+        EXECUTE format(
+            'COMMENT ON COLUMN meter.%I.%I IS %L', shown.relname, shown.attname, shown.column_says
+        );
+        IF shown.attnum = 1 THEN
+            EXECUTE format(
+                'COMMENT ON VIEW meter.%I IS %L', shown.relname,
+                'Of the asking user''s tenants alone: ' || shown.relation_says
+            );
+        END IF;
+    END LOOP;
+END
+$do$;
+
+REVOKE ALL ON FUNCTION meter.my_tenants, meter.my_usage, meter.my_coverage FROM public;
+
+-- What all roles of tenants may do. Whose rows they get is decided above.
+DO $do$
+BEGIN
+    IF to_regrole('bbbmeter_tenant') IS NULL THEN
+        CREATE ROLE bbbmeter_tenant NOLOGIN;
+    END IF;
+EXCEPTION
+    WHEN insufficient_privilege THEN
+        RAISE NOTICE 'role bbbmeter_tenant is missing and may not be made by this user';
+    WHEN duplicate_object OR unique_violation THEN
+        -- Roles are common to all databases: another one's migration was faster.
+        NULL;
+END
+$do$;
+DO $do$
+BEGIN
+    IF to_regrole('bbbmeter_tenant') IS NOT NULL THEN
+        GRANT USAGE ON SCHEMA meter TO bbbmeter_tenant;
+        GRANT SELECT ON
+            meter.my_tenant, meter.my_room, meter.my_session, meter.my_sample,
+            meter.my_usage_1m, meter.my_usage_1h
+            TO bbbmeter_tenant;
+        GRANT EXECUTE ON FUNCTION meter.my_tenants, meter.my_usage, meter.my_coverage
+            TO bbbmeter_tenant;
+    END IF;
+END
+$do$;
