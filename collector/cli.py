@@ -22,6 +22,7 @@ from collector.errors import BbbmeterError, SettingsError
 from collector.example import init as write_example
 from collector.log import setup_logging
 from collector.migrate import migrate as migrate_database
+from collector.quarantine import drop, print_spool, retry, show_batch
 from collector.report import (
     REPORT_WIDTH,
     ROOM_WIDTH,
@@ -37,6 +38,10 @@ from collector.settings_file import load_settings
 from collector.simulator.command import SimulateOptions
 from collector.simulator.command import simulate as simulate_fleet
 from collector.simulator.server import SimulatedFleet
+from collector.tenant_role import grant_sql, revoke_sql, role_of
+from collector.verify import Result, repair, verify
+from collector.verify import as_json as results_as_json
+from collector.verify import as_table as results_as_table
 
 DEFAULT_CONFIG = Path("bbbmeter.toml")
 
@@ -48,6 +53,17 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
+
+spool_app = typer.Typer(
+    name="spool",
+    help="What waits on disk, and what the database refused.",
+    no_args_is_help=True,
+)
+app.add_typer(spool_app)
+tenant_app = typer.Typer(name="tenant", help="Database roles of tenants.", no_args_is_help=True)
+app.add_typer(tenant_app)
+
+BatchId = Annotated[str, typer.Argument(help="The batch, as `spool list` names it, or `all`.")]
 
 Config = Annotated[
     Path | None,
@@ -208,6 +224,96 @@ def report(
         # Never narrower than the tables: a figure must not be cut off.
         width = max(REPORT_WIDTH + (ROOM_WIDTH if by else 0), Console().width)
         Console(width=width, highlight=False).print(as_tables(rows, request, zone, version))
+
+
+@app.command("verify")
+def verify_figures(
+    config: Config = None,
+    since: Annotated[
+        str | None, typer.Option("--from", help="Begin; by default of all that is kept.")
+    ] = None,
+    until: Annotated[str | None, typer.Option("--to", help="End, not included.")] = None,
+    mend: Annotated[
+        bool, typer.Option("--repair", help="Mend what can be mended, and verify again.")
+    ] = False,
+    output: Annotated[Format, typer.Option("--format", help="table or json.")] = Format.table,
+) -> None:
+    """Compute everything again, and compare it with what is stored. Exit code 1 if it differs."""
+    settings = _load(config)
+    zone = ZoneInfo(settings.billing_timezone)
+    lo = parse_instant(since, zone) if since else None
+    hi = parse_instant(until, zone) if until else None
+
+    async def work() -> list[Result]:
+        database = settings.database.get_secret_value()
+        async with open_pool(database, max_size=2) as pool:
+            results = await verify(pool, settings, since=lo, until=hi)
+            if mend and any(result.repairs for result in results):
+                for done in await repair(pool, settings, results):
+                    print(done, file=sys.stderr)
+                results = await verify(pool, settings, since=lo, until=hi)
+        return results
+
+    results = asyncio.run(work())
+    if output is Format.json:
+        print(results_as_json(results))
+    else:
+        width = max(REPORT_WIDTH, Console().width)
+        Console(width=width, highlight=False).print(results_as_table(results))
+    if not all(result.ok for result in results):
+        raise typer.Exit(1)
+
+
+@spool_app.command("list")
+def spool_list(config: Config = None) -> None:
+    """List what waits in each collector's spool, and what is in quarantine."""
+    print_spool(_load(config).spool.directory, Console(highlight=False))
+
+
+@spool_app.command("show")
+def spool_show(batch: BatchId, config: Config = None) -> None:
+    """Print the rows of a batch in quarantine as JSON, a line each."""
+    for line in show_batch(_load(config).spool.directory, batch):
+        print(line)
+
+
+@spool_app.command("retry")
+def spool_retry(batch: BatchId, config: Config = None) -> None:
+    """Let a batch in quarantine be stored after all, when what was wrong is mended."""
+    for one in retry(_load(config).spool.directory, batch):
+        print(f"{one.id}: waits to be stored")
+
+
+@spool_app.command("drop")
+def spool_drop(batch: BatchId, config: Config = None) -> None:
+    """Delete a batch in quarantine for good; its polls stay failed."""
+    for one in drop(_load(config).spool.directory, batch):
+        print(f"{one.id}: deleted ({one.reason})")
+
+
+@tenant_app.command("grant-sql")
+def tenant_grant_sql(
+    tenant: Annotated[str, typer.Argument(help="The tenant's name.")],
+    role: Annotated[
+        str | None, typer.Option(help="The role; by default its present one, or one by number.")
+    ] = None,
+    revoke: Annotated[bool, typer.Option("--revoke", help="Print what takes it away.")] = False,
+    config: Config = None,
+) -> None:
+    """Print SQL that lets a role of the database see one tenant's rows; it changes nothing."""
+    settings = _load(config)
+
+    async def work() -> str:
+        database = settings.database.get_secret_value()
+        async with open_pool(database, max_size=1) as pool, pool.acquire() as connection:
+            return await role_of(connection, tenant)
+
+    # Also with a role given: the tenant must be there.
+    known = asyncio.run(work())
+    try:
+        print((revoke_sql if revoke else grant_sql)(tenant, role or known), end="")
+    except ValueError as error:
+        raise typer.BadParameter(str(error)) from error
 
 
 @app.command()

@@ -2,11 +2,12 @@
 
 import asyncio
 import contextlib
+import math
 import signal
 import socket
 import uuid
 from collections.abc import AsyncIterator, Callable
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import asyncpg
@@ -39,6 +40,7 @@ from collector.settings_file import load_settings
 from collector.sharing import Sharing
 from collector.spool import Spool
 from collector.timetable import Timetable
+from collector.verify import verify
 from collector.writer import Writer
 
 log = structlog.get_logger(__name__)
@@ -53,6 +55,10 @@ MEET_EVERY_S = 5.0
 SESSIONS_EVERY_S = 60
 POLICIES_EVERY_S = 60
 WATCH_EVERY_S = 5
+VERIFY_EVERY_S = 86_400
+VERIFY_AT = datetime(2000, 1, 1, 3, 30, tzinfo=UTC)  # each day at this time
+# What is verified each day: that day, and some before it, for what came late.
+VERIFY_BACK = timedelta(days=3)
 # Without a tick for so many intervals, the daemon calls itself dead.
 SILENT_INTERVALS = 4
 
@@ -353,6 +359,7 @@ class Daemon:
         if self._policies is not None:
             self._timetable.every(POLICIES_EVERY_S, "policies", self._run_policies)
         self._timetable.every(WATCH_EVERY_S, "settings", self._watch)
+        self._timetable.every(VERIFY_EVERY_S, "verify", self._verify, VERIFY_AT)
 
     def _plan_anew(self) -> None:
         """Plan by a clock that has stepped; a tick that comes again is not stored again."""
@@ -379,6 +386,18 @@ class Daemon:
     async def _run_policies(self) -> None:
         if self._policies is not None and self._leads():
             await self._policies.run_due(self._clock.now())
+
+    async def _verify(self) -> None:
+        """Verify the last days; the result is for `/metrics` and the log."""
+        if not self._leads():
+            return
+        results = await verify(self._pool, self._settings, since=self._clock.now() - VERIFY_BACK)
+        for result in results:
+            count = math.nan if result.status == "failed" else result.total
+            self.metrics.verify_findings.labels(result.name).set(count)
+            if not result.ok:
+                log.error("verify", check=result.name, findings=result.total, note=result.note)
+        self.metrics.verify_timestamp.set(self._clock.now().timestamp())
 
     # -- settings that change ----------------------------------------------------------------
 

@@ -316,6 +316,11 @@ class Settings(BaseSettings):
         description="`embedded:DIRECTORY` for the built-in engine, or `postgresql://…`. "
         "The password can also come from PGPASSWORD or a pgpass file.",
     )
+    database_password_file: Path | None = Field(
+        default=None,
+        description="Path of a file with the database's password, so that it stands in no DSN; "
+        "line ends are cut off. `database` then names a user and no password.",
+    )
     poll_interval_s: int = Field(
         default=30, ge=5, le=60, description="Seconds between ticks; 5 to 60, and divides 60."
     )
@@ -332,7 +337,11 @@ class Settings(BaseSettings):
         description="A session has ended when successful polls have missed it for so long.",
     )
     concurrency: int = Field(
-        default=200, ge=1, le=10_000, description="Requests under way at a time."
+        default=200,
+        ge=1,
+        le=10_000,
+        description="Requests under way at a time; those that take longer than a second come on "
+        "top, up to twice as many.",
     )
     max_body_bytes: int = Field(
         default=64 * 1024 * 1024,

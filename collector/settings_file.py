@@ -5,6 +5,7 @@ import tomllib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 from pydantic import SecretStr, ValidationError
 
@@ -40,7 +41,7 @@ def load_settings(path: Path | None) -> Settings:
     if problems:
         raise SettingsError(problems, source)
     try:
-        return _resolved(settings, path)
+        return _with_password(_resolved(settings, path))
     except RuntimeError as error:  # from expanduser
         raise SettingsError(["a path begins with ~ and a user that is unknown"], source) from error
 
@@ -112,5 +113,30 @@ def _resolved(settings: Settings, path: Path | None) -> Settings:
         update={"directory": folder / settings.spool.directory.expanduser()}
     )
     return settings.model_copy(
-        update={"server": servers, "database": SecretStr(database), "spool": spool}
+        update={
+            "server": servers,
+            "database": SecretStr(database),
+            "database_password_file": from_folder(settings.database_password_file),
+            "spool": spool,
+        }
     )
+
+
+def _with_password(settings: Settings) -> Settings:
+    """Put the password from `database_password_file` into the DSN."""
+    file = settings.database_password_file
+    if file is None:
+        return settings
+    where = f"{file} (database_password_file)"
+    try:
+        password = file.read_text(encoding="utf-8").strip("\r\n")
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "is no UTF-8 text"
+        raise SettingsError([f"{where}: {reason}"], "database") from None
+    scheme, _, rest = settings.database.get_secret_value().partition("://")
+    user, at, place = rest.partition("@")
+    if not password or not at or not user or ":" in user or "/" in user:
+        problem = f"{where} needs a password in it, and `database` postgresql://user@host/name"
+        raise SettingsError([problem], "database")
+    dsn = f"{scheme}://{user}:{quote(password, safe='')}@{place}"
+    return settings.model_copy(update={"database": SecretStr(dsn)})

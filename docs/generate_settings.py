@@ -19,6 +19,7 @@ from collector.settings import (
     Section,
     ServerSettings,
     Settings,
+    SpoolSettings,
     TenantSettings,
 )
 
@@ -53,6 +54,7 @@ def settings_page() -> str:
         *(line for rule in RULES for line in _section(_rule_heading(rule), rule)),
         *_section("## `[retention]`", RetentionSettings, f"{ENV_PREFIX}RETENTION__"),
         *_section("## `[columnstore]`", ColumnstoreSettings, f"{ENV_PREFIX}COLUMNSTORE__"),
+        *_section("## `[spool]`", SpoolSettings, f"{ENV_PREFIX}SPOOL__"),
         *_section("## `[http]`", HttpSettings, f"{ENV_PREFIX}HTTP__"),
     ]
     return "\n".join(parts) + "\n"

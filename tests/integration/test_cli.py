@@ -5,6 +5,7 @@ import csv
 import io
 import json
 import os
+import re
 import shutil
 import socket
 import stat
@@ -487,3 +488,18 @@ async def test_psql_never_shows_the_password(bbbmeter: Shell) -> None:
         "-X postgresql://meter@db.invalid,db2.invalid:5433/m?sslmode=prefer\nhush/hush\n",
         "",
     )
+
+
+async def test_a_tenants_role(metered: Shell, feed: "Feed") -> None:
+    """The SQL is printed and nothing is done; it names the tenant, and --revoke undoes it."""
+    done = await metered("tenant", "grant-sql", "acme", "--role", "somebody")
+    assert (done.code, done.err) == (0, "")
+    assert 'CREATE ROLE "somebody" NOLOGIN' in done.out
+    assert "'acme'" in done.out
+    undone = await metered("tenant", "grant-sql", "acme", "--revoke")
+    assert re.search(r'DROP ROLE IF EXISTS "\w+_tenant_\d+"', undone.out)
+    assert await feed.pool.fetch("SELECT * FROM meter.tenant_role") == []
+    (await metered("tenant", "grant-sql", "nobody")).require_refusal("no tenant 'nobody'")
+    bad = await metered("tenant", "grant-sql", "acme", "--role", 'a"b')
+    assert bad.code == 2
+    assert "small letters" in bad.err

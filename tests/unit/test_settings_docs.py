@@ -17,6 +17,7 @@ MODELS: tuple[type[settings.Section], ...] = (
     settings.AttributionSettings,
     settings.RetentionSettings,
     settings.ColumnstoreSettings,
+    settings.SpoolSettings,
     settings.HttpSettings,
     *get_args(get_args(settings.Rule)[0]),
 )
@@ -24,7 +25,7 @@ MODELS: tuple[type[settings.Section], ...] = (
 
 def documented_fields() -> Iterator[tuple[str, FieldInfo]]:
     """Yield every field that an operator can set, with its name."""
-    tables = {"attribution", "retention", "columnstore", "http"}
+    tables = {"attribution", "retention", "columnstore", "spool", "http"}
     for key, field in settings.Settings.model_fields.items():
         if key not in tables:
             yield key, field

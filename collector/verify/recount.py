@@ -1,0 +1,260 @@
+"""Every rollup computed anew, from the raw rows or from the rollup below, in SQL."""
+
+from dataclasses import dataclass
+
+# The end of a bucket.
+_END = {
+    "1m": "bucket + interval '1 minute'",
+    "1h": "bucket + interval '${hour}'",
+    "1d": "(bucket AT TIME ZONE ${billing_timezone} + interval '1 day')"
+    " AT TIME ZONE ${billing_timezone}",
+}
+
+_HOUR = "public.time_bucket('${hour}', %s)"
+_DAY = "public.time_bucket('1 day', %s, ${billing_timezone})"
+
+_USAGE_SUMS = (
+    "participant_seconds",
+    "voice_seconds",
+    "video_seconds",
+    "listener_seconds",
+    "dialin_seconds",
+    "session_seconds",
+    "filled_seconds",
+    "breakout_seconds",
+)
+_USAGE_PEAKS = ("largest_session", "peak_participants", "peak_sessions")
+_SERVER_SUMS = (
+    "polls",
+    "ok_polls",
+    "covered_seconds",
+    "participant_seconds",
+    "session_seconds",
+    "latency_ms",
+    "skipped",
+)
+_SERVER_PEAKS = ("max_participants", "max_sessions", "max_latency_ms")
+
+# Each computes the rows of a rollup in [$1, $2) anew: written differently from the rollup itself.
+_MINUTES = """
+    SELECT
+        public.time_bucket('1 minute', ts) AS bucket,
+        tenant_id,
+        sum(CASE WHEN breakout THEN 0 ELSE participants::integer * seconds END)
+            AS participant_seconds,
+        sum(CASE WHEN breakout THEN 0 ELSE voice::integer * seconds END) AS voice_seconds,
+        sum(CASE WHEN breakout THEN 0 ELSE video::integer * seconds END) AS video_seconds,
+        sum(CASE WHEN breakout THEN 0 ELSE listeners::integer * seconds END) AS listener_seconds,
+        sum(CASE WHEN breakout THEN 0 ELSE dialins::integer * seconds END) AS dialin_seconds,
+        sum(CASE WHEN breakout THEN 0 ELSE seconds END) AS session_seconds,
+        sum(CASE WHEN filled AND NOT breakout THEN seconds ELSE 0 END) AS filled_seconds,
+        sum(CASE WHEN breakout THEN participants::integer * seconds ELSE 0 END)
+            AS breakout_seconds,
+        max(CASE WHEN breakout THEN 0 ELSE participants END) AS largest_session
+    FROM meter.sample
+    WHERE ts >= $1 AND ts < $2
+    GROUP BY 1, 2
+"""
+_PEAKS_OF_MINUTES = """,
+    max(ARRAY[participant_seconds, -extract(EPOCH FROM bucket)::bigint]) AS peak_participants,
+    max(ARRAY[session_seconds, -extract(EPOCH FROM bucket)::bigint]) AS peak_sessions"""
+_PEAKS_OF_HOURS = """,
+    max(peak_participants) AS peak_participants,
+    max(peak_sessions) AS peak_sessions"""
+_SESSION_HOURS = f"""
+    SELECT
+        {_HOUR % "ts"} AS bucket,
+        tenant_id, server_id, session_id, breakout,
+        sum(participants::integer * seconds) AS participant_seconds,
+        sum(voice::integer * seconds) AS voice_seconds,
+        sum(video::integer * seconds) AS video_seconds,
+        sum(dialins::integer * seconds) AS dialin_seconds,
+        sum(seconds) AS session_seconds,
+        sum(CASE WHEN filled THEN seconds ELSE 0 END) AS filled_seconds,
+        max(participants) AS max_participants
+    FROM meter.sample
+    WHERE ts >= $1 AND ts < $2
+    GROUP BY 1, 2, 3, 4, 5
+"""  # noqa: S608 - from the constants above, here and below
+_SESSION_DAYS = f"""
+    SELECT
+        {_DAY % "started_at"} AS bucket,
+        tenant_id,
+        count(*) AS sessions,
+        coalesce(sum(duration_seconds), 0) AS duration_seconds,
+        coalesce(max(duration_seconds), 0) AS max_duration_seconds,
+        coalesce(sum(mean_participants), 0) AS mean_participants_sum,
+        coalesce(max(max_participants), 0) AS max_participants,
+        count(CASE WHEN max_participants > ${{large_session_participants}} THEN 1 END)
+            AS large_sessions
+    FROM meter.session
+    WHERE started_at >= $1 AND started_at < $2 AND NOT breakout
+    GROUP BY 1, 2
+"""  # noqa: S608
+
+
+def _usage(bucket: str, rows: str, peaks: str) -> str:
+    sums = ", ".join(f"sum({column})::bigint AS {column}" for column in _USAGE_SUMS)
+    return f"""
+        SELECT {bucket % "bucket"} AS bucket, tenant_id, {sums},
+            max(largest_session) AS largest_session {peaks}
+        FROM ({rows}) AS part
+        GROUP BY 1, 2
+    """  # noqa: S608
+
+
+def _kept(rollup: str) -> str:
+    return f"SELECT * FROM meter.{rollup} WHERE bucket >= $1 AND bucket < $2"  # noqa: S608
+
+
+def _polls(bucket: str) -> str:
+    return f"""
+        SELECT
+            {bucket % "ts"} AS bucket,
+            server_id,
+            count(*) AS polls,
+            count(CASE WHEN ok THEN 1 END) AS ok_polls,
+            sum(CASE WHEN ok THEN seconds ELSE 0 END) AS covered_seconds,
+            coalesce(sum(participants::bigint * seconds), 0) AS participant_seconds,
+            coalesce(sum(sessions::bigint * seconds), 0) AS session_seconds,
+            sum(CASE WHEN ok THEN latency_ms ELSE 0 END) AS latency_ms,
+            sum(skipped) AS skipped,
+            max(participants) AS max_participants,
+            max(sessions) AS max_sessions,
+            max(CASE WHEN ok THEN latency_ms END) AS max_latency_ms
+        FROM meter.poll
+        WHERE ts >= $1 AND ts < $2
+        GROUP BY 1, 2
+    """  # noqa: S608
+
+
+def _poll_hours() -> str:
+    sums = ", ".join(f"sum({column})::bigint AS {column}" for column in _SERVER_SUMS)
+    peaks = ", ".join(f"max({column}) AS {column}" for column in _SERVER_PEAKS)
+    return f"""
+        SELECT {_DAY % "bucket"} AS bucket, server_id, {sums}, {peaks}
+        FROM ({_kept("server_1h")}) AS part
+        GROUP BY 1, 2
+    """  # noqa: S608
+
+
+@dataclass(frozen=True, slots=True)
+class Rollup:
+    """A rollup: how its rows are told apart in a bucket, its figures, and how to compute it.
+
+    `anew` has a query for each relation that it can be computed from, the nearest to the raw rows
+    first; further back, where that is no longer kept, the next one takes over.
+    Of the sums of `inexact` figures, the last digits depend on the order.
+    """
+
+    name: str
+    keys: tuple[str, ...]
+    figures: tuple[str, ...]
+    anew: tuple[tuple[str, str], ...]
+    inexact: frozenset[str] = frozenset()
+
+    @property
+    def grain(self) -> str:
+        """The width of its buckets: 1m, 1h or 1d."""
+        return self.name[-2:]
+
+    def query(self, anew: str) -> str:
+        """Return the query that compares it with `anew`, for `examine`."""
+        wrong = [f"e.{key} IS NULL OR f.{key} IS NULL" for key in self.keys[:1]]
+        for figure in self.figures:
+            if figure in self.inexact:
+                wrong.append(f"abs(e.{figure} - f.{figure}) > 1e-9 * (1 + abs(e.{figure}))")
+            else:
+                wrong.append(f"e.{figure} IS DISTINCT FROM f.{figure}")
+        keys = ", ".join(self.keys)
+        return f"""
+            WITH e AS ({anew}), f AS ({_kept(self.name)}), pair AS (
+                SELECT
+                    bucket, {keys}, {" OR ".join(wrong)} AS differs,
+                    CASE WHEN e.{self.keys[0]} IS NOT NULL THEN to_jsonb(e) END AS expected,
+                    CASE WHEN f.{self.keys[0]} IS NOT NULL THEN to_jsonb(f) END AS found
+                FROM e FULL JOIN f USING (bucket, {keys})
+            )
+            SELECT
+                bucket AS at,
+                CASE
+                    WHEN NOT differs THEN NULL
+                    WHEN EXISTS (
+                        SELECT FROM unnest($3::timestamptz[], $4::timestamptz[]) AS l (lo, hi)
+                        WHERE l.lo < {_END[self.grain]} AND l.hi > bucket
+                    ) THEN 'explained'
+                    ELSE 'differs'
+                END AS kind,
+                CASE WHEN differs THEN
+                    jsonb_build_object('expected', expected, 'found', found)
+                END AS detail
+            FROM pair
+        """  # noqa: S608
+
+
+ROLLUPS = (
+    Rollup(
+        "usage_1m",
+        ("tenant_id",),
+        (*_USAGE_SUMS, "largest_session"),
+        (("sample", _MINUTES),),
+    ),
+    Rollup(
+        "usage_1h",
+        ("tenant_id",),
+        (*_USAGE_SUMS, *_USAGE_PEAKS),
+        (
+            ("sample", _usage(_HOUR, _MINUTES, _PEAKS_OF_MINUTES)),
+            ("usage_1m", _usage(_HOUR, _kept("usage_1m"), _PEAKS_OF_MINUTES)),
+        ),
+    ),
+    Rollup(
+        "usage_1d",
+        ("tenant_id",),
+        (*_USAGE_SUMS, *_USAGE_PEAKS),
+        (
+            ("sample", _usage(_DAY, _MINUTES, _PEAKS_OF_MINUTES)),
+            ("usage_1h", _usage(_DAY, _kept("usage_1h"), _PEAKS_OF_HOURS)),
+        ),
+    ),
+    Rollup(
+        "session_1h",
+        ("tenant_id", "server_id", "session_id", "breakout"),
+        (
+            "participant_seconds",
+            "voice_seconds",
+            "video_seconds",
+            "dialin_seconds",
+            "session_seconds",
+            "filled_seconds",
+            "max_participants",
+        ),
+        (("sample", _SESSION_HOURS),),
+    ),
+    Rollup(
+        "session_1d",
+        ("tenant_id",),
+        (
+            "sessions",
+            "duration_seconds",
+            "max_duration_seconds",
+            "mean_participants_sum",
+            "max_participants",
+            "large_sessions",
+        ),
+        (("session", _SESSION_DAYS),),
+        frozenset({"duration_seconds", "mean_participants_sum"}),
+    ),
+    Rollup(
+        "server_1h",
+        ("server_id",),
+        (*_SERVER_SUMS, *_SERVER_PEAKS),
+        (("poll", _polls(_HOUR)),),
+    ),
+    Rollup(
+        "server_1d",
+        ("server_id",),
+        (*_SERVER_SUMS, *_SERVER_PEAKS),
+        (("poll", _polls(_DAY)), ("server_1h", _poll_hours())),
+    ),
+)

@@ -1,0 +1,136 @@
+"""Do samples and polls belong together, each of them once?"""
+
+from datetime import datetime, timedelta
+from typing import Any
+
+from collector.verify.result import Result, Settle, Tally, examine
+from collector.verify.scope import IN_ADVANCE, Scope
+
+_TOTALS = ("sessions", "participants", "voice", "video", "listeners", "dialins", "breakouts")
+
+# Each poll with what its samples add up to; and samples without a poll that brought them.
+_POLLS = f"""
+    WITH a AS (
+        SELECT
+            server_id, ts, count(*) AS samples,
+            count(*) FILTER (WHERE NOT breakout) AS sessions,
+            count(*) FILTER (WHERE breakout) AS breakouts,
+            {
+    ", ".join(f"coalesce(sum({c}) FILTER (WHERE NOT breakout), 0) AS {c}" for c in _TOTALS[1:-1])
+}
+        FROM meter.sample
+        WHERE ts >= $1 AND ts < $2 AND NOT filled
+        GROUP BY server_id, ts
+    ), p AS (
+        SELECT * FROM meter.poll WHERE ts >= $1 AND ts < $2
+    ), pair AS (
+        SELECT
+            ts, server_id, coalesce(p.ok, FALSE) AS ok,
+            p.server_id IS NOT NULL AS is_polled, coalesce(a.samples, 0) AS samples,
+            {", ".join(f"coalesce(a.{c}, 0) AS {c}, p.{c} AS poll_{c}" for c in _TOTALS)}
+        FROM a FULL JOIN p USING (server_id, ts)
+    )
+    SELECT
+        ts AS at,
+        CASE
+            WHEN NOT ok THEN CASE WHEN samples > 0 THEN 'differs' END
+            WHEN {" OR ".join(f"{c} IS DISTINCT FROM poll_{c}" for c in _TOTALS)} THEN 'differs'
+        END AS kind,
+        to_jsonb(pair) AS detail
+    FROM pair
+"""  # noqa: S608 - from the names above
+# Each session at each tick: one sample that is real.
+_DOUBLE = """
+    SELECT
+        ts AS at,
+        CASE WHEN count(*) > 1 THEN 'differs' END AS kind,
+        CASE WHEN count(*) > 1 THEN
+            jsonb_build_object(
+                'session_id', session_id, 'ts', ts, 'samples', count(*),
+                'server_id', min(server_id), 'tenant_id', min(tenant_id)
+            )
+        END AS detail
+    FROM meter.sample
+    WHERE ts >= $1 AND ts < $2 AND NOT filled
+    GROUP BY session_id, ts
+"""
+# Or one that is filled, where no poll succeeded. $3 and $4 are the late data.
+_FILLED = """
+    WITH f AS (
+        SELECT
+            session_id, ts, min(server_id) AS server_id, min(tenant_id) AS tenant_id,
+            count(*) AS samples
+        FROM meter.sample
+        WHERE ts >= $1 AND ts < $2 AND filled
+        GROUP BY session_id, ts
+    ), judged AS (
+        SELECT f.*, p.ts IS NOT NULL AS is_polled
+        FROM f
+        LEFT JOIN meter.poll AS p
+            ON f.server_id = p.server_id AND f.ts = p.ts AND p.ok AND p.ts >= $1 AND p.ts < $2
+    )
+    SELECT
+        ts AS at,
+        CASE
+            WHEN samples = 1 AND NOT is_polled THEN NULL
+            WHEN EXISTS (
+                SELECT FROM unnest($3::timestamptz[], $4::timestamptz[]) AS l (lo, hi)
+                WHERE l.lo <= ts AND l.hi > ts
+            ) THEN 'explained'
+            ELSE 'differs'
+        END AS kind,
+        to_jsonb(judged) AS detail
+    FROM judged
+"""
+
+
+async def check_samples(scope: Scope) -> Result:
+    """Compare samples with the polls that brought them."""
+    tally = Tally("samples")
+    kept = [scope.kept_since("sample"), scope.kept_since("poll")]
+    kept_since = [at for at in kept if at is not None]
+    if not kept_since:
+        return tally.result()
+    # Samples that all their polls are missing of lie in no chunk of polls; the same the other way.
+    drops = scope.settings.retention.sample or scope.settings.retention.poll
+    begin = max(kept_since) if drops else min(kept_since)
+    begin, end = scope.period(begin, scope.now + IN_ADVANCE)
+    late = [lo for lo, _ in scope.late], [hi for _, hi in scope.late]
+
+    def told_poll(detail: dict[str, Any]) -> tuple[str, str, str]:
+        return _told_poll(scope, detail)
+
+    def told_twin(detail: dict[str, Any]) -> tuple[str, str, str]:
+        return _told_twin(scope, detail)
+
+    for piece in scope.slices(begin, end):
+        tally.take(await examine(scope.pool, _POLLS, *piece), told_poll)
+        tally.take(await examine(scope.pool, _DOUBLE, *piece), told_twin)
+        tally.take(await examine(scope.pool, _FILLED, *piece, *late), told_twin, _settle)
+    return tally.result()
+
+
+def _settle(at: datetime) -> Settle:
+    return Settle(at, at + timedelta(minutes=1))
+
+
+def _told_poll(scope: Scope, detail: dict[str, Any]) -> tuple[str, str, str]:
+    what = f"poll of {scope.server(detail['server_id'])}, {scope.local(detail['ts'])}"
+    if not detail["ok"]:
+        poll = "a failed poll" if detail["is_polled"] else "no poll"
+        return what, "a successful poll", f"{poll}, {detail['samples']} samples"
+    wrong = [total for total in _TOTALS if detail[total] != detail[f"poll_{total}"]]
+    return (
+        what,
+        "samples of " + ", ".join(f"{detail[f'poll_{total}']} {total}" for total in wrong),
+        ", ".join(f"{detail[total]} {total}" for total in wrong),
+    )
+
+
+def _told_twin(scope: Scope, detail: dict[str, Any]) -> tuple[str, str, str]:
+    who = f"session {detail['session_id']} of {scope.tenant(detail['tenant_id'])}"
+    what = f"{who} on {scope.server(detail['server_id'])}, {scope.local(detail['ts'])}"
+    if detail.get("is_polled"):
+        return what, "what the poll saw", "a filled sample"
+    filled = "filled samples" if "is_polled" in detail else "samples"
+    return what, "one sample", f"{detail['samples']} {filled}"

@@ -1,0 +1,195 @@
+"""Is the database kept as the settings say: chunks, policies, and the jobs that run them?"""
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+import asyncpg
+
+from collector.migrate import variables_of
+from collector.settings import ROLLUP_SOURCE, ColumnstoreSettings, RetentionSettings, Settings
+from collector.verify.result import Result, Tally
+from collector.verify.scope import FIRST_DAY, IN_ADVANCE, Scope
+
+# Policies for columns and retention come round in 12 and 24 hours; one turn may fail.
+_SLACK = timedelta(days=1, hours=12)
+# A turn takes long after everything stood still.
+_LEAST_SILENCE = timedelta(minutes=30)
+
+_REFRESH = "policy_refresh_continuous_aggregate"
+_COLUMNS = "policy_compression"
+_RETENTION = "policy_retention"
+# end_offset and schedule_interval of refreshes, as in schema/current/50_policies.sql.
+_ROUNDS = {
+    "1m": (timedelta(minutes=1), timedelta(minutes=1)),
+    "1h": (timedelta(hours=1), timedelta(minutes=10)),
+    "1d": (timedelta(days=1), timedelta(hours=1)),
+}
+_JOBS = """
+WITH relation AS (
+    SELECT
+        h.hypertable_schema::text AS schema_name, h.hypertable_name::text AS table_name,
+        h.hypertable_name::text AS name
+    FROM timescaledb_information.hypertables AS h
+    WHERE h.hypertable_schema = 'meter'
+    UNION
+    SELECT x.schema_name, x.table_name, c.view_name
+    FROM timescaledb_information.continuous_aggregates AS c
+    CROSS JOIN LATERAL (
+        VALUES
+        (c.view_schema, c.view_name),
+        (c.materialization_hypertable_schema, c.materialization_hypertable_name)
+    ) AS x (schema_name, table_name)
+    WHERE c.view_schema = 'meter'
+)
+SELECT
+    r.name AS relation, j.job_id, j.proc_name::text AS proc, j.scheduled,
+    j.schedule_interval AS every,
+    (j.config ->> 'start_offset')::interval AS start_offset,
+    (j.config ->> 'end_offset')::interval AS end_offset,
+    (j.config ->> 'compress_after')::interval AS compress_after,
+    (j.config ->> 'drop_after')::interval AS drop_after,
+    s.last_run_status,
+    nullif(s.last_run_started_at, '-infinity') AS last_run_started_at,
+    coalesce(nullif(s.last_run_started_at, '-infinity'), j.next_start)
+        < now() - greatest(3 * j.schedule_interval, $1) AS is_silent,
+    e.err_message AS error
+FROM timescaledb_information.jobs AS j
+INNER JOIN relation AS r
+    ON (j.hypertable_schema, j.hypertable_name) = (r.schema_name, r.table_name)
+LEFT JOIN timescaledb_information.job_stats AS s ON j.job_id = s.job_id
+LEFT JOIN LATERAL (
+    SELECT x.err_message
+    FROM timescaledb_information.job_errors AS x
+    WHERE x.job_id = j.job_id
+    ORDER BY x.start_time DESC
+    LIMIT 1
+) AS e ON TRUE
+ORDER BY j.job_id
+"""
+# Where it is preloaded, and only there, workers run the jobs.
+_WORKERS = "SELECT current_setting('timescaledb.max_background_workers', TRUE)"
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """A policy as it should be; None where its kind has no such offset, or reaches back for ever.
+
+    `every` is None where the database chooses it.
+    """
+
+    start_offset: timedelta | None = None
+    end_offset: timedelta | None = None
+    compress_after: timedelta | None = None
+    drop_after: timedelta | None = None
+    every: timedelta | None = None
+
+    def differing(self, job: asyncpg.Record) -> list[str]:
+        """Return the names of what is otherwise in `job`."""
+        return [
+            name
+            for name in self.__dataclass_fields__
+            if job[name] != getattr(self, name) and not (name == "every" and self.every is None)
+        ]
+
+
+def policies_of(settings: Settings) -> dict[tuple[str, str], Policy]:
+    """Return all policies that there should be, by (procedure, relation)."""
+    variables = variables_of(settings)
+    wanted = {}
+    for rollup in ROLLUP_SOURCE:
+        window = variables[f"refresh_{rollup}"]
+        end_offset, every = _ROUNDS[rollup[-2:]]
+        wanted[_REFRESH, rollup] = Policy(
+            start_offset=None if window == "NULL" else timedelta(days=int(window)),
+            end_offset=end_offset,
+            every=every,
+        )
+    for relation, days in settings.columnstore:
+        if days:
+            wanted[_COLUMNS, relation] = Policy(compress_after=timedelta(days=days))
+    for relation, days in settings.retention:
+        if days:
+            wanted[_RETENTION, relation] = Policy(drop_after=timedelta(days=days))
+    return wanted
+
+
+async def check_chunks(scope: Scope) -> Result:
+    """Look for chunks that should be columns, or gone, or never have been there."""
+    tally = Tally("chunks")
+    assert set(RetentionSettings.model_fields) >= set(ColumnstoreSettings.model_fields)  # noqa: S101
+    columns, retention = dict(scope.settings.columnstore), dict(scope.settings.retention)
+    for chunk in scope.chunks:
+        tally.examined += 1
+        what = f"chunk {chunk.name} of {chunk.relation}, from {scope.local(chunk.since)}"
+        if chunk.until < FIRST_DAY or chunk.since > scope.now + IN_ADVANCE:
+            tally.add(what, "no chunk there", f"the year {chunk.since.year}")
+            continue
+        age = scope.now - chunk.until
+        days = retention.get(chunk.relation)
+        if days and age > timedelta(days=days) + _SLACK:
+            tally.add(what, f"dropped after {days} days", "still there")
+            continue
+        days = columns.get(chunk.relation)
+        if days and age > timedelta(days=days) + _SLACK and not chunk.is_columns:
+            tally.add(what, f"columns after {days} days", "rows")
+    return tally.result()
+
+
+async def check_policies(scope: Scope) -> Result:
+    """Compare the policies, and what is built into the day rollups, with the settings."""
+    tally = Tally("policies")
+    wanted = policies_of(scope.settings)
+    seen = set()
+    for job in await _jobs(scope):
+        tally.examined += 1
+        key = job["proc"], job["relation"]
+        what = f"{key[0]} of {key[1]}"
+        if key not in wanted or key in seen:
+            tally.add(what, "no such policy", f"job {job['job_id']}")
+            continue
+        seen.add(key)
+        if not job["scheduled"]:
+            tally.add(what, "scheduled", "switched off")
+        if other := wanted[key].differing(job):
+            expected = ", ".join(f"{name} {_text(getattr(wanted[key], name))}" for name in other)
+            found = ", ".join(f"{name} {_text(job[name])}" for name in other)
+            tally.add(what, expected, found)
+    for proc, relation in wanted.keys() - seen:
+        tally.examined += 1
+        tally.add(f"{proc} of {relation}", "a policy", "none")
+    for setting, value in scope.baked.items():
+        tally.examined += 1
+        if value != str(getattr(scope.settings, setting)):
+            tally.add(f"days by {setting}", str(getattr(scope.settings, setting)), value)
+    if tally.total:
+        tally.remarks.append("`bbbmeter migrate` sets them from the settings")
+    return tally.result()
+
+
+async def check_jobs(scope: Scope) -> Result:
+    """Look for policies whose last run failed, or that have not run for long."""
+    tally = Tally("jobs")
+    if await scope.pool.fetchval(_WORKERS) is None:
+        note = "the embedded engine records no runs: see the collector's log"
+        return Result(tally.name, "skipped", note=note)
+    for job in await _jobs(scope):
+        if not job["scheduled"]:
+            continue
+        tally.examined += 1
+        what = f"{job['proc']} of {job['relation']}"
+        if job["last_run_status"] == "Failed":
+            tally.add(what, "success", f"failure: {job['error'] or 'of unknown cause'}")
+        elif job["is_silent"]:
+            last: datetime | None = job["last_run_started_at"]
+            ran = f"last run {scope.local(last)}" if last else "never ran"
+            tally.add(what, f"a run every {_text(job['every'])}", ran)
+    return tally.result()
+
+
+async def _jobs(scope: Scope) -> list[asyncpg.Record]:
+    rows: list[asyncpg.Record] = await scope.pool.fetch(_JOBS, _LEAST_SILENCE)
+    return rows
+
+
+def _text(value: timedelta | None) -> str:
+    return "for ever" if value is None else str(value)
