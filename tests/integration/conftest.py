@@ -1,19 +1,34 @@
-"""What the tests of the SQL share: sessions as a script, fed through the project's own writer."""
+"""What these tests share: sessions as a script, fed through the writer, and daemons at work."""
 
+import asyncio
+import json
+import os
+import signal
+import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterable, Iterator
-from dataclasses import dataclass
-from datetime import datetime, timedelta
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import asyncpg
 import pytest
+from pydantic import SecretStr
 
 from collector.fleet import sync_fleet
 from collector.migrate import migrate
 from collector.model import Batch, PollRow, Sample, SessionRow, session_id
 from collector.settings import ROLLUP_SOURCE, RetentionSettings, ServerSettings, Settings
+from collector.simulator import Fleet, FleetPlan
+from collector.simulator.command import settings_toml
+from collector.simulator.plan import sim_tenants
+from collector.simulator.server import SimulatedFleet
 from collector.writer import Stored, Writer
 
 COLUMNSTORES = ("sample", "poll", "session", "usage_1m", "usage_1h", "session_1h")
+SECRET = "the-secret-of-the-simulated-fleet"
+INTERVAL_S = 5
+PATIENCE_S = 90.0  # only so that a test that hangs ends
 FOR_EVER = dict.fromkeys(RetentionSettings.model_fields, 0)
 
 
@@ -232,3 +247,118 @@ async def feed(
 ) -> Feed:
     """A feed into a fresh database that keeps everything for ever; days are days in Berlin."""
     return await make_feed(make_settings(retention=FOR_EVER))
+
+
+@dataclass
+class Running:
+    """A `bbbmeter run` in a process of its own, and what it logged."""
+
+    process: asyncio.subprocess.Process
+    log: list[dict[str, object]] = field(default_factory=list)
+    raw: list[str] = field(default_factory=list)
+    changed: asyncio.Event = field(default_factory=asyncio.Event)
+
+    async def read(self) -> None:
+        """Collect its log until it ends."""
+        assert self.process.stderr is not None
+        async for line in self.process.stderr:
+            self.raw.append(line.decode())
+            if line.startswith(b"{"):
+                self.log.append(json.loads(line))
+            self.changed.set()
+        self.changed.set()
+
+    async def until(self, event: str, count: int = 1) -> dict[str, object]:
+        """Wait until it has logged `event`, `count` times in all, and return the last one."""
+        async with asyncio.timeout(PATIENCE_S):
+            while True:
+                found = [entry for entry in self.log if entry["event"] == event]
+                if len(found) >= count:
+                    return found[count - 1]
+                assert self.process.returncode is None, "".join(self.raw)
+                self.changed.clear()
+                await self.changed.wait()
+
+    async def end(self) -> None:
+        """Ask it to end, and see that it ends well."""
+        self.process.send_signal(signal.SIGTERM)
+        assert await asyncio.wait_for(self.process.wait(), PATIENCE_S) == 0
+
+
+@asynccontextmanager
+async def collecting(config: Path) -> AsyncIterator[Running]:
+    """Run the daemon on `config`; it is killed at the end if it still runs."""
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "collector", "run", "--config", str(config)),
+        stderr=asyncio.subprocess.PIPE,
+        env={**os.environ, "BBBMETER_LOG_FORMAT": "json"},
+    )
+    running = Running(process)
+    reader = asyncio.create_task(running.read())
+    try:
+        yield running
+    finally:
+        if process.returncode is None:
+            process.kill()
+        await process.wait()
+        await reader
+
+
+@pytest.fixture(name="collecting")
+def _collecting() -> Callable[[Path], AbstractAsyncContextManager[Running]]:
+    """The function `collecting`."""
+    return collecting
+
+
+@pytest.fixture
+def server_count() -> int:
+    """How many servers `fleet` has."""
+    return 3
+
+
+@pytest.fixture
+async def fleet(server_count: int) -> AsyncIterator[SimulatedFleet]:
+    """Simulated servers with lessons under way."""
+    start = datetime.now(UTC)
+    plan = FleetPlan(
+        seed=5,
+        start=start,
+        end=start + timedelta(hours=1),
+        tenants=sim_tenants(3),
+        servers=server_count,
+        concurrent_sessions=4 * server_count,
+    )
+    async with SimulatedFleet(Fleet(plan), secret=SecretStr(SECRET)) as simulated:
+        yield simulated
+
+
+@pytest.fixture
+def write_config(tmp_path: Path, dsn: str, fleet: SimulatedFleet) -> Callable[..., Path]:
+    """A function that writes settings for the fleet, with more lines if wished."""
+
+    def write(more: str = "", database: str = dsn) -> Path:
+        path = tmp_path / "bbbmeter.toml"
+        head: dict[str, str | int] = {"database": database, "poll_interval_s": INTERVAL_S}
+        text = settings_toml(fleet, {"secret": SECRET}, head)
+        path.write_text(f"{text}\n[http]\nport = 0\n{more}", encoding="utf-8")
+        return path
+
+    return write
+
+
+async def until_polled(dsn: str, polls: int, condition: str = "TRUE") -> None:
+    """Wait until the database has so many polls."""
+    connection = await asyncpg.connect(dsn)
+    try:
+        async with asyncio.timeout(PATIENCE_S):
+            query = f"SELECT count(*) FROM meter.poll WHERE {condition}"  # noqa: S608
+            while await connection.fetchval(query) < polls:  # noqa: ASYNC110 - no event tells
+                await asyncio.sleep(0.2)
+    finally:
+        await connection.close()
+
+
+@pytest.fixture(name="until_polled")
+def _until_polled() -> Callable[..., Awaitable[None]]:
+    """The function `until_polled`."""
+    return until_polled

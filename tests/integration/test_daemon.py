@@ -1,129 +1,31 @@
 """The daemon at work: a simulated fleet over HTTP, a real database, signals, reloads, kills."""
 
 import asyncio
-import json
-import os
 import random
 import signal
-import sys
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from collections.abc import Awaitable, Callable
+from contextlib import AbstractAsyncContextManager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import aiohttp
 import asyncpg
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
-from pydantic import SecretStr
 
 from collector.clock import tick_at
-from collector.simulator import Fleet, FleetPlan
-from collector.simulator.command import settings_toml
-from collector.simulator.plan import sim_tenants
 from collector.simulator.server import SimulatedFleet
+
+if TYPE_CHECKING:
+    from tests.integration.conftest import Running
+
+Collecting = Callable[[Path], AbstractAsyncContextManager["Running"]]
+UntilPolled = Callable[..., Awaitable[None]]
 
 SECRET = "the-secret-of-the-simulated-fleet"
 INTERVAL_S = 5
 PATIENCE_S = 90.0  # only so that a test that hangs ends
-
-
-@dataclass
-class Running:
-    """A `bbbmeter run` in a process of its own, and what it logged."""
-
-    process: asyncio.subprocess.Process
-    log: list[dict[str, object]] = field(default_factory=list)
-    raw: list[str] = field(default_factory=list)
-    changed: asyncio.Event = field(default_factory=asyncio.Event)
-
-    async def read(self) -> None:
-        """Collect its log until it ends."""
-        assert self.process.stderr is not None
-        async for line in self.process.stderr:
-            self.raw.append(line.decode())
-            if line.startswith(b"{"):
-                self.log.append(json.loads(line))
-            self.changed.set()
-        self.changed.set()
-
-    async def until(self, event: str, count: int = 1) -> dict[str, object]:
-        """Wait until it has logged `event`, `count` times in all, and return the last one."""
-        async with asyncio.timeout(PATIENCE_S):
-            while True:
-                found = [entry for entry in self.log if entry["event"] == event]
-                if len(found) >= count:
-                    return found[count - 1]
-                assert self.process.returncode is None, "".join(self.raw)
-                self.changed.clear()
-                await self.changed.wait()
-
-    async def end(self) -> None:
-        """Ask it to end, and see that it ends well."""
-        self.process.send_signal(signal.SIGTERM)
-        assert await asyncio.wait_for(self.process.wait(), PATIENCE_S) == 0
-
-
-@asynccontextmanager
-async def collecting(config: Path) -> AsyncIterator[Running]:
-    """Run the daemon on `config`; it is killed at the end if it still runs."""
-    process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "collector", "run", "--config", str(config)),
-        stderr=asyncio.subprocess.PIPE,
-        env={**os.environ, "BBBMETER_LOG_FORMAT": "json"},
-    )
-    running = Running(process)
-    reader = asyncio.create_task(running.read())
-    try:
-        yield running
-    finally:
-        if process.returncode is None:
-            process.kill()
-        await process.wait()
-        await reader
-
-
-@pytest.fixture
-async def fleet() -> AsyncIterator[SimulatedFleet]:
-    """Three simulated servers with lessons under way."""
-    start = datetime.now(UTC)
-    plan = FleetPlan(
-        seed=5,
-        start=start,
-        end=start + timedelta(hours=1),
-        tenants=sim_tenants(3),
-        servers=3,
-        concurrent_sessions=12,
-    )
-    async with SimulatedFleet(Fleet(plan), secret=SecretStr(SECRET)) as simulated:
-        yield simulated
-
-
-@pytest.fixture
-def write_config(tmp_path: Path, dsn: str, fleet: SimulatedFleet) -> Callable[..., Path]:
-    """A function that writes settings for the fleet, with more lines if wished."""
-
-    def write(more: str = "") -> Path:
-        path = tmp_path / "bbbmeter.toml"
-        head: dict[str, str | int] = {"database": dsn, "poll_interval_s": INTERVAL_S}
-        text = settings_toml(fleet, {"secret": SECRET}, head)
-        path.write_text(f"{text}\n[http]\nport = 0\n{more}", encoding="utf-8")
-        return path
-
-    return write
-
-
-async def until_polled(dsn: str, polls: int, condition: str = "TRUE") -> None:
-    """Wait until the database has so many polls."""
-    connection = await asyncpg.connect(dsn)
-    try:
-        async with asyncio.timeout(PATIENCE_S):
-            query = f"SELECT count(*) FROM meter.poll WHERE {condition}"  # noqa: S608
-            while await connection.fetchval(query) < polls:  # noqa: ASYNC110 - no event tells
-                await asyncio.sleep(0.2)
-    finally:
-        await connection.close()
 
 
 async def require_whole_polls(dsn: str) -> None:
@@ -157,7 +59,7 @@ async def require_whole_polls(dsn: str) -> None:
 
 
 async def test_a_fleet_is_metered_and_the_last_batch_is_stored_at_the_end(
-    write_config: Callable[..., Path], dsn: str
+    write_config: Callable[..., Path], collecting: Collecting, until_polled: UntilPolled, dsn: str
 ) -> None:
     """Every server has a poll for every tick; SIGTERM ends in order, with nothing half-stored."""
     async with collecting(write_config()) as daemon:
@@ -181,7 +83,11 @@ async def test_a_fleet_is_metered_and_the_last_batch_is_stored_at_the_end(
 
 
 async def test_a_server_that_fails_is_recorded_and_hurts_no_other(
-    write_config: Callable[..., Path], dsn: str, fleet: SimulatedFleet
+    write_config: Callable[..., Path],
+    collecting: Collecting,
+    until_polled: UntilPolled,
+    dsn: str,
+    fleet: SimulatedFleet,
 ) -> None:
     """Each kind of failure is a poll row of that server; the others go on; holes are filled."""
     now = fleet.now()
@@ -204,7 +110,9 @@ async def test_a_server_that_fails_is_recorded_and_hurts_no_other(
     await require_whole_polls(dsn)
 
 
-async def test_settings_change_while_running(write_config: Callable[..., Path], dsn: str) -> None:
+async def test_settings_change_while_running(
+    write_config: Callable[..., Path], collecting: Collecting, until_polled: UntilPolled, dsn: str
+) -> None:
     """A change is taken up by itself and on SIGHUP; a broken file is refused, the old one kept."""
     path = write_config("\n[retention]\nsample = 30\n")
     whole = path.read_text(encoding="utf-8")
@@ -242,7 +150,9 @@ async def test_settings_change_while_running(write_config: Callable[..., Path], 
     await connection.close()
 
 
-async def test_the_daemons_own_port(write_config: Callable[..., Path], dsn: str) -> None:
+async def test_the_daemons_own_port(
+    write_config: Callable[..., Path], collecting: Collecting, until_polled: UntilPolled, dsn: str
+) -> None:
     """/healthz, /readyz and /metrics say how it is, and hold no secret."""
     async with collecting(write_config()) as daemon, aiohttp.ClientSession() as session:
         base = f"http://127.0.0.1:{(await daemon.until('collecting'))['health_port']}"
@@ -266,7 +176,9 @@ async def test_the_daemons_own_port(write_config: Callable[..., Path], dsn: str)
     assert 0 <= samples["bbbmeter_lag_seconds",] < PATIENCE_S
 
 
-async def test_bad_settings_end_with_code_2_and_no_traceback(tmp_path: Path) -> None:
+async def test_bad_settings_end_with_code_2_and_no_traceback(
+    tmp_path: Path, collecting: Collecting
+) -> None:
     """All problems are named, each with its key; nothing is started."""
     path = tmp_path / "bbbmeter.toml"
     path.write_text('poll_interval_s = 7\nbogus = 1\n[[server]]\nname = "b"\n', encoding="utf-8")
@@ -278,7 +190,9 @@ async def test_bad_settings_end_with_code_2_and_no_traceback(tmp_path: Path) -> 
     assert "Traceback" not in said
 
 
-async def test_kill_9_at_random_instants(write_config: Callable[..., Path], dsn: str) -> None:
+async def test_kill_9_at_random_instants(
+    write_config: Callable[..., Path], collecting: Collecting, dsn: str
+) -> None:
     """Killed 20 times: no tick is stored twice, none is lost but those it was down for."""
     config = write_config()
     chance = random.Random(20)

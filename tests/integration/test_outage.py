@@ -34,7 +34,7 @@ NOT_HERE = {"policies", "jobs", "chunks"}
 
 
 class Outage(Writer):
-    """The real writer, to a database that is away at times; it remembers the order of its writes."""
+    """The real writer, to a database that is away at times; remembers its order."""
 
     def __init__(self, pool: asyncpg.Pool) -> None:
         """Begin with a database that is there."""

@@ -1,0 +1,220 @@
+"""Several collectors on one database, and one whose database is away."""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AbstractAsyncContextManager
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit, urlunsplit
+
+import aiohttp
+import asyncpg
+import pytest
+from prometheus_client.parser import text_string_to_metric_families
+
+if TYPE_CHECKING:
+    from tests.integration.conftest import Running
+
+Collecting = Callable[[Path], AbstractAsyncContextManager["Running"]]
+UntilPolled = Callable[..., Awaitable[None]]
+
+INTERVAL = timedelta(seconds=5)
+SERVERS = 10
+PATIENCE_S = 90.0  # only so that a test that hangs ends
+
+
+@pytest.fixture
+def server_count() -> int:
+    """Enough for each of two collectors to get some."""
+    return SERVERS
+
+
+class Gate:
+    """A port that leads to the database while it is open."""
+
+    def __init__(self, dsn: str) -> None:
+        """Lead to the database of `dsn`."""
+        self._parts = urlsplit(dsn)
+        self._links: set[asyncio.StreamWriter] = set()
+        self._port = 0
+        self._server: asyncio.Server | None = None
+
+    @property
+    def dsn(self) -> str:
+        """The way through the gate."""
+        user, at, _ = self._parts.netloc.rpartition("@")
+        return urlunsplit(self._parts._replace(netloc=f"{user}{at}127.0.0.1:{self._port}"))
+
+    async def open(self) -> None:
+        """Let connections through."""
+        self._server = await asyncio.start_server(self._link, "127.0.0.1", self._port)
+        self._port = self._server.sockets[0].getsockname()[1]
+
+    async def close(self) -> None:
+        """Cut every connection, and take no other."""
+        if self._server is not None:
+            self._server.close()
+            for link in self._links:
+                link.transport.abort()
+            await self._server.wait_closed()
+            self._server = None
+
+    async def _link(self, near: asyncio.StreamReader, back: asyncio.StreamWriter) -> None:
+        far, forth = await asyncio.open_connection(self._parts.hostname, self._parts.port)
+        self._links |= {back, forth}
+
+        async def pump(source: asyncio.StreamReader, sink: asyncio.StreamWriter) -> None:
+            with contextlib.suppress(OSError):
+                while data := await source.read(65536):
+                    sink.write(data)
+                    await sink.drain()
+            sink.close()
+
+        await asyncio.gather(pump(near, forth), pump(far, back))
+        self._links -= {back, forth}
+
+
+@pytest.fixture
+async def gate(dsn: str) -> AsyncIterator[Gate]:
+    """A gate before the database, open."""
+    gate = Gate(dsn)
+    await gate.open()
+    yield gate
+    await gate.close()
+
+
+async def fetch(dsn: str, query: str, *values: object) -> list[asyncpg.Record]:
+    """Return what a query gives."""
+    connection = await asyncpg.connect(dsn)
+    try:
+        return await connection.fetch(query, *values)
+    finally:
+        await connection.close()
+
+
+async def until_logged(daemon: "Running", event: str, **values: Any) -> None:  # noqa: ANN401
+    """Wait until a daemon has logged an event with these values."""
+    count = 1
+    while not values.items() <= (await daemon.until(event, count)).items():
+        count += 1
+
+
+async def missing(dsn: str) -> list[tuple[str, timedelta]]:
+    """Return the holes in the polls up to the last one: why, and how long."""
+    rows = await fetch(
+        dsn,
+        "SELECT reason, missing_until - missing_since AS hole FROM meter.missing_polls("
+        "(SELECT min(since) FROM meter.server_due), (SELECT max(ts) FROM meter.poll))",
+    )
+    return [(row["reason"], row["hole"]) for row in rows]
+
+
+async def test_a_collector_that_is_killed_is_replaced_within_three_intervals(
+    write_config: Callable[..., Path], collecting: Collecting, until_polled: UntilPolled, dsn: str
+) -> None:
+    """Two share the servers without being told; no tick comes twice, few are missing."""
+    config = write_config()
+    async with collecting(config) as first, collecting(config) as second:
+        await until_logged(first, "servers shared", collectors=2)
+        await until_logged(second, "servers shared", collectors=2)
+        parts = [
+            [e["mine"] for e in one.log if e["event"] == "servers shared"][-1]
+            for one in (first, second)
+        ]
+        assert sum(map(int, map(str, parts))) == SERVERS
+        assert all(parts)
+        together = datetime.now(UTC) + INTERVAL
+        await until_polled(dsn, 3 * SERVERS, f"ts > '{together.isoformat()}'")
+        second.process.kill()
+        killed = datetime.now(UTC)
+        await until_logged(first, "servers shared", collectors=1, mine=SERVERS)
+        again = killed + 3 * INTERVAL
+        await until_polled(dsn, 2 * SERVERS, f"ts >= '{again.isoformat()}'")
+        await first.end()
+    ticks = await fetch(
+        dsn,
+        "SELECT ts, count(*) AS polls FROM meter.poll WHERE (ts > $1 AND ts < $2) OR ts >= $3 "
+        "GROUP BY ts ORDER BY ts",
+        together,
+        killed - INTERVAL,
+        again,
+    )
+    # All of them but for those of the takeover; the very last one can be cut by the end.
+    assert [tick["polls"] for tick in ticks[:-1]] == [SERVERS] * (len(ticks) - 1)
+    holes = await missing(dsn)
+    assert {reason for reason, _ in holes} == {"handover"}
+    assert max(hole for _, hole in holes) <= 3 * INTERVAL
+    spans = await fetch(dsn, "SELECT stopped FROM meter.collector ORDER BY stopped")
+    assert [span["stopped"] for span in spans] == [False, True]
+
+
+async def test_one_that_ends_in_order_leaves_no_hole(
+    write_config: Callable[..., Path], collecting: Collecting, until_polled: UntilPolled, dsn: str
+) -> None:
+    """It signs off first, so that the other takes over with the next tick, or the one after."""
+    config = write_config()
+    async with collecting(config) as first, collecting(config) as second:
+        await until_logged(first, "servers shared", collectors=2)
+        await until_logged(second, "servers shared", collectors=2)
+        await until_polled(dsn, 3 * SERVERS)
+        await second.end()
+        ended = datetime.now(UTC)
+        await until_polled(dsn, 2 * SERVERS, f"ts > '{ended.isoformat()}'")
+        await first.end()
+    holes = await missing(dsn)
+    assert {reason for reason, _ in holes} <= {"handover"}
+    assert all(hole <= INTERVAL for _, hole in holes)
+
+
+async def test_a_database_that_is_away_costs_no_tick(
+    write_config: Callable[..., Path],
+    collecting: Collecting,
+    until_polled: UntilPolled,
+    dsn: str,
+    gate: Gate,
+) -> None:
+    """What is polled meanwhile waits on disk; a kill and a start without database lose no more."""
+    config = write_config(database=gate.dsn)
+    async with collecting(config) as daemon:
+        await until_polled(dsn, SERVERS)
+        await gate.close()
+        closed = datetime.now(UTC)
+        await daemon.until("cannot store, will try again", count=3)
+        await asyncio.sleep(INTERVAL.total_seconds())
+        daemon.process.kill()
+        killed = datetime.now(UTC)
+    async with collecting(config) as daemon:
+        await daemon.until("the database is away: collecting into the spool")
+        started = await daemon.until("collecting")
+        began = datetime.now(UTC)
+        metrics = f"http://127.0.0.1:{started['health_port']}/metrics"
+        async with aiohttp.ClientSession() as session, asyncio.timeout(PATIENCE_S):
+            spooled = 0.0
+            while spooled < 4 * SERVERS:
+                await asyncio.sleep(0.5)
+                async with session.get(metrics) as response:
+                    text = await response.text()
+                for family in text_string_to_metric_families(text):
+                    if family.name == "bbbmeter_spool_polls":
+                        spooled = family.samples[0].value
+        await gate.open()
+        opened = datetime.now(UTC)
+        await daemon.until("the database is back")
+        await until_polled(dsn, 2 * SERVERS, f"ts > '{opened.isoformat()}'")
+        await daemon.end()
+    rows = await fetch(
+        dsn,
+        "SELECT ts, count(*) AS polls FROM meter.poll "
+        "WHERE (ts > $1 AND ts < $2) OR (ts > $3 AND ts < $4) GROUP BY ts",
+        closed,
+        killed - INTERVAL,
+        began,
+        opened,
+    )
+    assert len(rows) >= 3
+    assert {row["polls"] for row in rows} == {SERVERS}
+    assert {reason for reason, _ in await missing(dsn)} <= {"no collector", "handover"}
+    # The time that came late is noted, to be seen to.
+    assert await fetch(dsn, "SELECT * FROM meter.late")
