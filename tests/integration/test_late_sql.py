@@ -85,6 +85,7 @@ async def test_late_data_reach_exactly_the_rollups_they_touch(feed: "Feed") -> N
     today = datetime.now(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
     since = today - timedelta(days=4)
     late, other = since + timedelta(hours=8), since + timedelta(hours=32)
+    since -= timedelta(hours=2)  # a day in Berlin begins before one of UTC
     run = feed.run("bbb1", "arts", "r", late, late + 6 * TICK, participants=4)
     later = feed.run("bbb1", "arts", "r", other, other + 6 * TICK, participants=7)
     await feed.play(["bbb1"], feed.ticks(other, other + 6 * TICK), [later])
