@@ -140,9 +140,19 @@ class Outbox:
             try:
                 await asyncio.wait_for(self._arrived.wait(), LOOK_S)
             except TimeoutError:
-                if self._spool is not None:
-                    await self._on_disk(self._spool.refresh)
-                    self._gauge()
+                await self._look_for_more()
+
+    async def _look_for_more(self) -> None:
+        """See what the command line put back, and what collectors that are gone have left."""
+        if self._spool is None:
+            return
+        try:
+            await self._on_disk(self._spool.refresh)
+            if adopted := await self._on_disk(self._spool.adopt):
+                log.info("took over the backlog of a collector that is gone", batches=adopted)
+        except (SpoolError, OSError) as error:
+            log.error("cannot look into the spool", error=str(error))  # noqa: TRY400
+        self._gauge()
 
     async def _store_some(self) -> None:
         """Store what is live, then a piece of the backlog, then what was refused."""
@@ -207,6 +217,9 @@ class Outbox:
     async def _replay(self, spool: Spool) -> None:
         """Store the oldest of the backlog, what comes in meanwhile going to the disk."""
         entries = await self._on_disk(partial(spool.oldest, MAX_STATEMENT_SAMPLES))
+        if not entries and spool.polls:
+            msg = "what waits in the spool can be neither read nor put aside"
+            raise SpoolError(msg)
         entries = await self._young_enough(spool, entries)
         ids = {id(entry.batch): entry.id for entry in entries}
         parts = _fitting([entry.batch for entry in entries])

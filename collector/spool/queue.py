@@ -19,6 +19,7 @@ log = structlog.get_logger(__name__)
 
 # So many at once at most: polls without samples are small, but not nothing.
 _MAX_ENTRIES = 10_000
+_ADOPTED_SAMPLES = 20_000
 _TOTALS = """
 SELECT
     count(*), ifnull(sum(polls), 0), ifnull(sum(samples), 0), ifnull(sum(bytes), 0),
@@ -151,6 +152,24 @@ class Spool:
             self._count(self._slot.write(work), -1)
             if not self._entries:
                 self._slot.file.shrink()
+
+    def adopt(self) -> int:
+        """Take over what collectors that are gone left in their slots; return how many batches.
+
+        As after a scale-down. A batch that is in both for a moment is stored once all the same.
+        """
+        adopted = 0
+        with self._one_at_a_time:
+            for taken in self._slot.others():
+                with closing(taken):
+                    if not taken.has_batches:
+                        continue
+                    left = Spool(taken)
+                    while entries := left.oldest(_ADOPTED_SAMPLES):
+                        self.append([entry.batch for entry in entries])
+                        left.remove([entry.id for entry in entries])
+                        adopted += len(entries)
+        return adopted
 
     def quarantine(self, what: Entry | Batch, reason: str) -> None:
         """Move an entry to the quarantine, or put a batch there; the bound holds there as well."""

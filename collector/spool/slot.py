@@ -9,7 +9,7 @@ import fcntl
 import os
 import re
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from itertools import count
@@ -113,6 +113,18 @@ class TakenSlot:
         """Give the slot up."""
         self.file.close()
         os.close(self._lock)
+
+    def others(self) -> Iterator["TakenSlot"]:
+        """Yield the other slots that nobody has, each taken; whoever gets one closes it."""
+        for slot in slots(self.slot.directory.parent):
+            try:
+                if slot.number == self.slot.number or (lock := slot.take()) is None:
+                    continue
+                taken = TakenSlot(slot, lock, self._max_bytes)
+            except (SpoolError, OSError) as error:
+                log.error("slot of the spool cannot be used", path=str(slot.path), error=str(error))  # noqa: TRY400
+                continue
+            yield taken
 
     def write(self, work: Callable[[Connection], T], *, adds: bool = False) -> T:
         """As `SpoolFile.write`, but a second time after a rescue."""

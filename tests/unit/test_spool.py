@@ -308,6 +308,25 @@ def test_a_slot_with_batches_is_taken_first(tmp_path: Path) -> None:
         assert waiting(other) == []
 
 
+def test_what_others_left_is_taken_over(tmp_path: Path) -> None:
+    """As after a scale-down: from slots that nobody has, in order, behind one's own."""
+    second = Spool.open(tmp_path, MAX_BYTES)
+    with reopened(tmp_path) as first, reopened(tmp_path) as third:
+        first.append([make_batch(0)])
+        second.append([make_batch(i) for i in range(1, 5)])
+        second.quarantine(make_batch(9), "poison")
+        third.append([make_batch(5)])
+        assert first.adopt() == 0
+        second.close()
+        assert first.adopt() == 4
+        assert waiting(first) == [make_batch(i) for i in range(5)]
+        assert (first.polls, first.quarantined) == (5, 0)
+        assert first.adopt() == 0
+        assert waiting(third) == [make_batch(5)]
+        with reopened(tmp_path) as again:
+            assert (waiting(again), again.quarantined) == ([], 1)
+
+
 def test_meeting_the_database_is_remembered(tmp_path: Path) -> None:
     """`met_database` outlives the process."""
     with reopened(tmp_path) as spool:
