@@ -6,6 +6,8 @@ PYTHON ?= python3
 PYTEST_ARGS ?= -n 2 --dist loadfile
 LOCK_ARGS ?=
 ACCURACY_ARGS ?=
+CHAOS_ARGS ?=
+FUZZ_ARGS ?=
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -18,7 +20,7 @@ LOCK := $(BIN)/uv --no-config pip compile --quiet --universal --python-version 3
 	--custom-compile-command "make lock" $(LOCK_ARGS)
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test lint format lock psql accuracy picture docs build clean
+.PHONY: help install demo test lint format lock psql accuracy chaos fuzz picture docs build clean
 
 help: ## List what can be made.
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 18
@@ -85,6 +87,12 @@ psql: install ## Open psql on your database, or on the demo's.
 
 accuracy: install ## Measure how exact the figures are, into docs/accuracy.md (ACCURACY_ARGS="--database DSN").
 	$(BIN)/python docs/measure_accuracy.py docs/accuracy.md $(ACCURACY_ARGS)
+
+chaos: install ## Let everything fail for 5 minutes, and take account (CHAOS_ARGS="--seed 2 --seconds 60").
+	$(BIN)/python tests/chaos/run.py $(CHAOS_ARGS)
+
+fuzz: install ## Feed the parser a million hostile answers (FUZZ_ARGS="--cases 100000").
+	$(BIN)/python tests/fuzz/fuzz_parser.py $(FUZZ_ARGS)
 
 picture: install ## Draw the README's picture of a report anew.
 	$(BIN)/python docs/draw_report.py

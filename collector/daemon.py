@@ -50,6 +50,8 @@ TICK_MARGIN_S = 1.0
 # At the end: for the servers that were asked already, then for what waits to be stored.
 CUT_GRACE_S = 3.0
 DRAIN_DEADLINE_S = 20.0
+# One for each of storing, signs of life, sessions, policies and verifying, and one more.
+CONNECTIONS = 6
 MEET_DEADLINE_S = 30.0
 MEET_EVERY_S = 5.0
 SESSIONS_EVERY_S = 60
@@ -141,11 +143,13 @@ class Daemon:
     async def _open_pool(self, stack: contextlib.AsyncExitStack, database: str) -> asyncpg.Pool:
         """Return a pool: without a connection where only the spool knows that there is a server."""
         try:
-            return await stack.enter_async_context(open_pool(database))
+            return await stack.enter_async_context(open_pool(database, max_size=CONNECTIONS))
         except DatabaseError:
             if not self._knows_database or parse_embedded(database) is not None:
                 raise
-            return await stack.enter_async_context(open_pool(database, min_size=0))
+            return await stack.enter_async_context(
+                open_pool(database, max_size=CONNECTIONS, min_size=0)
+            )
 
     @property
     def _knows_database(self) -> bool:

@@ -48,6 +48,11 @@ BEGIN
         UPDATE meter.session AS s SET ended_at = NULL
         WHERE s.ended_at IS NOT NULL
             AND s.started_at >= lower(span) - interval '30 days' AND s.started_at < upper(span)
+            -- Of one that was longer ago, the first samples may be dropped already.
+            AND (
+                ${retention_sample} = 0
+                OR s.first_seen_at >= now() - make_interval(days => ${retention_sample})
+            )
             AND s.session_id IN (
                 SELECT a.session_id FROM meter.sample AS a
                 WHERE a.ts >= lower(span) AND a.ts < upper(span)
