@@ -10,17 +10,20 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime, timedelta
 from types import MappingProxyType
+from typing import NamedTuple
 
 from lxml import etree
 
 from collector.attendees import CLOSE, OPEN, without_attendees
 from collector.errors import ApiError, NotXmlError
 from collector.model import Answer, Meeting
+from collector.readings import readings
 
 _MAX_TEXT = 512
 _MAX_NUMBER = 32  # characters
 _MAX_COUNT = 32_767
 _MAX_SALVAGED = 10_000
+# What cannot be by the poller's clock is the pipeline's to correct.
 _MIN_CREATED_MS = 1_262_304_000_000  # 2010
 _MAX_CREATED_MS = 4_102_444_800_000  # 2100
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -49,12 +52,22 @@ _SCALARS = {
 }
 
 
+class _Wanted(NamedTuple):
+    """What the caller wants of a meeting."""
+
+    metadata_keys: frozenset[str]
+    room_names: bool
+
+
 class _UnreadableMeetingError(Exception):
     """A meeting of which no trustworthy sample can be made; it is counted as skipped."""
 
 
 def parse_meetings(
-    body: bytes, *, metadata_keys: frozenset[str] = frozenset(), room_names: bool = False
+    body: bytes,
+    *,
+    metadata_keys: frozenset[str] = frozenset(),
+    room_names: bool = False,
 ) -> Answer:
     """Return the running meetings of a getMeetings answer.
 
@@ -65,12 +78,18 @@ def parse_meetings(
     Raises NotXmlError where `body` is no whole getMeetings answer, and ApiError where
     BigBlueButton answered FAILED.
     """
-    elements, skipped = _meeting_elements(_envelope(body))
+    wanted = _Wanted(metadata_keys, room_names)
+    answer, *others = (_answer(text, wanted) for text in readings(_envelope(body)))
+    return _common(answer, others) if others else answer
+
+
+def _answer(text: bytes, wanted: _Wanted) -> Answer:
+    elements, skipped = _meeting_elements(text)
     meetings: dict[str, Meeting] = {}
     contradictory: Counter[str] = Counter()
     for element in elements:
         try:
-            meeting = _meeting(element, metadata_keys, room_names=room_names)
+            meeting = _meeting(element, wanted)
         except _UnreadableMeetingError:
             skipped += 1
             continue
@@ -82,6 +101,14 @@ def parse_meetings(
         del meetings[internal_id]
         skipped += count + 1
     return Answer(tuple(meetings.values()), skipped)
+
+
+def _common(answer: Answer, others: list[Answer]) -> Answer:
+    """Return the meetings that `answer` and all `others` have, the rest as skipped."""
+    by_id = [{meeting.internal_id: meeting for meeting in other.meetings} for other in others]
+    meetings = tuple(m for m in answer.meetings if all(m == o.get(m.internal_id) for o in by_id))
+    known = max(len(a.meetings) + a.skipped for a in (answer, *others))
+    return Answer(meetings, known - len(meetings))
 
 
 def _envelope(body: bytes) -> bytes:
@@ -157,7 +184,7 @@ def _salvaged(text: bytes) -> tuple[list[etree._Element], int]:
     outside = without_attendees(text)
     head, _, rest = outside.partition(b"<meetings>")
     root = _parsed(head + b"</response>")
-    # A stray tag is one that a client's name brought, perhaps with meetings: see attendees.py.
+    # With a stray tag, nobody knows where the attendees end.
     stray = outside.count(OPEN) != outside.count(CLOSE)
     if root is None or stray or _NO_TAG.search(outside):
         msg = "the answer is malformed"
@@ -184,9 +211,7 @@ def _check_returncode(root: etree._Element) -> None:
         raise NotXmlError(msg)
 
 
-def _meeting(
-    element: etree._Element, metadata_keys: frozenset[str], *, room_names: bool
-) -> Meeting | None:
+def _meeting(element: etree._Element, wanted: _Wanted) -> Meeting | None:
     """Return the meeting, or None if it has ended."""
     fields = {child.tag: child.text for child in element}
     if len(fields) != len(element):
@@ -211,8 +236,10 @@ def _meeting(
         breakout=breakout,
         parent_internal_id=_identifier(parent) if parent else None,
         recording=fields.get("recording") == "true",
-        metadata=dict(_metadata(element, metadata_keys)) if metadata_keys else _NOTHING,
-        name=(fields.get("meetingName") or "")[:_MAX_TEXT] or None if room_names else None,
+        metadata=(
+            dict(_metadata(element, wanted.metadata_keys)) if wanted.metadata_keys else _NOTHING
+        ),
+        name=(fields.get("meetingName") or "")[:_MAX_TEXT] or None if wanted.room_names else None,
     )
 
 

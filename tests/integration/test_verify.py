@@ -168,14 +168,21 @@ async def test_a_rollup_that_differs(whole: "Feed", settings: Settings, rollup: 
     same = f"bucket = {first} AND {key} = (SELECT min({key}) FROM {table} WHERE bucket = {first})"
     if rollup.name == "session_1h":
         same += f" AND session_id = (SELECT min(session_id) FROM {table} WHERE {same})"
-    for figure in rollup.figures:
-        plus = f"ARRAY[{figure}[1] + 1, {figure}[2]]" if "peak" in figure else f"{figure} + 1"
-        await whole.pool.execute(f"UPDATE {table} SET {figure} = {plus} WHERE {same}")
-        found = (await look(whole, settings))[f"rollup {rollup.name}"]
-        (finding,) = found.findings
-        assert figure in finding.found
-        assert finding.repairable
-        assert (found.total, len(found.repairs)) == (1, 1)
+    changes = ", ".join(
+        f"{figure} = "
+        + (f"ARRAY[{figure}[1] + 1, {figure}[2]]" if "peak" in figure else f"{figure} + 1")
+        for figure in rollup.figures
+    )
+    await whole.pool.execute(f"UPDATE {table} SET {changes} WHERE {same}")
+    found = (await look(whole, settings))[f"rollup {rollup.name}"]
+    (finding,) = found.findings
+    # One line, in which each figure stands as it is and as it should be.
+    assert {figure for figure in rollup.figures if figure in finding.found} == set(rollup.figures)
+    assert {figure for figure in rollup.figures if figure in finding.expected} == (
+        set(rollup.figures)
+    )
+    assert finding.repairable
+    assert (found.total, len(found.repairs)) == (1, 1)
     assert await mended(whole, settings) == {}
     await whole.pool.execute(f"DELETE FROM {table} WHERE {same}")
     found = (await look(whole, settings))[f"rollup {rollup.name}"]

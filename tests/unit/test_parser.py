@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import time
 from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
@@ -380,47 +381,128 @@ def test_clients_change_nothing(first: list[Person], second: list[Person], name:
 
 
 # What a name might look like that brings markup, if a server did not escape names.
-forged = meeting_xml([Person(dialin=True)], internalMeetingID=identity(666))
-markup = st.sampled_from(
+MADE_UP = meeting_xml([Person(dialin=True)], internalMeetingID=identity(666))
+AGAIN = meeting_xml(internalMeetingID=identity(1), participantCount=77)
+OUT = "</customdata></attendee></attendees>"
+REST = "<metadata><tenant>b</tenant></metadata><isBreakout>false</isBreakout></meeting>"
+HEAD = meeting_xml(internalMeetingID=identity(667)).partition("<attendees>")[0]
+IN = "<attendees><attendee><customdata>"
+WORDS = ["K", "customdata", "attendee", "attendees", "participantCount", "internalMeetingID"]
+
+pieces = st.sampled_from(
     [
-        *("<a>", "</a>", "<a", "a>", "</attendee>", "<attendee>", "</customdata>", "<customdata>"),
-        *("</attendees>", "<attendees>", "</meeting>", "<meeting>", forged, "<![CDATA[", "]]>"),
-        *("<!--", "-->", "<a/>", "/", "//", "attendees", "<metadata></metadata>", "</meetings>"),
-        *("</response>", "<participantCount>7</participantCount>", "\x00"),
+        *(OUT, REST, MADE_UP, AGAIN, HEAD, IN, "<a>", "</a>", "<a", "a>", "<a/>", "a/>", "/", "//"),
+        *("<K></K>", "K></K", "<K", "</attendee>", "<attendee>", "</customdata>", "<customdata>"),
+        *("</attendees>", "<attendees>", "<attendees >", "</meeting>", "<meeting>", "</meetings>"),
+        *("/customdata>", "<//customdata>", "<customdata", "attendees", "<metadata></metadata>"),
+        *("<![CDATA[", "![CDATA[", "]]>", "<!--", "!--", "-->", "?", "</response>", "\x00", ">"),
+        "<participantCount>7</participantCount>",
     ]
 )
-OUT = "a></a></customdata></attendee></attendees>"
-REST = "<metadata></metadata><isBreakout>false</isBreakout></meeting>"
-HEAD = meeting_xml(internalMeetingID=identity(667)).partition("<attendees>")[0]
+
+
+@st.composite
+def break_outs(draw: st.DrawFn) -> str:
+    """Return a name that ends its meeting, makes up others and begins one, or nearly so."""
+    word = draw(st.sampled_from(WORDS))
+    steps = [
+        *([f"{word}></{word}>", f"{word}>", f"{word}>x</{word}>"], [OUT, "</customdata>"]),
+        *([REST, ""], ["", MADE_UP, AGAIN, MADE_UP + AGAIN], [HEAD, ""], [IN, "<attendees >", ""]),
+        *(["", f"<{word}>", f"<{word}><{word}>"], [f"<{word}", "<a></a", ""]),
+    ]
+    return "".join(draw(st.sampled_from(step)) for step in steps)
+
+
+names = break_outs() | st.lists(pieces, min_size=1, max_size=8).map("".join)
+values = st.sampled_from(["v", "", " ", identity(668)])
+
+
+@st.composite
+def name_lists(draw: st.DrawFn) -> list[str]:
+    """Return names, some of them made for the one before."""
+    chosen = [draw(names)]
+    for kind in draw(st.lists(st.integers(0, 4), max_size=3)):
+        last, piece = chosen[-1], draw(pieces)
+        cut = draw(st.integers(0, len(last)))
+        chosen.append(
+            [draw(names), last[:cut] + piece, piece + last[cut:], f"{last}>v</{last}", "K></K"][
+                kind
+            ]
+        )
+    return chosen
+
+
+# Ends its meeting and makes up others, and leaves the second name two elements to close.
+OPENER = f"K></K>{OUT}{REST}{MADE_UP}{AGAIN}{HEAD}{IN}<K><K"
+# Can be read as a plain name and one with markup in a meeting that it makes up.
+TWO_WAYS = f"a></a>{OUT}{REST}{MADE_UP}{HEAD}{IN}<a></a"
 
 
 @settings(max_examples=400, deadline=None)
-@given(st.lists(markup, max_size=8).map("".join))
-@example(f"{OUT}{REST}{forged}{HEAD}<attendees><attendee><customdata><a")
-@example(f"{OUT}{REST}{forged}")
-@example(f"/{OUT}{REST}{forged}{HEAD}<attendees><attendee><customdata><a")
-@example(f"{OUT}{REST}{HEAD}<attendees><attendee><customdata><a><a><a")
-@example(f"{OUT}<![CDATA[")
-@example("attendees>" + REST + forged)
-def test_smuggled_markup_makes_no_meeting(name: str) -> None:
-    """Where a server leaves names unescaped, no name adds a meeting or changes another's figures.
+@given(name_lists(), values)
+@example([OPENER, "K></K"], "v")
+@example([OPENER.replace("<attendees>", "<attendees >"), "K></K"], "v")
+@example([TWO_WAYS], "v")
+@example([TWO_WAYS.replace("a", "b"), TWO_WAYS], "v")
+@example([f"internalMeetingID>{REST}<meeting><meetingID>e</meetingID><internalMeetingID"], ID)
+@example([f"participantCount>{IN}{OUT}{REST}{HEAD}<participantCount"], "5")
+@example(["![CDATA[", f"]]>{OUT}{REST}{MADE_UP}<![CDATA[", "]]>"], "")
+@example([f"/customdata></attendee></attendees>{REST}{MADE_UP}{HEAD}{IN}</customdata"], "")
+@example([f"a/>{OUT}{REST}{MADE_UP}{HEAD}{IN}<a/"], "v")
+@example([f"a></a>{OUT}{REST}{MADE_UP}", "attendees>" + REST + MADE_UP], "v")
+def test_smuggled_markup_costs_its_own_meeting_only(chosen: list[str], value: str) -> None:
+    """Where a server leaves names unescaped, they cost their own meeting its sample at most.
 
-    The whole answer may be refused for it.
+    No other is changed, added, moved to another tenant or lost; only a poll as a whole may fail.
     """
-    victim = meeting_xml([Person()], internalMeetingID=identity(1))
-    attacker = meeting_xml(
-        [Person(), Person(custom={name: "v"}), Person(dialin=True)],
-        internalMeetingID=identity(2),
-        name_of=str,
-    )
-    later = meeting_xml([Person(dialin=True)], internalMeetingID=identity(3))
-    expected = {m.internal_id: m for m in parse_meetings(answer_xml(victim, later)).meetings}
+    keys = frozenset({"tenant"})
+
+    def answer(people: list[Person]) -> Answer:
+        return parse_meetings(
+            answer_xml(
+                meeting_xml([Person()], {"tenant": "a"}, internalMeetingID=identity(1)),
+                meeting_xml(people, {"tenant": "a"}, internalMeetingID=identity(2), name_of=str),
+                meeting_xml([Person(dialin=True)], internalMeetingID=identity(3)),
+            ),
+            metadata_keys=keys,
+        )
+
+    plain = {meeting.internal_id: meeting for meeting in answer([Person(), Person()]).meetings}
+    attackers = [Person(custom=dict.fromkeys(chosen[::2], value))]
+    attackers += [Person(custom={name: value}) for name in chosen[1::2]]
     try:
-        answer = parse_meetings(answer_xml(victim, attacker, later))
+        found = answer([Person(), *attackers])
     except NotXmlError:
         return
-    others = {m.internal_id: m for m in answer.meetings if m.internal_id != identity(2)}
-    assert others == expected
+    meetings = {meeting.internal_id: meeting for meeting in found.meetings}
+    own = meetings.setdefault(identity(2), plain[identity(2)])
+    assert meetings == plain
+    assert found.skipped == int(own not in found.meetings)
+
+
+def test_smuggled_markup_with_two_readings() -> None:
+    """Where names can be read in two ways, what both have in common counts, the rest is skipped.
+
+    Such a name repeats a session, by which the false reading is known, but not with a server that
+    writes its elements in another order.
+    """
+
+    def without_names(xml: str) -> str:
+        return xml.replace("<meetingName>Room</meetingName>\n", "")
+
+    before, after = (meeting_xml([Person()], internalMeetingID=identity(n)) for n in (1, 3))
+    attacker = meeting_xml(
+        [Person(custom={TWO_WAYS: "v"})], internalMeetingID=identity(2), name_of=str
+    )
+    body = answer_xml(before, attacker, after)
+    answer = parse_meetings(body)
+    assert ([m.internal_id for m in answer.meetings], answer.skipped) == (
+        [identity(1), identity(3)],
+        1,
+    )
+    answer = parse_meetings(without_names(body.decode()).encode())
+    assert [m.internal_id for m in answer.meetings] == [identity(1), identity(3)]
+    assert answer.skipped > 1
 
 
 # -- round trip --------------------------------------------------------------------------------
@@ -522,6 +604,45 @@ def test_doctype_is_refused() -> None:
                 parse_meetings(prolog + doctype + answer)
 
 
+def test_billion_laughs_take_no_time() -> None:
+    """Entities are not expanded, wherever a DOCTYPE stands and in whatever encoding."""
+    entities = "".join(f'<!ENTITY e{n + 1} "{f"&e{n};" * 10}">' for n in range(10))
+    doctype = f'<!DOCTYPE response [<!ENTITY e0 "ha">{entities}]>'
+    answer = answer_xml(meeting_xml(meetingName="NAME")).decode().replace("NAME", "&e10;")
+    for body in (doctype + answer, answer.replace("<meetings>", f"{doctype}<meetings>")):
+        for encoding in ("utf-8", "utf-8-sig", "utf-16", "utf-32"):
+            with contextlib.suppress(NotXmlError):
+                assert parse_meetings(body.encode(encoding), room_names=True).meetings == ()
+
+
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-16-le", "utf-32", "cp500"])
+def test_other_encodings_are_refused(encoding: str) -> None:
+    """BigBlueButton sends UTF-8; what is something else is no answer."""
+    with pytest.raises(NotXmlError):
+        parse_meetings(answer_xml(meeting_xml(meetingName="é")).decode().encode(encoding))
+
+
+@pytest.mark.parametrize(
+    ("element", "value"),
+    [
+        *(("meetingID", "x" * 10_000), ("internalMeetingID", "x" * 10_000)),
+        *(("participantCount", 2**64), ("participantCount", 10**400), ("videoCount", 2**63)),
+        ("createTime", 2**64),
+    ],
+)
+def test_oversized_values_cost_their_own_meeting(element: str, value: object) -> None:
+    """Ids of 10 kB and numbers past 64 bits skip their meeting, and nothing else."""
+    changes: dict[str, Any] = {"internalMeetingID": "abc", element: value}
+    answer = parse_meetings(answer_xml(meeting_xml(**changes), meeting_xml()))
+    assert ([m.internal_id for m in answer.meetings], answer.skipped) == ([ID], 1)
+
+
+def test_end_past_64_bits_is_an_end() -> None:
+    """Whatever endTime says but 0, the meeting is over; rubbish says nothing."""
+    assert parse_meetings(answer_xml(meeting_xml(endTime=2**70))) == Answer(())
+    assert only(parse_meetings(answer_xml(meeting_xml(endTime=10**400)))).participants == 4
+
+
 def test_undefined_entity_skips_the_meeting() -> None:
     """An entity that nobody defined makes its meeting unreadable, not the others."""
     broken = meeting_xml(meetingID="ROOM").replace("ROOM", "&b;")
@@ -547,8 +668,11 @@ def test_failed_answer(key: str) -> None:
 
 def test_truncated_answer_is_refused() -> None:
     """Wherever an answer is cut off, nothing of it is used: what lacks must not look ended."""
-    whole = answer_xml(meeting_xml([Person()]), meeting_xml(internalMeetingID=identity(2)))
-    for length in range(0, len(whole) - 1, 7):
+    whole = answer_xml(
+        meeting_xml([Person(custom={"</response>": "</response>"})]),
+        meeting_xml(internalMeetingID=identity(2)),
+    )
+    for length in range(len(whole) - 1):
         with pytest.raises(NotXmlError):
             parse_meetings(whole[:length])
 
@@ -668,3 +792,51 @@ def test_hostile_answers_take_linear_time(inside: bytes) -> None:
     body = b"<response><returncode>SUCCESS</returncode><meetings>" + inside
     with contextlib.suppress(PollError):
         assert parse_meetings(body + b"</meetings></response>").meetings == ()
+
+
+# Where in an answer a hostile server puts something, `%b`.
+PLACES = (
+    b"<response><returncode>SUCCESS</returncode><meetings>%b</meetings></response>",
+    answer_xml(meeting_xml(meetingName="@@")).replace(b"@@", b"%b"),
+    answer_xml(meeting_xml(add="@@")).replace(b"@@", b"%b"),
+    answer_xml(meeting_xml([Person(name="@@")])).replace(b"@@", b"%b"),
+    answer_xml(meeting_xml([Person(custom={"k": "@@"})])).replace(b"@@", b"%b"),
+)
+
+
+@pytest.mark.parametrize("place", PLACES)
+@pytest.mark.parametrize(
+    "inside",
+    [
+        *(b"<a>" * 100_000 + b"</a>" * 100_000, b"<a>" * 100_000, b"</a>" * 100_000),
+        b"<a " + b" ".join(b'a%d=""' % number for number in range(100_000)) + b"/>",
+        *(b"x" * 12_000_000, b"<", b"<" * 100_000, b"<k></" * 100_000, b"k><" * 100_000),
+        *(b"<customdata>" * 50_000, b"</customdata>" * 50_000, b"<?x " * 100_000, b"<!--"),
+        *(b"<customdata></customdata>" * 50_000, b"<![CDATA[" + b"]" * 1_000_000, b"\x00" * MIB),
+        b"<customdata><k></k></customdata></attendee>" * 5_000 + b"<customdata><",
+    ],
+    ids=lambda inside: inside[:12],
+)
+def test_hostile_content(place: bytes, inside: bytes) -> None:
+    """Depth, attributes, long texts and torn tags cost a poll or a meeting, and no time.
+
+    A figure that comes out all the same is right: what stands in a name or among the attendees
+    changes none.
+    """
+    started_s = time.process_time()
+    with contextlib.suppress(PollError):
+        for meeting in parse_meetings(place % inside).meetings:
+            assert (meeting.internal_id, meeting.participants, meeting.dialins) == (ID, 4, 0)
+    assert time.process_time() - started_s < 10  # some tenths, unless a step is quadratic
+
+
+def test_many_meetings() -> None:
+    """100,000 meetings in one answer are read, in time and memory that grow with the answer."""
+    body = answer_xml(
+        *(
+            f"<meeting><meetingID>r</meetingID><internalMeetingID>{identity(number)}"
+            "</internalMeetingID><participantCount>1</participantCount></meeting>"
+            for number in range(100_000)
+        )
+    )
+    assert len(parse_meetings(body).meetings) == 100_000
