@@ -13,20 +13,24 @@ COPY collector collector
 COPY schema schema
 RUN /opt/build/bin/python -m pip wheel --no-deps --no-build-isolation --wheel-dir dist . \
     && /opt/bbbmeter/bin/pip install --no-index --no-deps dist/*.whl \
-    && /opt/bbbmeter/bin/pip uninstall --yes pip
+    && /opt/bbbmeter/bin/pip uninstall --yes pip \
+    && mkdir /opt/spool
 
 FROM python:3.13-slim-trixie
 LABEL org.opencontainers.image.title="bbbmeter" \
       org.opencontainers.image.description="Usage metering for BigBlueButton fleets" \
       org.opencontainers.image.licenses="Apache-2.0"
 COPY --from=build /opt/bbbmeter /opt/bbbmeter
-# Nothing is written but logs, to standard error: the root file system can be read-only.
+# A new volume takes over this folder's owner.
+COPY --from=build --chown=10001:10001 /opt/spool /var/lib/bbbmeter/spool
+# Nothing is written but the spool, and logs to standard error: the root file system can be read-only.
 # In a container the port is reached from outside of it, or not at all.
 ENV PATH=/opt/bbbmeter/bin:$PATH \
     PYTHONDONTWRITEBYTECODE=1 \
     PYTHONUNBUFFERED=1 \
     BBBMETER_HTTP__HOST=0.0.0.0 \
     BBBMETER_HTTP__PORT=9713 \
+    BBBMETER_SPOOL__DIRECTORY=/var/lib/bbbmeter/spool \
     BBBMETER_LOG_FORMAT=json
 USER 10001:10001
 WORKDIR /etc/bbbmeter

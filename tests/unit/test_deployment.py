@@ -19,6 +19,11 @@ import yaml
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
+from collector.daemon import CUT_GRACE_S, DRAIN_DEADLINE_S
+from collector.database import CONNECT_DEADLINE_S
+from collector.metrics import Metrics
+from collector.sharing import BEAT_DEADLINE_S
+
 ROOT = Path(__file__).parents[2]
 PROJECT: dict[str, Any] = tomllib.loads((ROOT / "pyproject.toml").read_text())
 COMPOSE: dict[str, Any] = yaml.safe_load((ROOT / "compose.yaml").read_text())
@@ -29,6 +34,10 @@ RUNTIME, DEV = "requirements.lock", "requirements-dev.lock"
 NO_HASH = re.compile(r"^\S+==[^\\\n]*$", re.MULTILINE)
 PINNED = re.compile(r"^([A-Za-z0-9._-]+)==([^\s;]+)", re.MULTILINE)
 PORT = "9713"
+SPOOL = "/var/lib/bbbmeter/spool"
+# Until a collector that is asked to end is killed: its deadlines, and what closing takes.
+GRACE_S = 60
+FILES = 16_384
 MAKE = shutil.which("make") or "make"
 
 
@@ -215,6 +224,14 @@ class TestDockerfile:
         assert users == ["10001:10001"]
         assert "RUN" not in [i for i, _ in last_stage]
 
+    def test_the_spool_is_a_folder_of_that_user(self) -> None:
+        """It is in the image, so that a new volume there can be written by the collector."""
+        copies = [arguments.split() for i, arguments in dockerfile() if i == "COPY"]
+        (copy,) = [arguments for arguments in copies if arguments[-1] == SPOOL]
+        assert copy[:2] == ["--from=build", "--chown=10001:10001"]
+        assert f"mkdir {copy[2]}" in " ".join(a for i, a in dockerfile() if i == "RUN")
+        assert f"BBBMETER_SPOOL__DIRECTORY={SPOOL}" in dict(dockerfile())["ENV"]
+
     def test_it_starts_the_collector_and_asks_it_how_it_is(self) -> None:
         """The health check asks the port that the environment sets."""
         instructions = dict(dockerfile())
@@ -291,9 +308,27 @@ class TestCompose:
         assert all(port.startswith("127.0.0.1:") for port in ports)
 
     def test_collectors_can_be_scaled(self) -> None:
-        """Several do not clash: no name, no port on the machine and no volume of their own."""
-        clashing = {"container_name", "ports", "hostname", "volumes"}
-        assert not clashing & set(SERVICES["collector"])
+        """Several do not clash: no name, no port on the machine; the spool's volume is shared."""
+        collector = SERVICES["collector"]
+        assert not {"container_name", "ports", "hostname"} & set(collector)
+        assert collector["volumes"] == [f"spool:{SPOOL}"]
+        assert collector["environment"]["BBBMETER_SPOOL__DIRECTORY"] == SPOOL
+
+    def test_a_collector_has_time_to_end_and_files_for_a_large_fleet(self) -> None:
+        """It is not killed while it brings to disk what is in memory; 1,000 servers fit."""
+        collector = SERVICES["collector"]
+        assert collector["stop_grace_period"] == f"{GRACE_S}s"
+        assert collector["ulimits"]["nofile"] == FILES
+
+    @pytest.mark.parametrize("name", ["collector", "migrate"])
+    def test_the_password_stands_in_no_dsn(self, name: str) -> None:
+        """The settings name the file, which is mounted beside them."""
+        assert {"bbbmeter.toml", "database_password"} <= set(SERVICES[name]["secrets"])
+        page = (ROOT / "docs/deployment.md").read_text()
+        user = SERVICES["timescaledb"]["environment"]["POSTGRES_USER"]
+        database = SERVICES["timescaledb"]["environment"]["POSTGRES_DB"]
+        assert f'database = "postgresql://{user}@timescaledb:5432/{database}"' in page
+        assert 'database_password_file = "database_password"' in page
 
     def test_the_schema_is_ready_before_the_collector(self) -> None:
         """Migrating waits for the database, and the collector for the migration's good end."""
@@ -339,17 +374,93 @@ class TestGrafana:
         assert mounts["./grafana/provisioning"] == "/etc/grafana/provisioning"
 
 
+class TestAlerts:
+    """`docs/prometheus-alerts.yml`, and what operations.md says about it."""
+
+    RULES: tuple[dict[str, Any], ...] = tuple(
+        rule
+        for group in yaml.safe_load((ROOT / "docs/prometheus-alerts.yml").read_text())["groups"]
+        for rule in group["rules"]
+    )
+    PAGE = (ROOT / "docs/operations.md").read_text()
+
+    @staticmethod
+    def metrics() -> set[str]:
+        """Return the names under which Prometheus stores what a collector shows."""
+        suffixes = {"counter": "_total", "info": "_info"}
+        families = Metrics().registry.collect()
+        return {family.name + suffixes.get(family.type, "") for family in families}
+
+    def test_they_ask_for_metrics_that_exist(self) -> None:
+        """No rule is silent because a name is wrong; `up` is Prometheus's own."""
+        found = {n for r in self.RULES for n in re.findall(r"bbbmeter_\w+", r["expr"])}
+        assert found
+        assert found <= self.metrics()
+        assert all("bbbmeter_" in r["expr"] or "up{" in r["expr"] for r in self.RULES)
+
+    def test_each_has_a_name_of_its_own_and_says_what_is_wrong(self) -> None:
+        """Name, severity and summary are there, and parentheses match."""
+        names = [rule["alert"] for rule in self.RULES]
+        assert len(set(names)) == len(names) > 10
+        for rule in self.RULES:
+            assert rule["labels"]["severity"] in {"warning", "critical"}
+            assert rule["annotations"]["summary"]
+            assert rule["expr"].count("(") == rule["expr"].count(")")
+
+    def test_each_has_its_section(self) -> None:
+        """The link leads to a heading, and no heading is left without its alert."""
+        headings = re.findall(r"^### (Bbbmeter\w+)$", self.PAGE, re.MULTILINE)
+        assert headings == [rule["alert"] for rule in self.RULES]
+        for rule in self.RULES:
+            anchor = rule["alert"].lower()
+            assert rule["annotations"]["runbook"] == f"docs/operations.md#{anchor}"
+
+    def test_every_metric_is_explained(self) -> None:
+        """The table names all there are, and none that is not."""
+        table = self.PAGE.partition("### All metrics")[2].partition("\n## ")[0]
+        assert set(re.findall(r"`(bbbmeter_\w+)`", table)) == self.metrics()
+
+    def test_prometheus_finds_the_collectors_of_compose(self) -> None:
+        """The job has the name that the rules expect, the service's name and its port."""
+        page = (ROOT / "docs/deployment.md").read_text()
+        block = page.partition("rule_files")[2].partition("```")[0]
+        (job,) = yaml.safe_load("rule_files" + block)["scrape_configs"]
+        assert all(
+            f'job="{job["job_name"]}"' in text for text in re.findall(r"up\{.*?\}", str(self.RULES))
+        )
+        (found,) = job["dns_sd_configs"]
+        assert (found["names"], found["port"]) == (["collector"], int(PORT))
+        assert f"{COMPOSE['name']}_outside" in page
+        assert "outside" in SERVICES["collector"]["networks"]
+
+
 class TestUnit:
     """The systemd unit."""
 
     def test_it_migrates_and_runs_with_settings_that_only_root_can_read(self) -> None:
-        """The commands exist, and the settings are handed over as a credential."""
+        """The commands exist, and the settings are handed over as a credential.
+
+        A database that is away at the start does not keep the collector from its spool.
+        """
         lines = (ROOT / "docs/bbbmeter.service").read_text().splitlines()
-        assert "ExecStartPre=/opt/bbbmeter/bin/bbbmeter migrate" in lines
+        assert "ExecStartPre=-/opt/bbbmeter/bin/bbbmeter migrate" in lines
         assert "ExecStart=/opt/bbbmeter/bin/bbbmeter run" in lines
         assert "LoadCredential=bbbmeter.toml:/etc/bbbmeter/bbbmeter.toml" in lines
         assert "Environment=BBBMETER_CONFIG=%d/bbbmeter.toml" in lines
         assert {"DynamicUser=yes", "NoNewPrivileges=yes", "ProtectSystem=strict"} <= set(lines)
+
+    def test_it_has_a_spool_time_to_end_and_files_for_a_large_fleet(self) -> None:
+        """The spool is where systemd lets it write, and outlives the user."""
+        lines = (ROOT / "docs/bbbmeter.service").read_text().splitlines()
+        assert {"StateDirectory=bbbmeter", "StateDirectoryMode=0700"} <= set(lines)
+        assert "Environment=BBBMETER_SPOOL__DIRECTORY=%S/bbbmeter/spool" in lines
+        assert f"TimeoutStopSec={GRACE_S}" in lines
+        assert f"LimitNOFILE={FILES}" in lines
+
+    def test_the_time_to_end_is_enough(self) -> None:
+        """It holds the collector's own deadlines, one after the other."""
+        own_s = CUT_GRACE_S + BEAT_DEADLINE_S + DRAIN_DEADLINE_S + CONNECT_DEADLINE_S
+        assert own_s <= GRACE_S
 
 
 class TestContinuousIntegration:

@@ -26,7 +26,7 @@ from collector.settings_file import load_settings
 
 # In a line that is commented out, the key follows the # at once; prose has a space there.
 COMMENTED_OUT = re.compile(r"^#(?=[a-z\[])", re.MULTILINE)
-TABLES = ("attribution", "retention", "columnstore", "http")
+TABLES = ("attribution", "retention", "columnstore", "spool", "http")
 RULES: tuple[type[BaseModel], ...] = (
     ServerRule,
     MetadataRule,
@@ -45,7 +45,11 @@ def uncommented() -> dict[str, Any]:
 def is_default(model: BaseModel, key: str, value: object) -> bool:
     """Say whether `value`, as TOML has it, is what `model` has under `key`."""
     default = getattr(model, key)
-    return bool(value == (default.get_secret_value() if key == "database" else default))
+    if key == "database":
+        default = default.get_secret_value()
+    elif isinstance(default, Path):
+        default = str(default)
+    return bool(value == default)
 
 
 def test_example_is_valid_as_written(tmp_path: Path) -> None:
@@ -54,15 +58,17 @@ def test_example_is_valid_as_written(tmp_path: Path) -> None:
     example.init(path)
     settings = load_settings(path)
     assert [server.name for server in settings.server] == ["bbb1"]
-    untouched = settings.model_dump(exclude={"server", "database"})
-    assert untouched == Settings().model_dump(exclude={"server", "database"})
+    untouched = settings.model_dump(exclude={"server", "database", "spool"})
+    assert untouched == Settings().model_dump(exclude={"server", "database", "spool"})
+    assert settings.spool.directory == tmp_path / "spool"
 
 
 def test_every_key_stands_in_the_example_with_its_default() -> None:
     """Every key of the file and its tables is there, and what is commented out is the default."""
     content, defaults = uncommented(), Settings()
     assert set(content) == set(Settings.model_fields)
-    scalars = set(content) - {"server", "tenant", *TABLES}
+    # A file with a password has no default that TOML could show.
+    scalars = set(content) - {"server", "tenant", "database_password_file", *TABLES}
     assert [key for key in scalars if not is_default(defaults, key, content[key])] == []
     for table in TABLES:
         model = getattr(defaults, table)
