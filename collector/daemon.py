@@ -16,7 +16,7 @@ import structlog
 from collector.attribution import Attribution
 from collector.bbb import BbbClients
 from collector.clock import Clock, SystemClock, tick_at
-from collector.database import open_pool, translated
+from collector.database import borrowed, open_pool
 from collector.engine import parse_embedded
 from collector.errors import (
     BbbmeterError,
@@ -38,7 +38,7 @@ from collector.poller import Poller
 from collector.settings import Settings
 from collector.settings_file import load_settings
 from collector.sharing import Sharing
-from collector.spool import Spool
+from collector.spool import Spool, slots
 from collector.timetable import Timetable
 from collector.verify import verify
 from collector.writer import Writer
@@ -52,7 +52,9 @@ CUT_GRACE_S = 3.0
 DRAIN_DEADLINE_S = 20.0
 # One for each of storing, signs of life, sessions, policies and verifying, and one more.
 CONNECTIONS = 6
-MEET_DEADLINE_S = 30.0
+MEET_DEADLINE_S = 120.0
+# One that is known to be there, but away, keeps no tick waiting.
+KNOWN_DEADLINE_S = 5.0
 MEET_EVERY_S = 5.0
 SESSIONS_EVERY_S = 60
 POLICIES_EVERY_S = 60
@@ -82,6 +84,7 @@ class Daemon:
         self._last_tick_at = self._started_at
         # The servers that this collector polls: its share of the enabled ones.
         self._mine: frozenset[str] = frozenset()
+        self._first_tick: datetime | None = None
         self._fatal: BbbmeterError | None = None
         self.metrics = Metrics()
         self._timetable = Timetable(
@@ -141,25 +144,22 @@ class Daemon:
         return opened
 
     async def _open_pool(self, stack: contextlib.AsyncExitStack, database: str) -> asyncpg.Pool:
-        """Return a pool: without a connection where only the spool knows that there is a server."""
-        try:
-            return await stack.enter_async_context(open_pool(database, max_size=CONNECTIONS))
-        except DatabaseError:
-            if not self._knows_database or parse_embedded(database) is not None:
-                raise
-            return await stack.enter_async_context(
-                open_pool(database, max_size=CONNECTIONS, min_size=0)
-            )
+        """Return a pool: without a connection yet where the server is known, and may be away."""
+        at_once = not self._knows_database or parse_embedded(database) is not None
+        return await stack.enter_async_context(
+            open_pool(database, max_size=CONNECTIONS, at_once=at_once)
+        )
 
     @property
     def _knows_database(self) -> bool:
         """Whether this collector's database was there once: then it is away, not misspelt."""
-        return self._spool is not None and self._spool.met_database
+        if self._spool is None:
+            return bool(slots(self._settings.spool.directory))
+        return self._spool.met_database
 
     def _begin(self, *, embedded: bool) -> None:
         """Make ready what the first tick needs."""
         self._embedded = embedded
-        self._first_tick = self._next_tick(self._settings)
         self._pipeline = Pipeline(self._settings)
         self._outbox = Outbox(
             Writer(self._pool),
@@ -180,36 +180,36 @@ class Daemon:
 
     async def _meet_at_first(self) -> None:
         """Meet the database; where it is away but known, collect all the same, into the spool."""
+        known = self._knows_database and not self._embedded
         try:
-            await self._meet()
+            await self._meet(KNOWN_DEADLINE_S if known else MEET_DEADLINE_S)
         except MigrationError:
             raise
         except DatabaseError as error:
-            if not self._knows_database:
+            if not known:
                 raise
             log.error("the database is away: collecting into the spool", error=str(error))  # noqa: TRY400
-            await self._share()
+            self._first_tick = self._next_tick(self._settings)
+            # All of them: polled twice, beside a collector that cannot be seen, is stored once.
+            self._mine = frozenset(server.name for server in self._settings.enabled_servers)
 
-    async def _meet(self) -> None:
+    async def _meet(self, deadline_s: float) -> None:
         """See that the database is ours and up to date, and tell it what is due since when."""
-        with translated("connect"):
-            async with (
-                asyncio.timeout(None if self._embedded else MEET_DEADLINE_S),
-                self._pool.acquire() as connection,
-            ):
-                if self._embedded:
-                    await migrate(connection, self._settings)
-                else:
-                    await require_current(connection)
-                covered = await covered_until(connection, self._settings.poll_interval_s)
-                self._first_tick = max(self._first_tick, self._next_tick(self._settings, covered))
-                await sync_fleet(
-                    connection, self._settings.server, self._settings.tenant, self._first_tick
-                )
+        async with borrowed(self._pool, "connect", deadline_s) as connection:
+            if self._embedded:
+                await migrate(connection, self._settings)
+            else:
+                await require_current(connection)
+            covered = await covered_until(connection, self._settings.poll_interval_s)
+            # One that began without the database has polled since then.
+            tick = self._first_tick or self._next_tick(self._settings, covered)
+            await sync_fleet(connection, self._settings.server, self._settings.tenant, tick)
+        self._first_tick = tick
         if self._spool is not None:
             self._spool.met_database = True
         await self._beat()
         self._outbox.open = True
+        self._outbox.hurry()
 
     def _make_poller(self, settings: Settings) -> Poller:
         """Return a poller for the enabled servers; SettingsError where a secret is missing."""
@@ -272,7 +272,7 @@ class Daemon:
 
     async def _beat(self) -> None:
         """Give a sign of life, and take or leave servers as others go or come."""
-        await self._sharing.beat(self._pool)
+        await self._sharing.beat(self._pool, self._outbox.unsafe_since)
         await self._share()
 
     async def _share(self) -> None:
@@ -297,9 +297,8 @@ class Daemon:
             return
         tick = self._next_tick(self._settings)
         try:
-            with translated("read the last polls"):
-                async with asyncio.timeout(MEET_DEADLINE_S), self._pool.acquire() as connection:
-                    last = await last_polls(connection, gained, tick, self._settings.max_gap_s)
+            async with borrowed(self._pool, "read the last polls", KNOWN_DEADLINE_S) as connection:
+                last = await last_polls(connection, gained, tick, self._settings.max_gap_s)
         except DatabaseError as error:
             log.warning("holes before this are not filled", error=str(error))
             return
@@ -322,8 +321,8 @@ class Daemon:
             try:
                 async with asyncio.timeout(DRAIN_DEADLINE_S):
                     await self._outbox.drain()
-                if self._outbox.open and not self._outbox.failing:
-                    await update_sessions(self._pool, self._settings.close_after_s)
+                    if self._outbox.open and not self._outbox.failing:
+                        await update_sessions(self._pool, self._settings.close_after_s)
             except TimeoutError:
                 log.error("the database did not take what was waiting in time")  # noqa: TRY400
             except DatabaseError as error:
@@ -340,7 +339,8 @@ class Daemon:
     @contextlib.asynccontextmanager
     async def _scheduling(self) -> AsyncIterator[None]:
         """Run ticks and jobs meanwhile; at the end, a tick under way is cut short, not lost."""
-        self._plan(max(self._first_tick, self._next_tick(self._settings)))
+        coming = self._next_tick(self._settings)
+        self._plan(max(self._first_tick or coming, coming))
         async with self._timetable.running():
             try:
                 yield
@@ -375,7 +375,7 @@ class Daemon:
 
     async def _meet_if_away(self) -> None:
         if not self._outbox.open:
-            await self._meet()
+            await self._meet(MEET_DEADLINE_S)
             log.info("the database is back")
 
     async def _beat_if_met(self) -> None:
@@ -442,9 +442,8 @@ class Daemon:
             covered = tick_at(self._last_tick_at, old.poll_interval_s)
             covered += timedelta(seconds=old.poll_interval_s)
             next_tick = self._next_tick(settings, covered)
-            with translated("store the fleet"):
-                async with self._pool.acquire() as connection:
-                    await sync_fleet(connection, settings.server, settings.tenant, next_tick)
+            async with borrowed(self._pool, "store the fleet", KNOWN_DEADLINE_S) as connection:
+                await sync_fleet(connection, settings.server, settings.tenant, next_tick)
             self._settings, self._poller = settings, poller
             if settings.poll_interval_s == old.poll_interval_s:
                 self._pipeline.configure(settings)

@@ -16,6 +16,7 @@ Connection = asyncpg.Connection | asyncpg.pool.PoolConnectionProxy
 CONNECT_DEADLINE_S = 30
 WRITE_DEADLINE_S = 60
 READ_DEADLINE_S = 600
+CLOSE_DEADLINE_S = 5
 
 # What the database says when it is the data's fault and another try would end the same way.
 _REJECTIONS = (
@@ -27,36 +28,40 @@ _REJECTIONS = (
 
 @asynccontextmanager
 async def open_pool(
-    database: str, *, max_size: int = 4, min_size: int = 1
+    database: str, *, max_size: int = 4, at_once: bool = True
 ) -> AsyncIterator[asyncpg.Pool]:
     """Connect to `database` (`embedded:…` or a DSN) and yield a pool; close all of it after.
 
-    With a `min_size` of 0, a server is not called before a connection is wanted.
+    A server is called `at_once`, or not before a connection is wanted.
 
     The embedded engine is started if it does not run, and stopped if it was started here.
     Raises DatabaseError when there is no database to be had.
     """
     data_dir = parse_embedded(database)
     if data_dir is None:
-        async with _pool(database, min_size, max_size) as pool:
+        async with _pool(database, max_size, at_once=at_once) as pool:
             yield pool
         return
-    async with EmbeddedEngine(data_dir) as engine, _pool(engine.dsn, min_size, max_size) as pool:
+    async with EmbeddedEngine(data_dir) as engine, _pool(engine.dsn, max_size) as pool:
         yield pool
 
 
 @asynccontextmanager
-async def _pool(dsn: str, min_size: int, max_size: int) -> AsyncIterator[asyncpg.Pool]:
+async def _pool(dsn: str, max_size: int, *, at_once: bool = True) -> AsyncIterator[asyncpg.Pool]:
     try:
         with translated("connect"):
             pool = await asyncpg.create_pool(
                 dsn,
-                min_size=min_size,
+                # asyncpg would log each try to keep a least number of connections up.
+                min_size=0,
                 max_size=max_size,
                 timeout=CONNECT_DEADLINE_S,
                 command_timeout=READ_DEADLINE_S,
                 server_settings={"application_name": "bbbmeter", "timezone": "UTC"},
             )
+            if at_once:
+                async with pool.acquire():
+                    pass
     except ValueError:
         # Its message and its cause can hold a part of the password.
         msg = (
@@ -68,9 +73,34 @@ async def _pool(dsn: str, min_size: int, max_size: int) -> AsyncIterator[asyncpg
         yield pool
     finally:
         try:
-            await asyncio.wait_for(pool.close(), CONNECT_DEADLINE_S)
+            await asyncio.wait_for(pool.close(), CLOSE_DEADLINE_S)
         except (TimeoutError, OSError, asyncpg.PostgresError, asyncpg.InterfaceError):
             pool.terminate()
+
+
+@asynccontextmanager
+async def borrowed(
+    pool: asyncpg.Pool, operation: str, deadline_s: float
+) -> AsyncIterator[Connection]:
+    """Lend a connection for `operation`, for `deadline_s` seconds; DatabaseError after that.
+
+    One that did not answer in time is thrown away: to cancel a statement, and to hand the
+    connection back in order, would wait for the same answer.
+    """
+    with translated(operation):
+        async with asyncio.timeout(deadline_s):
+            connection = await pool.acquire(timeout=deadline_s)
+            answered = False
+            try:
+                yield connection
+                answered = True
+            except asyncpg.PostgresError:
+                answered = True
+                raise
+            finally:
+                if not answered:
+                    connection.terminate()
+                await pool.release(connection)
 
 
 @contextmanager

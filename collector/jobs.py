@@ -5,7 +5,7 @@ from datetime import datetime, timedelta
 import asyncpg
 import structlog
 
-from collector.database import translated
+from collector.database import READ_DEADLINE_S, borrowed
 from collector.errors import DatabaseError
 from collector.settings import ROLLUP_SOURCE
 
@@ -14,6 +14,8 @@ log = structlog.get_logger(__name__)
 # No autovacuum runs there either.
 VACUUM_EVERY = timedelta(hours=6)
 
+# Of one span of late data, over all rollups.
+REFRESH_DEADLINE_S = 3600
 # No write that is under way now can take longer to appear.
 SETTLE_DELAY = timedelta(minutes=2)
 
@@ -57,8 +59,8 @@ ORDER BY job_id
 
 async def update_sessions(pool: asyncpg.Pool, close_after_s: int) -> int:
     """Compute the figures of open sessions and close those that ended; return their number."""
-    with translated("update sessions"):
-        touched: int = await pool.fetchval("SELECT meter.update_sessions($1)", close_after_s)
+    async with borrowed(pool, "update sessions", READ_DEADLINE_S) as connection:
+        touched: int = await connection.fetchval("SELECT meter.update_sessions($1)", close_after_s)
     return touched
 
 
@@ -68,8 +70,8 @@ async def settle(pool: asyncpg.Pool, delay: timedelta = SETTLE_DELAY) -> int:
     Filled samples yield to real ones, ended sessions are opened again (`update_sessions` is to
     follow), and the rollups of exactly the time that was touched are refreshed.
     """
-    with translated("settle late data"):
-        spans = await pool.fetch("SELECT * FROM meter.settle($1)", delay)
+    async with borrowed(pool, "settle late data", READ_DEADLINE_S) as connection:
+        spans = await connection.fetch("SELECT * FROM meter.settle($1)", delay)
     for span in spans:
         await refresh_rollups(pool, span["since"], span["until"])
     return len(spans)
@@ -82,8 +84,8 @@ async def refresh_rollups(pool: asyncpg.Pool, since: datetime, until: datetime) 
     not over yet. Who does not own the rollups leaves all of it to the policies, whose windows
     reach as far back.
     """
-    with translated("refresh rollups"):
-        reach = {row["rollup"]: row for row in await pool.fetch(_REFRESH_REACH)}
+    async with borrowed(pool, "refresh rollups", REFRESH_DEADLINE_S) as connection:
+        reach = {row["rollup"]: row for row in await connection.fetch(_REFRESH_REACH)}
         for rollup in ROLLUP_SOURCE:
             if rollup not in reach:
                 continue
@@ -94,7 +96,7 @@ async def refresh_rollups(pool: asyncpg.Pool, since: datetime, until: datetime) 
             while end - begin >= 2 * width:
                 part = min(end, begin + max(_REFRESH_PART, 4 * width))
                 try:
-                    await pool.execute(_REFRESH, f"meter.{rollup}", begin, part)
+                    await connection.execute(_REFRESH, f"meter.{rollup}", begin, part)
                 except asyncpg.InsufficientPrivilegeError:
                     log.info("rollups are left to their policies", rollup=rollup)
                     return
@@ -119,8 +121,8 @@ class PolicyRunner:
         """
         failed = []
         ran = 0
-        with translated("read the policies"):
-            jobs = await self._pool.fetch(_POLICIES)
+        async with borrowed(self._pool, "read the policies", READ_DEADLINE_S) as connection:
+            jobs = await connection.fetch(_POLICIES)
         for job in jobs:
             due_at = self._last_run.get(job["job_id"], datetime.min.replace(tzinfo=now.tzinfo))
             every: timedelta = job["schedule_interval"]
@@ -128,16 +130,17 @@ class PolicyRunner:
                 continue
             self._last_run[job["job_id"]] = now
             try:
-                with translated(f"{job['proc_name']} of {job['hypertable_name']}"):
-                    await self._pool.execute(f"CALL run_job({int(job['job_id'])})")
+                operation = f"{job['proc_name']} of {job['hypertable_name']}"
+                async with borrowed(self._pool, operation, READ_DEADLINE_S) as connection:
+                    await connection.execute(f"CALL run_job({int(job['job_id'])})")
                 ran += 1
             except DatabaseError as error:
                 log.error("policy failed", job=job["proc_name"], error=str(error))  # noqa: TRY400
                 failed.append(str(error))
         if self._vacuumed_at is None or now - self._vacuumed_at >= VACUUM_EVERY:
             self._vacuumed_at = now
-            with translated("vacuum"):
-                await self._pool.execute("VACUUM (ANALYZE)")
+            async with borrowed(self._pool, "vacuum", READ_DEADLINE_S) as connection:
+                await connection.execute("VACUUM (ANALYZE)")
         if failed:
             raise DatabaseError("; ".join(failed))
         return ran

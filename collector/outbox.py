@@ -83,6 +83,8 @@ class Outbox:
         self.failing = False
         # Closed until the database is known to be ours and up to date.
         self.open = True
+        self._in_a_hurry = False
+        self._disk_takes = True
         self._gauge()
 
     def put(self, batch: Batch) -> None:
@@ -104,6 +106,10 @@ class Outbox:
     async def drain(self) -> None:
         """Wait until all that was put is stored, on disk, or given up."""
         await self._idle.wait()
+
+    def hurry(self) -> None:
+        """Try again at once: the database is back."""
+        self._in_a_hurry = True
 
     async def close(self) -> None:
         """Bring to disk what is still in memory; `run` must have ended."""
@@ -127,6 +133,11 @@ class Outbox:
             self.failing = False
             pause_s = FIRST_RETRY_S
             await asyncio.sleep(0 if self._behind else GATHER_S)
+
+    @property
+    def unsafe_since(self) -> datetime | None:
+        """The oldest tick that is in memory alone; None where there is none."""
+        return self._waiting[0].polls[0].ts if self._waiting else None
 
     @property
     def _behind(self) -> bool:
@@ -197,8 +208,11 @@ class Outbox:
             await self._on_disk(partial(self._spool.append, parts))
         except SpoolError as error:
             self._metrics.spool_failures.inc()
-            log.error("the spool takes nothing", error=str(error), waiting=len(parts))  # noqa: TRY400
+            if self._disk_takes:
+                log.error("the spool takes nothing", error=str(error), waiting=len(parts))  # noqa: TRY400
+            self._disk_takes = False
             return
+        self._disk_takes = True
         for part in parts:
             for poll in part.polls:
                 # What comes later is stored before it: it must stand without it.
@@ -209,7 +223,8 @@ class Outbox:
         """Wait, and bring to disk meanwhile what comes in."""
         until = time.monotonic() + pause_s
         left_s = pause_s
-        while left_s >= 0:
+        self._in_a_hurry = False
+        while left_s >= 0 and not self._in_a_hurry:
             await self._spill()
             await asyncio.sleep(min(left_s, GATHER_S))
             left_s = until - time.monotonic()

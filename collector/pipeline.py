@@ -50,7 +50,9 @@ class Pipeline:
             self.forget(name)
 
     def restore(self, server: str, last: LastPoll) -> None:
-        """Remember a poll that was read back from the database."""
+        """Remember a poll that was read back from the database, unless there was one meanwhile."""
+        if server in self._last:
+            return
         self._last[server] = last
         self._known[server] = {sample.session_id for sample in last.samples}
 

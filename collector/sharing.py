@@ -11,11 +11,11 @@ that is down for all. What it brings later counts only where no other has polled
 
 import hashlib
 from collections.abc import Iterable
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 import asyncpg
 
-from collector.database import translated
+from collector.database import borrowed
 
 # In poll intervals. A tick after the last sign of life, others must take over within three.
 BEATS_PER_INTERVAL = 3
@@ -44,25 +44,29 @@ class Sharing:
         """Take a changed poll interval."""
         self._interval_s = interval_s
 
-    async def beat(self, pool: asyncpg.Pool) -> None:
-        """Give a sign of life and learn who lives. Raises DatabaseError; `living` stays then."""
-        with translated("sign of life"):
-            living = await pool.fetchval(
-                "SELECT meter.beat($1, $2, $3, $4, $5)",
+    async def beat(self, pool: asyncpg.Pool, unsafe_since: datetime | None) -> None:
+        """Give a sign of life and learn who lives. Raises DatabaseError; `living` stays then.
+
+        `unsafe_since` is the oldest tick that is in memory alone: a kill now would lose it.
+        """
+        async with borrowed(pool, "sign of life", BEAT_DEADLINE_S) as connection:
+            living = await connection.fetchval(
+                "SELECT meter.beat($1, $2, $3, $4, $5, $6)",
                 self.collector,
                 self._host,
                 timedelta(seconds=self.period_s),
                 timedelta(seconds=ALIVE_INTERVALS * self._interval_s),
                 not self._began,
-                timeout=BEAT_DEADLINE_S,
+                unsafe_since,
             )
         self._began = True
         self.living = tuple(living)
 
     async def leave(self, pool: asyncpg.Pool) -> None:
         """Let the others take over at once. Raises DatabaseError."""
-        with translated("sign off"):
-            await pool.execute("SELECT meter.leave($1)", self.collector, timeout=BEAT_DEADLINE_S)
+        period = timedelta(seconds=self.period_s)
+        async with borrowed(pool, "sign off", BEAT_DEADLINE_S) as connection:
+            await connection.execute("SELECT meter.leave($1, $2)", self.collector, period)
 
     def owns(self, name: str) -> bool:
         """Say whether the server `name` (or any other task of that name) is this collector's."""

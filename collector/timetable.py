@@ -43,6 +43,7 @@ class Timetable:
         self._plan = plan
         self._give_up = give_up
         self._scheduler = AsyncIOScheduler(timezone="UTC")
+        self._jobs: set[asyncio.Task[None]] = set()
 
     @contextlib.asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
@@ -52,7 +53,12 @@ class Timetable:
         try:
             yield
         finally:
-            watch.cancel()
+            self._scheduler.pause()
+            for task in (watch, *self._jobs):
+                task.cancel()
+            await asyncio.wait({watch, *self._jobs})
+            # Whoever waited for one of them comes to its end.
+            await asyncio.sleep(0)
             self._scheduler.shutdown(wait=False)
 
     def pause(self) -> None:
@@ -65,6 +71,7 @@ class Timetable:
             work,
             IntervalTrigger(seconds=interval_s, start_date=first),
             id="tick",
+            name="tick",
             replace_existing=True,
             coalesce=True,
             max_instances=1,
@@ -78,18 +85,26 @@ class Timetable:
         """
 
         async def guarded() -> None:
-            try:
-                await work()
-            except MigrationError as error:
+            # A task of its own: at the end it is cancelled here, and not by the scheduler, to whom
+            # that would be an error.
+            task = asyncio.create_task(work(), name=name)
+            self._jobs.add(task)
+            await asyncio.wait({task})
+            self._jobs.discard(task)
+            error = None if task.cancelled() else task.exception()
+            if isinstance(error, MigrationError):
                 self._give_up(error)
-            except BbbmeterError as error:
+            elif isinstance(error, BbbmeterError):
                 self._metrics.job_failures.labels(name).inc()
-                log.error("job failed", job=name, error=str(error))  # noqa: TRY400
+                log.error("job failed", job=name, error=str(error))
+            elif error is not None:
+                raise error
 
         self._scheduler.add_job(
             guarded,
             IntervalTrigger(seconds=seconds, start_date=at),
             id=name,
+            name=name,
             replace_existing=True,
             coalesce=True,
             max_instances=1,

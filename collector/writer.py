@@ -1,6 +1,5 @@
 """Storing a batch: one statement, atomic and idempotent, the same on every engine."""
 
-import asyncio
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -8,7 +7,7 @@ from typing import Any
 
 import asyncpg
 
-from collector.database import WRITE_DEADLINE_S, Connection, translated
+from collector.database import WRITE_DEADLINE_S, Connection, borrowed
 from collector.model import Batch, PollRow, Sample, SessionRow
 
 # A poll is the commit record of its samples: they are stored if and only if its row is new. So a
@@ -134,17 +133,13 @@ class Writer:
         Raises DatabaseError when the outcome is unknown or nothing was stored: write it again.
         Raises RejectedBatchError when the database refuses the content.
         """
-        with translated("write"):
-            async with (
-                asyncio.timeout(deadline_s),
-                self._pool.acquire(timeout=deadline_s) as connection,
-            ):
-                await self._resolve(connection, batch)
-                stored = await self._insert(connection, batch, late=late)
-                there = {(p.server, p.ts) for p in batch.polls if p.ok} - stored.polls
-                if there:
-                    again = await self._supersede(connection, batch, there)
-                    stored = Stored(stored.polls | again.polls, stored.samples + again.samples)
+        async with borrowed(self._pool, "write", deadline_s) as connection:
+            await self._resolve(connection, batch)
+            stored = await self._insert(connection, batch, late=late)
+            there = {(p.server, p.ts) for p in batch.polls if p.ok} - stored.polls
+            if there:
+                again = await self._supersede(connection, batch, there)
+                stored = Stored(stored.polls | again.polls, stored.samples + again.samples)
         return stored
 
     async def _insert(self, connection: Connection, batch: Batch, *, late: bool) -> Stored:

@@ -8,6 +8,7 @@ acknowledged, written after each: if the file knows fewer when it is opened, som
 import fcntl
 import os
 import re
+import shutil
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, suppress
@@ -232,7 +233,12 @@ def _make(directory: Path, max_bytes: int) -> TakenSlot:
         sync(directory)
         # Another process that looks for a free slot may have found it already.
         if (lock := slot.take()) is not None:
-            return TakenSlot(slot, lock, max_bytes)
+            try:
+                return TakenSlot(slot, lock, max_bytes)
+            except SpoolError:
+                # Each start on a full disk would leave another one.
+                shutil.rmtree(slot.directory, ignore_errors=True)
+                raise
     raise AssertionError  # there is always another number
 
 

@@ -1,19 +1,25 @@
 -- Collectors side by side, and the polls that none of them brought.
 
--- Say that the collector `id` lives, and return all that do. It began anew where `since` is given,
--- or where it was not heard of for two periods: then a new span begins.
+-- Say that the collector `id` lives, and return all that do. A new span begins where it was
+-- started `anew`, or not heard of for two periods. `unsafe_since` is the oldest tick that it has
+-- in memory alone, for nothing takes it.
 CREATE OR REPLACE FUNCTION meter.beat(
-    id text, host text, period interval, alive_for interval, anew boolean
+    id text,
+    host text,
+    period interval,
+    alive_for interval,
+    anew boolean,
+    unsafe_since timestamptz
 ) RETURNS text[]
 LANGUAGE plpgsql
 AS $fn$
 BEGIN
-    UPDATE meter.collector AS c SET until = now()
+    UPDATE meter.collector AS c SET until = now(), safe_until = least(now(), unsafe_since)
     WHERE c.id = beat.id AND NOT anew AND NOT c.stopped
         AND c.until > now() - 2 * period AND c.since <= now();
     IF NOT FOUND THEN
-        INSERT INTO meter.collector AS c (id, host, since, until)
-        VALUES (beat.id, beat.host, now(), now())
+        INSERT INTO meter.collector AS c (id, host, since, until, safe_until)
+        VALUES (beat.id, beat.host, now(), now(), least(now(), unsafe_since))
         ON CONFLICT DO NOTHING;
     END IF;
     RETURN (
@@ -23,11 +29,16 @@ BEGIN
 END
 $fn$;
 
--- Say that a collector has ended in good order: others take over what it had at once.
-CREATE OR REPLACE FUNCTION meter.leave(id text) RETURNS void
+-- Say that a collector ends in good order: others take over what it has at once. If it was not
+-- heard of for two periods it stays so: it may have left servers alone since then.
+CREATE OR REPLACE FUNCTION meter.leave(id text, period interval) RETURNS void
 LANGUAGE sql
 AS $fn$
-    UPDATE meter.collector AS c SET until = now(), stopped = TRUE
+    UPDATE meter.collector AS c
+    SET
+        stopped = TRUE,
+        until = CASE WHEN c.until > now() - 2 * period THEN now() ELSE c.until END,
+        safe_until = CASE WHEN c.until > now() - 2 * period THEN now() ELSE c.safe_until END
     WHERE c.id = leave.id AND c.until = (
         SELECT max(l.until) FROM meter.collector AS l WHERE l.id = leave.id
     );
@@ -35,7 +46,8 @@ $fn$;
 
 -- The due polls of [since, until) of which there is no row, not even of a failure, in spans, and
 -- why. 'no collector': none was seen at the time. 'handover': one had just come, gone or gone
--- silent, and the others took over. 'unexplained': there should have been a poll.
+-- silent, and the others took over; with it went what it had in memory alone. 'unexplained': there
+-- should have been a poll.
 CREATE OR REPLACE FUNCTION meter.missing_polls(since timestamptz, until timestamptz)
 RETURNS TABLE (
     server_id integer,
@@ -106,14 +118,14 @@ BEGIN
                 SELECT range_agg(x.span)
                 FROM meter.collector AS c
                 -- One that has come takes servers from others; one that has gone leaves them for
-                -- three intervals, with what it had polled and not stored.
+                -- three intervals, and has lost what was not safe, with the tick under way.
                 CROSS JOIN LATERAL unnest(ARRAY[
                     tstzrange(
                         c.since - make_interval(secs => w.seconds),
                         c.since + make_interval(secs => 2 * w.seconds)
                     ),
                     tstzrange(
-                        c.until - make_interval(secs => w.seconds + 15),
+                        c.safe_until - make_interval(secs => w.seconds),
                         c.until + make_interval(secs => 4 * w.seconds)
                     )
                 ]) AS x (span)

@@ -52,6 +52,8 @@ COMMENT ON COLUMN meter.collector.id IS 'The collector: its spool''s identity.';
 COMMENT ON COLUMN meter.collector.host IS 'Name of the machine or container it runs on.';
 COMMENT ON COLUMN meter.collector.since IS 'When it was first seen, in this span.';
 COMMENT ON COLUMN meter.collector.until IS 'When it was last seen, in this span.';
+COMMENT ON COLUMN meter.collector.safe_until IS
+'What it had polled until then was stored, or on its disk, when it was last seen.';
 COMMENT ON COLUMN meter.collector.stopped IS 'Whether it ended in good order.';
 
 COMMENT ON TABLE meter.room IS 'The reusable meeting ids of BigBlueButton, by tenant.';

@@ -138,6 +138,7 @@ CREATE TABLE meter.collector (
     host text NOT NULL,
     since timestamptz NOT NULL,
     until timestamptz NOT NULL,
+    safe_until timestamptz NOT NULL,
     stopped boolean NOT NULL DEFAULT FALSE,
     PRIMARY KEY (id, since)
 );

@@ -130,25 +130,28 @@ async def test_a_failed_poll_in_columns_makes_room_for_a_successful_one(feed: "F
     assert await feed.pool.fetchval("SELECT count(*) FROM meter.sample") == 20
 
 
-async def beat(feed: "Feed", collector: str, *spans: tuple[int, int]) -> None:
-    """Let a collector have been seen in spans of ticks."""
-    for since, until in spans:
+async def seen(feed: "Feed", collector: str, *spans: tuple[int, int, int]) -> None:
+    """Let a collector have been seen in spans of ticks: since, until, and safe until."""
+    for since, until, safe_until in spans:
         await feed.pool.execute(
-            "INSERT INTO meter.collector (id, host, since, until) VALUES ($1, 'host', $2, $3)",
+            "INSERT INTO meter.collector (id, host, since, until, safe_until) "
+            "VALUES ($1, 'host', $2, $3, $4)",
             collector,
             T + since * TICK,
             T + until * TICK,
+            T + safe_until * TICK,
         )
 
 
 async def test_missing_polls_say_why(feed: "Feed") -> None:
     """Whether nobody polled, or a collector had just gone, or nothing explains it."""
     await feed.due(T, bbb1=None, bbb2=None)
-    # All are away from tick 20 to 30; `b` dies at 60, and `a` is there all the time.
-    await beat(feed, "a", (0, 20), (30, 100))
-    await beat(feed, "b", (0, 20), (30, 60))
+    # All are away from tick 20 to 30; `b` dies at 60, with the ticks since 57 in memory; `a` is
+    # there all the time.
+    await seen(feed, "a", (0, 20, 20), (30, 100, 100))
+    await seen(feed, "b", (0, 20, 20), (30, 60, 57))
     gone = {
-        "bbb1": {*range(21, 30), *range(61, 63), 80},
+        "bbb1": {*range(21, 30), *range(57, 63), 80},
         "bbb2": {*range(22, 25), *range(90, 95)},
     }
     for server, holes in gone.items():
@@ -165,12 +168,12 @@ async def test_missing_polls_say_why(feed: "Feed") -> None:
     ]
     assert found == [
         ("bbb1", 21, 30, "no collector"),
-        ("bbb1", 61, 63, "handover"),
+        ("bbb1", 57, 63, "handover"),
         ("bbb1", 80, 81, "unexplained"),
         ("bbb2", 22, 25, "no collector"),
         ("bbb2", 90, 95, "unexplained"),
     ]
-    assert [row["polls"] for row in rows] == [9, 2, 1, 3, 5]
+    assert [row["polls"] for row in rows] == [9, 6, 1, 3, 5]
 
 
 async def test_a_failed_poll_is_not_missing_and_a_new_interval_leaves_no_hole(
@@ -190,18 +193,28 @@ async def test_signs_of_life(feed: "Feed") -> None:
     """One that was silent for two periods, or was started anew, begins another span."""
     period = timedelta(seconds=1)
 
-    async def beat(collector: str, *, anew: bool = False) -> list[str]:
+    async def beat(
+        collector: str, *, anew: bool = False, unsafe_since: datetime | None = None
+    ) -> list[str]:
         found: list[str] = await feed.pool.fetchval(
-            "SELECT meter.beat($1, 'host', $2, $3, $4)", collector, period, 6 * period, anew
+            "SELECT meter.beat($1, 'host', $2, $3, $4, $5)",
+            collector,
+            period,
+            6 * period,
+            anew,
+            unsafe_since,
         )
         return found
 
     assert await beat("a", anew=True) == ["a"]
-    assert await beat("b", anew=True) == ["a", "b"]
+    assert await beat("b", anew=True, unsafe_since=T) == ["a", "b"]
+    safe = "SELECT safe_until, until FROM meter.collector ORDER BY id"
+    spans = await feed.pool.fetch(safe)
+    assert [span["safe_until"] for span in spans] == [spans[0]["until"], T]
     await feed.pool.execute("UPDATE meter.collector SET since = since - $1::interval", period)
     assert await beat("a") == ["a", "b"]
     assert await feed.pool.fetchval("SELECT count(*) FROM meter.collector") == 2
-    await feed.pool.execute("SELECT meter.leave('b')")
+    await feed.pool.execute("SELECT meter.leave('b', $1)", period)
     assert await beat("a") == ["a"]
     await feed.pool.execute(
         "UPDATE meter.collector SET since = since - $1::interval, until = until - $1::interval",
