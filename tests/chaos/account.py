@@ -1,0 +1,356 @@
+"""What the run left in the database, beside what should be there."""
+
+import asyncio
+from collections import Counter, defaultdict
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from pathlib import Path
+
+import asyncpg
+
+from collector.clock import tick_at
+from collector.fleet import sync_fleet
+from collector.jobs import settle, update_sessions
+from collector.model import session_id
+from collector.report import Request, fetch_report
+from collector.settings import Settings
+from collector.simulator import Fleet
+from collector.simulator.plan import epoch_ms
+from collector.spool import slots
+from tests.chaos.world import INTERVAL_S
+
+# How far minutes may be from the truth: what was polled, and what was filled in between.
+TOLERANCE = 0.005
+FILLED_TOLERANCE = 0.05
+_INTERVAL = timedelta(seconds=INTERVAL_S)
+_MINUTE = timedelta(minutes=1)
+
+# A server at a tick; and there, by session, its tenant and its participant minutes.
+Cell = tuple[str, datetime]
+Truth = dict[Cell, dict[int, tuple[str, float]]]
+
+
+@dataclass(slots=True)
+class Minutes:
+    """A tenant's participant minutes, breakouts apart: from polls, filled, and the truth of each.
+
+    The truth is what the simulator's schedule says for the instant of the tick itself, summed
+    over the same cells: `polled` over each (server, tick) with a successful poll, over all of the
+    server's sessions; `filled` over each (server, tick, session) with a filled sample. `whole` is
+    the truth of all due ticks, covered or not, `reported` what `bbbmeter report` says of it all.
+    """
+
+    polled: float = 0
+    polled_truth: float = 0
+    filled: float = 0
+    filled_truth: float = 0
+    whole_truth: float = 0
+    reported: float = 0
+
+    @property
+    def difference(self) -> float:
+        """How far the polled minutes are from the truth of the same cells, as a share of it."""
+        return _share(self.polled, self.polled_truth)
+
+    @property
+    def filled_difference(self) -> float:
+        """How far the filled minutes are from the truth of the same cells, as a share of it."""
+        return _share(self.filled, self.filled_truth)
+
+
+@dataclass(slots=True)
+class Account:
+    """The figures of a run, and in `problems` a line for all that should not be."""
+
+    due: int = 0
+    outcomes: dict[str, int] = field(default_factory=dict)
+    missing: dict[str, int] = field(default_factory=dict)
+    longest_handover: int = 0
+    samples: int = 0
+    filled_samples: int = 0
+    sessions: int = 0
+    waiting: int = 0
+    quarantined: int = 0
+    late_spans: int = 0
+    minutes: dict[str, Minutes] = field(default_factory=dict)
+    last_tick: datetime | None = None
+    problems: list[str] = field(default_factory=list)
+
+
+async def take_account(
+    dsn: str, settings: Settings, fleet: Fleet, until: datetime, folder: Path
+) -> Account:
+    """Settle what is late, let no poll be due from `until` on, and look at all of it."""
+    account = Account()
+    await asyncio.to_thread(_look_at_spool, account, folder / "spool")
+    async with asyncpg.create_pool(dsn, min_size=1, max_size=1) as pool:
+        async with pool.acquire() as connection:
+            await sync_fleet(connection, (), settings.tenant, until)
+        account.late_spans = await settle(pool, timedelta(0))
+        await update_sessions(pool, settings.close_after_s)
+        async with pool.acquire() as connection:
+            await _account_for_polls(connection, account)
+            await _look_for_strays(connection, account)
+            await _compare(connection, account, fleet)
+    return account
+
+
+def _look_at_spool(account: Account, directory: Path) -> None:
+    """Count what is left in the spool of any collector."""
+    for slot in slots(directory):
+        if slot.in_use():
+            account.problems.append(f"slot {slot.number} of the spool is still in use")
+        if not slot.path.exists():
+            continue
+        file = slot.look()
+        try:
+            account.waiting += file.read(
+                lambda connection: connection.execute("SELECT count(*) FROM waiting").fetchone()[0]
+            )
+            account.quarantined += file.read(
+                lambda connection: connection.execute("SELECT count(*) FROM quarantine").fetchone()[
+                    0
+                ]
+            )
+        finally:
+            file.close()
+    if account.waiting:
+        account.problems.append(f"{account.waiting} batches are left in the spool")
+    if account.quarantined:
+        account.problems.append(f"{account.quarantined} batches are in quarantine")
+
+
+async def _account_for_polls(
+    connection: asyncpg.pool.PoolConnectionProxy, account: Account
+) -> None:
+    """Every due tick has one poll, or is missing for a reason."""
+    due = await _due(connection)
+    polls = await connection.fetch(
+        "SELECT s.name, p.ts, p.ok, p.error, p.seconds FROM meter.poll AS p "
+        "INNER JOIN meter.server AS s ON p.server_id = s.id"
+    )
+    stored = Counter((row["name"], row["ts"]) for row in polls)
+    account.due = len(due)
+    account.last_tick = max((row["ts"] for row in polls), default=None)
+    account.outcomes = dict(
+        Counter(
+            "ok" if row["ok"] else row["error"] for row in polls if (row["name"], row["ts"]) in due
+        )
+    )
+    doubled = [cell for cell, count in stored.items() if count > 1]
+    if doubled:
+        account.problems.append(f"{len(doubled)} ticks have more than one poll: {doubled[:3]}")
+    odd = [
+        row
+        for row in polls
+        if row["seconds"] != INTERVAL_S or tick_at(row["ts"], INTERVAL_S) != row["ts"]
+    ]
+    if odd:
+        account.problems.append(f"{len(odd)} polls do not stand on the grid of ticks")
+    if due:
+        await _account_for_holes(connection, account, due, due - stored.keys())
+    else:
+        account.problems.append("no poll was due")
+
+
+async def _account_for_holes(
+    connection: asyncpg.pool.PoolConnectionProxy,
+    account: Account,
+    due: set[Cell],
+    missing: set[Cell],
+) -> None:
+    """Exactly the `missing` ticks are in meter.missing_polls, with a reason."""
+    since, until = _period(due)
+    holes = await connection.fetch(
+        "SELECT s.name, m.* FROM meter.missing_polls($1, $2) AS m "
+        "INNER JOIN meter.server AS s ON m.server_id = s.id",
+        since,
+        until,
+    )
+    told: set[Cell] = set()
+    reasons: Counter[str] = Counter()
+    for hole in holes:
+        server, reason = hole["name"], hole["reason"]
+        ticks = _ticks(hole["missing_since"], hole["missing_until"])
+        told |= {(server, ts) for ts in ticks}
+        reasons[reason] += len(ticks)
+        what = f"{server}: {len(ticks)} polls from {hole['missing_since']:%H:%M:%S}"
+        if reason == "unexplained":
+            account.problems.append(f"{what} are missing without a reason")
+        if reason == "handover":
+            account.longest_handover = max(account.longest_handover, len(ticks))
+        if hole["polls"] != len(ticks):
+            account.problems.append(f"{what}: missing_polls says {hole['polls']}")
+    account.missing = dict(reasons)
+    if missing != told:
+        account.problems.append(
+            f"of {len(missing)} ticks without a poll, {len(missing - told)} are not in "
+            f"missing_polls, where {len(told - missing)} are that have one"
+        )
+
+
+async def _due(connection: asyncpg.pool.PoolConnectionProxy) -> set[Cell]:
+    rows = await connection.fetch(
+        "SELECT s.name, d.since, d.until FROM meter.server_due AS d "
+        "INNER JOIN meter.server AS s ON d.server_id = s.id"
+    )
+    return {(row["name"], ts) for row in rows for ts in _ticks(row["since"], row["until"])}
+
+
+async def _look_for_strays(connection: asyncpg.pool.PoolConnectionProxy, account: Account) -> None:
+    """No sample is there twice, without its poll, without its session, or missing from its poll."""
+    for problem, query in _STRAYS.items():
+        rows = await connection.fetch(query)
+        if rows:
+            account.problems.append(f"{problem}: {len(rows)}, such as {dict(rows[0])}")
+    row = await connection.fetchrow(
+        "SELECT count(*) AS samples, count(*) FILTER (WHERE filled) AS filled, "
+        "(SELECT count(*) FROM meter.session) AS sessions FROM meter.sample"
+    )
+    assert row is not None
+    account.samples, account.filled_samples = row["samples"], row["filled"]
+    account.sessions = row["sessions"]
+
+
+async def _compare(
+    connection: asyncpg.pool.PoolConnectionProxy, account: Account, fleet: Fleet
+) -> None:
+    """Set each tenant's minutes beside the truth of the same ticks, and beside the report."""
+    due = await _due(connection)
+    if not due:
+        return
+    since, until = _period(due)
+    tenants = {tenant.name: Minutes() for tenant in fleet.plan.tenants}
+    account.minutes = tenants
+    # A tick that was under way at the end has polls, too, though they were not due any more.
+    truth = _truth(fleet, since, until + 2 * _INTERVAL)
+    await _add_polled(connection, tenants, truth, due)
+    await _add_sampled(connection, tenants, truth)
+    request = Request(tick_at(since, 60), tick_at(until, 60) + _MINUTE)
+    for line in await fetch_report(connection, request):
+        if line["tenant"] in tenants:
+            tenants[line["tenant"]].reported = line["participant_minutes"]
+    for name, mine in tenants.items():
+        if abs(mine.difference) > TOLERANCE:
+            account.problems.append(f"{name}: {mine.difference:+.3%} from the truth")
+        if abs(mine.filled_difference) > FILLED_TOLERANCE:
+            account.problems.append(f"{name}: filled {mine.filled_difference:+.3%} from the truth")
+        if abs(mine.reported - mine.polled - mine.filled) > 1e-6 * max(1.0, mine.reported):
+            account.problems.append(
+                f"{name}: the report says {mine.reported:.3f} minutes, "
+                f"the samples {mine.polled + mine.filled:.3f}"
+            )
+
+
+async def _add_polled(
+    connection: asyncpg.pool.PoolConnectionProxy,
+    tenants: dict[str, Minutes],
+    truth: Truth,
+    due: set[Cell],
+) -> None:
+    """Add up the truth of what was polled, and of what was due."""
+    rows = await connection.fetch(
+        "SELECT s.name, p.ts FROM meter.poll AS p "
+        "INNER JOIN meter.server AS s ON p.server_id = s.id WHERE p.ok"
+    )
+    covered = {(row["name"], row["ts"]) for row in rows}
+    for cell, sessions in truth.items():
+        for tenant, minutes in sessions.values():
+            tenants[tenant].polled_truth += minutes * (cell in covered)
+            tenants[tenant].whole_truth += minutes * (cell in due)
+
+
+async def _add_sampled(
+    connection: asyncpg.pool.PoolConnectionProxy, tenants: dict[str, Minutes], truth: Truth
+) -> None:
+    """Add up the samples, and the truth of those that were filled."""
+    rows = await connection.fetch(
+        "SELECT s.name AS server, t.name AS tenant, a.ts, a.session_id, a.filled, "
+        "a.participants * a.seconds / 60.0::double precision AS minutes "
+        "FROM meter.sample AS a INNER JOIN meter.server AS s ON a.server_id = s.id "
+        "INNER JOIN meter.tenant AS t ON a.tenant_id = t.id WHERE NOT a.breakout"
+    )
+    for row in rows:
+        # Usage of a tenant that there is not has no truth: it is wrong in any case.
+        mine = tenants.setdefault(row["tenant"], Minutes())
+        if row["filled"]:
+            mine.filled += row["minutes"]
+            mine.filled_truth += truth[row["server"], row["ts"]].get(row["session_id"], ("", 0))[1]
+        else:
+            mine.polled += row["minutes"]
+
+
+def _truth(fleet: Fleet, since: datetime, until: datetime) -> Truth:
+    """Return for each server and tick of [since, until) its main sessions' tenants and minutes.
+
+    The minutes are those of the participants at the instant of the tick, for an interval.
+    """
+    truth: Truth = defaultdict(dict)
+    ticks = [(ts, epoch_ms(ts)) for ts in _ticks(since, until)]
+    for meeting in fleet.meetings(since, until):
+        if meeting.sequence:
+            continue
+        identity = session_id(meeting.server, meeting.internal_id)
+        for ts, at_ms in ticks:
+            if meeting.start_ms <= at_ms < meeting.end_ms:
+                present = sum(stay.join_ms <= at_ms < stay.left_ms for stay in meeting.stays)
+                minutes = present * INTERVAL_S / 60
+                truth[meeting.server, ts][identity] = meeting.tenant, minutes
+    return truth
+
+
+def _period(cells: set[Cell]) -> tuple[datetime, datetime]:
+    """Return from when until when `cells`, not none, are."""
+    ticks = [ts for _, ts in cells]
+    return min(ticks), max(ticks) + _INTERVAL
+
+
+def _ticks(since: datetime, until: datetime) -> list[datetime]:
+    """Return the ticks of [since, until)."""
+    first = tick_at(since, INTERVAL_S)
+    if first < since:
+        first += _INTERVAL
+    count = -(-int((until - first).total_seconds()) // INTERVAL_S)
+    return [first + n * _INTERVAL for n in range(max(count, 0))]
+
+
+def _share(metered: float, true: float) -> float:
+    return metered / true - 1 if true else float(metered != 0)
+
+
+_STRAYS = {
+    "samples that are there twice": """
+        SELECT session_id, ts, count(*), bool_or(filled) AS filled FROM meter.sample
+        GROUP BY session_id, ts HAVING count(*) > 1
+    """,
+    "polls whose samples are not as many as they say": """
+        SELECT p.ts, p.server_id, p.ok, p.sessions, p.breakouts, count(a.ts) AS samples
+        FROM meter.poll AS p
+        LEFT JOIN meter.sample AS a ON p.server_id = a.server_id AND p.ts = a.ts AND NOT a.filled
+        GROUP BY p.ts, p.server_id, p.ok, p.sessions, p.breakouts
+        HAVING count(a.ts) <> coalesce(p.sessions + p.breakouts, 0)
+    """,
+    "samples without a poll, or filled where there is one": """
+        SELECT a.ts, a.server_id, a.session_id, a.filled FROM meter.sample AS a
+        WHERE a.filled = EXISTS (
+            SELECT FROM meter.poll AS p WHERE p.ts = a.ts AND p.server_id = a.server_id AND p.ok
+        )
+    """,
+    "samples without a session": """
+        SELECT a.ts, a.server_id, a.session_id FROM meter.sample AS a
+        WHERE NOT EXISTS (SELECT FROM meter.session AS s WHERE s.session_id = a.session_id)
+    """,
+    "sessions that are there twice": """
+        SELECT session_id, count(*) FROM meter.session GROUP BY session_id HAVING count(*) > 1
+    """,
+    "sessions whose figures are not those of their samples": """
+        SELECT s.session_id, s.participant_seconds, s.ended_at, x.participant_seconds AS sampled
+        FROM meter.session AS s
+        CROSS JOIN LATERAL (
+            SELECT sum(a.participants::integer * a.seconds) AS participant_seconds
+            FROM meter.sample AS a WHERE a.session_id = s.session_id
+        ) AS x
+        WHERE s.participant_seconds IS DISTINCT FROM x.participant_seconds
+    """,
+    "notes of late data that nobody saw to": "SELECT * FROM meter.late",
+}
