@@ -137,7 +137,8 @@ class Outbox:
     @property
     def unsafe_since(self) -> datetime | None:
         """The oldest tick that is in memory alone; None where there is none."""
-        return self._waiting[0].polls[0].ts if self._waiting else None
+        polls = [*self._refused.oldest(1), *(self._waiting[0].polls if self._waiting else ())]
+        return min((poll.ts for poll in polls), default=None)
 
     @property
     def _behind(self) -> bool:
@@ -223,11 +224,11 @@ class Outbox:
         """Wait, and bring to disk meanwhile what comes in."""
         until = time.monotonic() + pause_s
         left_s = pause_s
-        self._in_a_hurry = False
         while left_s >= 0 and not self._in_a_hurry:
             await self._spill()
             await asyncio.sleep(min(left_s, GATHER_S))
             left_s = until - time.monotonic()
+        self._in_a_hurry = False
 
     async def _replay(self, spool: Spool) -> None:
         """Store the oldest of the backlog, what comes in meanwhile going to the disk."""
@@ -294,7 +295,11 @@ class Outbox:
             self._metrics.dropped_polls.labels(REJECTED).inc()
             self._not_stored(poll.server)
         if self._spool is not None:
-            await self._on_disk(partial(self._spool.quarantine, part, str(error)))
+            try:
+                await self._on_disk(partial(self._spool.quarantine, part, str(error)))
+            except SpoolError as full:
+                # To keep it in memory would keep all others waiting.
+                log.error("no room in quarantine, batch lost", error=str(full))  # noqa: TRY400
         try:
             failed = [poll.failed(REJECTED) for poll in part.polls]
             await self._write(Batch(polls=failed), late=True)

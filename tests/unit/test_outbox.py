@@ -301,3 +301,31 @@ async def test_nothing_is_written_before_the_database_is_known(
     await asyncio.wait({task})
     await box.close()
     assert len(writer.stored) == 1
+
+
+async def test_a_poisonous_batch_on_a_full_disk_blocks_nobody(
+    writer: FakeWriter, spool: Spool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where even the quarantine has no room, the batch is lost, and the others are stored."""
+
+    def full(_batch: object, _reason: str) -> None:
+        raise SpoolError
+
+    monkeypatch.setattr(spool, "quarantine", full)
+    writer.poison = {"bad"}
+    async with running(writer, batch("bad"), batch("a"), spool=spool):
+        assert {(p.server, p.ok) for p in writer.stored} == {("bad", False), ("a", True)}
+
+
+async def test_what_is_in_memory_alone_is_told(writer: FakeWriter, spool: Spool) -> None:
+    """The oldest tick that a kill would take; none once it is on disk or stored."""
+    box = make_outbox(writer, spool, [])
+    assert box.unsafe_since is None
+    box.put(batch("a", 30))
+    box.put(batch("b", 60))
+    assert box.unsafe_since == START + timedelta(seconds=30)
+    box._refused.add(batch("c").polls[0])
+    assert box.unsafe_since == START
+    box._refused.remove(box._refused.oldest(1))
+    await box.close()
+    assert box.unsafe_since is None
