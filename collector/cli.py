@@ -267,7 +267,8 @@ def verify_figures(
 @spool_app.command("list")
 def spool_list(config: Config = None) -> None:
     """List what waits in each collector's spool, and what is in quarantine."""
-    print_spool(_load(config).spool.directory, Console(highlight=False))
+    console = Console(width=max(REPORT_WIDTH, Console().width), highlight=False)
+    print_spool(_load(config).spool.directory, console)
 
 
 @spool_app.command("show")

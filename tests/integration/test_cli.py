@@ -1,6 +1,7 @@
 """The command line as a user meets it: processes, their output and their exit codes."""
 
 import asyncio
+import contextlib
 import csv
 import io
 import json
@@ -21,12 +22,15 @@ import pytest
 from pydantic import SecretStr
 
 from collector import __version__
-from collector.jobs import update_sessions
+from collector.jobs import settle, update_sessions
+from collector.model import Batch, PollRow
+from collector.settings import ColumnstoreSettings, RetentionSettings
 from collector.settings_file import load_settings
 from collector.simulator import Fleet, FleetPlan
 from collector.simulator.command import settings_toml
 from collector.simulator.plan import sim_tenants
 from collector.simulator.server import SimulatedFleet
+from collector.spool import Spool
 
 if TYPE_CHECKING:
     from tests.integration.conftest import Feed
@@ -503,3 +507,56 @@ async def test_a_tenants_role(metered: Shell, feed: "Feed") -> None:
     bad = await metered("tenant", "grant-sql", "acme", "--role", 'a"b')
     assert bad.code == 2
     assert "small letters" in bad.err
+
+
+async def test_verify(metered: Shell, feed: "Feed", empty_dsn: str) -> None:
+    """Exit code 0 where all is as it should be, else 1 with what differs, as table or JSON."""
+    tables = {
+        "retention": RetentionSettings.model_fields,
+        "columnstore": ColumnstoreSettings.model_fields,
+    }
+    for_ever = "".join(
+        f"[{table}]\n" + "".join(f"{key} = 0\n" for key in keys) for table, keys in tables.items()
+    )
+    metered.configure(empty_dsn, for_ever)
+    assert (await metered("migrate")).code == 0
+    await settle(feed.pool, timedelta(0))  # what was stored just now is judged later otherwise
+    await update_sessions(feed.pool, close_after_s=120)
+    done = await metered("verify", *DAY)
+    assert (done.code, done.err) == (0, ""), done.said
+    assert "differs" not in done.out
+    await feed.pool.execute(
+        "UPDATE meter.session SET participant_seconds = participant_seconds + 60 "
+        "WHERE max_participants = 5"
+    )
+    done = await metered("verify", *DAY)
+    assert done.code == 1
+    assert "law" in done.out
+    done = await metered("verify", *DAY, "--format", "json")
+    assert done.code == 1
+    results = json.loads(done.out)
+    assert {r["check"] for r in results if r["status"] == "differs"} == {"sessions"}
+    done = await metered("verify", *DAY, "--repair")
+    assert (done.code, "computed" in done.err) == (0, True), done.said
+    assert (await metered("verify", *DAY)).code == 0
+
+
+async def test_spool(bbbmeter: Shell) -> None:
+    """What waits and what was refused is listed; a batch is shown, tried again, or deleted."""
+    bbbmeter.configure("postgresql://nobody@127.0.0.1:9/nothing")
+    assert (await bbbmeter("spool", "list")).code == 0
+    with contextlib.closing(Spool.open(bbbmeter.folder / "spool", 1024**2)) as spool:
+        for n in range(2):
+            ts = datetime(2026, 3, 2, 10, n, tzinfo=UTC)
+            poll = PollRow(ts, "bbb1", ok=True, error=None, latency_ms=5, seconds=60)
+            spool.quarantine(Batch(polls=[poll]), "write: value too long (DataError)")
+    done = await bbbmeter("spool", "list")
+    assert "DataError" in done.out
+    first, second = re.findall(r"\b0:\d+", done.out)
+    done = await bbbmeter("spool", "show", first)
+    assert json.loads(done.out.splitlines()[0])["server"] == "bbb1"
+    assert (await bbbmeter("spool", "retry", first)).code == 0
+    assert (await bbbmeter("spool", "drop", "all")).out.startswith(f"{second}: deleted")
+    (await bbbmeter("spool", "show", first)).require_refusal(first)
+    with contextlib.closing(Spool.open(bbbmeter.folder / "spool", 1024**2)) as spool:
+        assert (spool.polls, spool.quarantined) == (1, 0)

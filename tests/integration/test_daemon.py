@@ -14,7 +14,10 @@ import asyncpg
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
+from collector import daemon as daemon_module
 from collector.clock import tick_at
+from collector.daemon import Daemon
+from collector.settings_file import load_settings
 from collector.simulator.server import SimulatedFleet
 
 if TYPE_CHECKING:
@@ -174,6 +177,27 @@ async def test_the_daemons_own_port(
     assert samples["bbbmeter_server_up", "sim01"] == 1
     assert samples["bbbmeter_queue_polls",] == 0
     assert 0 <= samples["bbbmeter_lag_seconds",] < PATIENCE_S
+
+
+async def test_it_verifies_by_itself(
+    write_config: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Every day; what was found is on /metrics."""
+    monkeypatch.setattr(daemon_module, "VERIFY_EVERY_S", 2)
+    path = write_config()
+    daemon = Daemon(load_settings(path), path)
+    run = asyncio.create_task(daemon.run())
+
+    def metric(name: str, **labels: str) -> float | None:
+        return daemon.metrics.registry.get_sample_value(f"bbbmeter_verify_{name}", labels)
+
+    async with asyncio.timeout(PATIENCE_S):
+        while not metric("timestamp_seconds"):  # noqa: ASYNC110 - no event says so
+            await asyncio.sleep(0.1)
+    daemon.stop()
+    await run
+    assert metric("findings", check="sessions") == 0
+    assert metric("findings", check="rollup usage_1m") == 0
 
 
 async def test_bad_settings_end_with_code_2_and_no_traceback(

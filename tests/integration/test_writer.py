@@ -202,6 +202,18 @@ async def test_a_session_keeps_its_first_sight_and_tenant(feed: "Feed") -> None:
     assert row["tenant_id"] == tenant
 
 
+async def test_a_sessions_first_start_stays(feed: "Feed") -> None:
+    """One that was corrected by a server's clock comes out a second later the next time."""
+    run = feed.run("bbb1", "arts", "r", T, T + 10 * TICK)
+    await feed.play(["bbb1"], ticks(0, 1), [run])
+    for off_s in (1, -2, 30):
+        batch = feed.batch(["bbb1"], ticks(4 + abs(off_s), 5 + abs(off_s)))
+        announced = feed.announce(run, T + (4 + abs(off_s)) * TICK)
+        batch.sessions.append(announced._replace(started_at=T + timedelta(seconds=off_s)))
+        await feed.writer.write(batch)
+    assert (await feed.session(run))["started_at"] == T
+
+
 async def test_a_session_twice_in_a_batch_is_one_row(feed: "Feed") -> None:
     """A session that came, went and came again within one batch is announced twice."""
     first = feed.run("bbb1", "arts", "r", T, T + TICK)
