@@ -79,7 +79,8 @@ async def filled(feed: "Feed") -> "Feed":
         await feed.writer.write(late, late=True)
         await feed.due(day + HOUR)
         await feed.pool.execute(
-            "INSERT INTO meter.collector (id, host, since, until) VALUES ('one', 'h', $1, $2)",
+            "INSERT INTO meter.collector (id, host, since, until, safe_until) "
+            "VALUES ('one', 'h', $1, $2, $2)",
             day - HOUR,
             day + 2 * HOUR,
         )

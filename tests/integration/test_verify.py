@@ -57,7 +57,8 @@ async def whole(feed: "Feed") -> "Feed":
         await feed.writer.write(batch)
         await feed.due(end)
         await feed.pool.execute(
-            "INSERT INTO meter.collector (id, host, since, until) VALUES ('one', 'h', $1, $2)",
+            "INSERT INTO meter.collector (id, host, since, until, safe_until) "
+            "VALUES ('one', 'h', $1, $2, $2)",
             begin - HOUR,
             end + HOUR,
         )
