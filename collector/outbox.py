@@ -23,7 +23,7 @@ from collector.database import WRITE_DEADLINE_S
 from collector.errors import DatabaseError, RejectedBatchError, SpoolError
 from collector.metrics import Metrics
 from collector.model import Batch
-from collector.refused import Refused
+from collector.refused import SPOOL_FULL, Refused
 from collector.spool import Entry, Spool
 from collector.writer import Writer
 
@@ -93,7 +93,7 @@ class Outbox:
         if full:
             for poll in batch.polls:
                 self._refused.add(poll)
-                self._metrics.dropped_polls.labels("spool_full").inc()
+                self._metrics.dropped_polls.labels(SPOOL_FULL).inc()
                 self._not_stored(poll.server)
             log.error("no room: poll dropped", servers=[poll.server for poll in batch.polls])
             return
@@ -133,6 +133,11 @@ class Outbox:
             self.failing = False
             pause_s = FIRST_RETRY_S
             await asyncio.sleep(0 if self._behind else GATHER_S)
+
+    @property
+    def storing(self) -> bool:
+        """Whether the database is known and took what it was last given."""
+        return self.open and not self.failing
 
     @property
     def unsafe_since(self) -> datetime | None:
@@ -237,10 +242,9 @@ class Outbox:
             msg = "what waits in the spool can be neither read nor put aside"
             raise SpoolError(msg)
         entries = await self._young_enough(spool, entries)
-        ids = {id(entry.batch): entry.id for entry in entries}
-        parts = _fitting([entry.batch for entry in entries])
-        if parts:
-            write = asyncio.create_task(self._store(parts, partial(self._write, late=True)))
+        entries = entries[: len(_fitting(entry.batch for entry in entries))]
+        if entries:
+            write = asyncio.create_task(self._store(entries, partial(self._write, late=True)))
             try:
                 while not (await asyncio.wait({write}, timeout=LIVE_DEADLINE_S))[0]:
                     await self._spill()
@@ -248,7 +252,7 @@ class Outbox:
                 write.cancel()
                 await asyncio.wait({write})
             write.result()
-        await self._on_disk(partial(spool.remove, [ids[id(part)] for part in parts]))
+        await self._on_disk(partial(spool.remove, [entry.id for entry in entries]))
         self._gauge()
 
     async def _young_enough(self, spool: Spool, entries: list[Entry]) -> list[Entry]:
@@ -273,24 +277,25 @@ class Outbox:
     # -- the database ------------------------------------------------------------------------
 
     async def _store(
-        self, parts: Sequence[Batch], write: Callable[[Batch], Coroutine[Any, Any, None]]
+        self, parts: Sequence[Batch | Entry], write: Callable[[Batch], Coroutine[Any, Any, None]]
     ) -> None:
         """Store `parts` together, or one by one when the database refuses them together."""
         whole = Batch()
         for part in parts:
-            whole.extend(part)
+            whole.extend(_batch(part))
         try:
             await write(whole)
         except RejectedBatchError:
             for part in parts:
                 try:
-                    await write(part)
+                    await write(_batch(part))
                 except RejectedBatchError as error:
                     await self._reject(part, error)
 
-    async def _reject(self, part: Batch, error: RejectedBatchError) -> None:
+    async def _reject(self, part: Batch | Entry, error: RejectedBatchError) -> None:
         """Put aside a batch whose content the database refuses, and store a failed poll for it."""
-        for poll in part.polls:
+        polls = _batch(part).polls
+        for poll in polls:
             log.error("poll refused by the database", server=poll.server, error=str(error))
             self._metrics.dropped_polls.labels(REJECTED).inc()
             self._not_stored(poll.server)
@@ -301,7 +306,7 @@ class Outbox:
                 # To keep it in memory would keep all others waiting.
                 log.error("no room in quarantine, batch lost", error=str(full))  # noqa: TRY400
         try:
-            failed = [poll.failed(REJECTED) for poll in part.polls]
+            failed = [poll.failed(REJECTED) for poll in polls]
             await self._write(Batch(polls=failed), late=True)
         except RejectedBatchError as again:
             log.error("even the failure was refused", error=str(again))  # noqa: TRY400
@@ -344,6 +349,10 @@ def _fitting(batches: Iterable[Batch]) -> list[Batch]:
         parts.append(batch)
         seen |= keys
     return parts
+
+
+def _batch(part: Batch | Entry) -> Batch:
+    return part.batch if isinstance(part, Entry) else part
 
 
 def _servers(batch: Batch) -> list[str]:

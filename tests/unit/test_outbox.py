@@ -14,7 +14,7 @@ from collector.errors import DatabaseError, RejectedBatchError, SpoolError
 from collector.metrics import Metrics
 from collector.model import Batch, PollRow
 from collector.outbox import Outbox
-from collector.spool import Spool
+from collector.spool import Entry, Spool
 from collector.writer import Stored, Writer
 
 START = datetime(2026, 2, 2, 8, tzinfo=UTC)
@@ -235,6 +235,24 @@ async def test_a_refused_batch_is_kept_in_quarantine(writer: FakeWriter, spool: 
         }
         await until(lambda: metric(box, "quarantined_batches") == 2)
         assert metric(box, "dropped_polls_total", reason="rejected") == 2
+
+
+async def test_a_refused_entry_is_moved_where_there_is_no_room_for_another(
+    writer: FakeWriter, spool: Spool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What the spool holds already needs no more room in its quarantine."""
+    quarantine, kinds = spool.quarantine, []
+
+    def noted(what: Entry | Batch, reason: str) -> None:
+        kinds.append(type(what))
+        quarantine(what, reason)
+
+    monkeypatch.setattr(spool, "quarantine", noted)
+    writer.poison = {"bad", "live"}
+    spool.append([batch("bad"), batch("a")])
+    async with running(writer, batch("live"), spool=spool):
+        await until(lambda: not spool.polls)
+        assert (sorted(k.__name__ for k in kinds), spool.quarantined) == (["Batch", "Entry"], 2)
 
 
 async def test_what_is_too_old_is_refused_with_the_reason(writer: FakeWriter, spool: Spool) -> None:
