@@ -321,7 +321,7 @@ class Daemon:
             try:
                 async with asyncio.timeout(DRAIN_DEADLINE_S):
                     await self._outbox.drain()
-                    if self._outbox.open and not self._outbox.failing:
+                    if self._outbox.storing:
                         await update_sessions(self._pool, self._settings.close_after_s)
             except TimeoutError:
                 log.error("the database did not take what was waiting in time")  # noqa: TRY400
@@ -347,7 +347,7 @@ class Daemon:
             finally:
                 self._timetable.pause()
                 self._poller.cut(CUT_GRACE_S)
-                if self._outbox.open and not self._outbox.failing:
+                if self._outbox.storing:
                     with contextlib.suppress(DatabaseError):
                         await self._sharing.leave(self._pool)
                 async with self._ticking:

@@ -362,3 +362,11 @@ async def until_polled(dsn: str, polls: int, condition: str = "TRUE") -> None:
 def _until_polled() -> Callable[..., Awaitable[None]]:
     """The function `until_polled`."""
     return until_polled
+
+
+@pytest.fixture
+def _no_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Take the machine's proxies out of the tests."""
+    for name in ("http_proxy", "https_proxy", "all_proxy", "no_proxy"):
+        monkeypatch.delenv(name, raising=False)
+        monkeypatch.delenv(name.upper(), raising=False)

@@ -38,14 +38,7 @@ REFUSED = (
 MAX_BODY_BYTES = 1 << 20
 Handler = Callable[[bytes, asyncio.StreamWriter], Awaitable[None]]
 MakeServer = Callable[..., ServerSettings]
-
-
-@pytest.fixture(autouse=True)
-def _no_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Take the machine's proxies out of the tests."""
-    for name in ("http_proxy", "https_proxy", "all_proxy", "no_proxy"):
-        monkeypatch.delenv(name, raising=False)
-        monkeypatch.delenv(name.upper(), raising=False)
+pytestmark = pytest.mark.usefixtures("_no_proxy")
 
 
 @dataclass
