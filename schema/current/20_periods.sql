@@ -5,6 +5,12 @@ LANGUAGE sql
 IMMUTABLE PARALLEL SAFE
 RETURN ${billing_timezone};
 
+-- The tenant of meetings that no rule of the settings matches.
+CREATE OR REPLACE FUNCTION meter.default_tenant() RETURNS text
+LANGUAGE sql
+IMMUTABLE PARALLEL SAFE
+RETURN ${default_tenant};
+
 -- The first instant of the day or month in the billing time zone that `instant` lies in.
 CREATE OR REPLACE FUNCTION meter.billing_trunc(unit text, instant timestamptz)
 RETURNS timestamptz

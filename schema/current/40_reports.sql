@@ -67,13 +67,10 @@ AS $fn$
     ORDER BY d.period, s.name
 $fn$;
 
--- How much of each period was seen of each tenant: the mean over the servers that can carry its
--- meetings. Those are its own servers; and the shared ones, unless it has servers of its own and
--- held no session on a shared one.
-CREATE OR REPLACE FUNCTION meter.tenant_coverage(
-    since timestamptz, until timestamptz, per text DEFAULT 'total'
-)
-RETURNS TABLE (period timestamptz, tenant_id integer, coverage double precision)
+-- Which servers can carry each tenant's meetings: its own servers; and the shared ones, unless it
+-- has servers of its own and held no session on a shared one.
+CREATE OR REPLACE FUNCTION meter.tenant_server(since timestamptz, until timestamptz)
+RETURNS TABLE (tenant_id integer, server_id integer)
 LANGUAGE sql
 STABLE
 AS $fn$
@@ -92,11 +89,24 @@ AS $fn$
         FROM meter.tenant AS t
     )
 
+    SELECT a.tenant_id, s.id
+    FROM shares AS a
+    INNER JOIN meter.server AS s
+        ON a.tenant_id = s.tenant_id OR (s.tenant_id IS NULL AND a.on_shared)
+$fn$;
+
+-- How much of each period was seen of each tenant: the mean over the servers that can carry its
+-- meetings.
+CREATE OR REPLACE FUNCTION meter.tenant_coverage(
+    since timestamptz, until timestamptz, per text DEFAULT 'total'
+)
+RETURNS TABLE (period timestamptz, tenant_id integer, coverage double precision)
+LANGUAGE sql
+STABLE
+AS $fn$
     SELECT c.period, a.tenant_id, sum(c.covered_seconds) / sum(c.due_seconds)
     FROM meter.server_coverage(since, until, per) AS c
-    INNER JOIN meter.server AS s ON c.server_id = s.id
-    INNER JOIN shares AS a
-        ON s.tenant_id = a.tenant_id OR (s.tenant_id IS NULL AND a.on_shared)
+    INNER JOIN meter.tenant_server(since, until) AS a ON c.server_id = a.server_id
     GROUP BY c.period, a.tenant_id
 $fn$;
 

@@ -23,6 +23,20 @@ COMMENT ON COLUMN meter.tenant.id IS 'Number of the tenant, for joins.';
 COMMENT ON COLUMN meter.tenant.name IS 'Name in the settings, rules and figures; it never changes.';
 COMMENT ON COLUMN meter.tenant.title IS 'Name for people; empty where the settings give none.';
 
+COMMENT ON TABLE meter.contract IS
+'What each tenant''s contract allows, and when: a change of the settings ends one and begins the '
+'next.';
+COMMENT ON COLUMN meter.contract.tenant_id IS 'The tenant (meter.tenant).';
+COMMENT ON COLUMN meter.contract.since IS
+'The tick from which it holds; a tenant''s first contract holds for all time before it too '
+'(-infinity).';
+COMMENT ON COLUMN meter.contract.until IS
+'The tick from which it holds no more; NULL while it does.';
+COMMENT ON COLUMN meter.contract.max_participants IS
+'Most participants at a time, as the mean of a minute over all servers; NULL is no limit.';
+COMMENT ON COLUMN meter.contract.month_minutes IS
+'Participant minutes in a calendar month of the billing time zone; NULL is no limit.';
+
 COMMENT ON TABLE meter.server IS
 'The BigBlueButton servers (or load balancers seen with one tenant''s secret). One that left '
 'the settings stays, for figures name it.';
@@ -30,6 +44,9 @@ COMMENT ON COLUMN meter.server.id IS 'Number of the server, for joins.';
 COMMENT ON COLUMN meter.server.name IS 'Name in the settings: the server''s identity.';
 COMMENT ON COLUMN meter.server.tenant_id IS
 'The tenant whose meetings alone it carries; NULL where it is shared.';
+
+COMMENT ON COLUMN meter.server.tls_expires_at IS
+'When the certificate that it last showed expires; NULL without TLS, or never seen.';
 
 COMMENT ON TABLE meter.server_due IS
 'Since when, and until when, polls of a server are due: what coverage is measured by.';
@@ -55,6 +72,16 @@ COMMENT ON COLUMN meter.collector.until IS 'When it was last seen, in this span.
 COMMENT ON COLUMN meter.collector.safe_until IS
 'What it had polled until then was stored, or on its disk, when it was last seen.';
 COMMENT ON COLUMN meter.collector.stopped IS 'Whether it ended in good order.';
+COMMENT ON COLUMN meter.collector.interval_s IS
+'Its poll interval in seconds. This and what follows is as of its last sign of life; NULL where '
+'it did not say.';
+COMMENT ON COLUMN meter.collector.servers IS 'How many servers it polls.';
+COMMENT ON COLUMN meter.collector.newest_stored_at IS 'The newest tick that it has stored.';
+COMMENT ON COLUMN meter.collector.spool_polls IS 'Polls that wait on its disk.';
+COMMENT ON COLUMN meter.collector.spool_bytes IS 'Bytes that those take.';
+COMMENT ON COLUMN meter.collector.spool_max_bytes IS 'Bytes that they may take.';
+COMMENT ON COLUMN meter.collector.quarantined_batches IS
+'Batches that the database refused for their content.';
 
 COMMENT ON TABLE meter.room IS 'The reusable meeting ids of BigBlueButton, by tenant.';
 COMMENT ON COLUMN meter.room.id IS 'Number of the room, for joins.';
@@ -83,6 +110,9 @@ COMMENT ON COLUMN meter.session.parent_internal_id IS
 COMMENT ON COLUMN meter.session.breakout IS
 'Whether it is a breakout room: its users are counted in its parent already.';
 COMMENT ON COLUMN meter.session.recording IS 'Whether recording was asked for when it was created.';
+COMMENT ON COLUMN meter.session.origin IS
+'The product that created it, as it says itself (bbb-origin): moodle, greenlight, …; other where '
+'that is no plain word, NULL where it says nothing.';
 COMMENT ON COLUMN meter.session.first_seen_at IS 'The tick of the first poll that saw it.';
 COMMENT ON COLUMN meter.session.last_seen_at IS
 'The tick of the last sample. NULL until first computed.';
@@ -307,7 +337,175 @@ COMMENT ON COLUMN meter.session_1d.max_participants IS
 COMMENT ON COLUMN meter.session_1d.large_sessions IS
 'Those that had more participants than the setting large_session_participants at some tick.';
 
+COMMENT ON VIEW meter.fleet_1m IS
+'Usage of all tenants together by the minute, without breakouts, up to the present. Columns as in '
+'meter.usage_1m.';
+COMMENT ON COLUMN meter.fleet_1m.bucket IS 'Beginning of the minute. No row without a session.';
+COMMENT ON COLUMN meter.fleet_1m.participant_seconds IS 'Participants × seconds.';
+COMMENT ON COLUMN meter.fleet_1m.voice_seconds IS
+'Participants with voice × seconds; listen-only counts too in BigBlueButton 3.';
+COMMENT ON COLUMN meter.fleet_1m.video_seconds IS 'Webcam streams × seconds.';
+COMMENT ON COLUMN meter.fleet_1m.dialin_seconds IS 'Participants by telephone × seconds.';
+COMMENT ON COLUMN meter.fleet_1m.session_seconds IS 'Sessions × seconds.';
+COMMENT ON COLUMN meter.fleet_1m.filled_seconds IS
+'The part of session_seconds that was interpolated between two polls.';
+COMMENT ON COLUMN meter.fleet_1m.breakout_seconds IS
+'Participants in breakout rooms × seconds; in none of the other figures.';
+COMMENT ON COLUMN meter.fleet_1m.largest_session IS
+'Participants in the largest session at any tick.';
+
+COMMENT ON VIEW meter.fleet_1h IS
+'Usage of all tenants together by the hour, without breakouts, up to the present. Buckets as in '
+'meter.usage_1h.';
+COMMENT ON COLUMN meter.fleet_1h.bucket IS 'Beginning of the hour. No row without a session.';
+COMMENT ON COLUMN meter.fleet_1h.participant_seconds IS 'Participants × seconds.';
+COMMENT ON COLUMN meter.fleet_1h.voice_seconds IS
+'Participants with voice × seconds; listen-only counts too in BigBlueButton 3.';
+COMMENT ON COLUMN meter.fleet_1h.video_seconds IS 'Webcam streams × seconds.';
+COMMENT ON COLUMN meter.fleet_1h.dialin_seconds IS 'Participants by telephone × seconds.';
+COMMENT ON COLUMN meter.fleet_1h.session_seconds IS 'Sessions × seconds.';
+COMMENT ON COLUMN meter.fleet_1h.filled_seconds IS
+'The part of session_seconds that was interpolated between two polls.';
+COMMENT ON COLUMN meter.fleet_1h.breakout_seconds IS
+'Participants in breakout rooms × seconds; in none of the other figures.';
+COMMENT ON COLUMN meter.fleet_1h.largest_session IS
+'Participants in the largest session at any tick.';
+COMMENT ON COLUMN meter.fleet_1h.peak_participants IS
+'The minute with the most participants of all tenants at once, as in meter.usage_1h: '
+'{participant_seconds of the minute, minus its epoch}.';
+COMMENT ON COLUMN meter.fleet_1h.peak_sessions IS
+'The same of sessions: {session_seconds of the minute, minus its epoch}.';
+
+COMMENT ON VIEW meter.poll_1h IS
+'Polls of each server by the hour, by how they ended and how long they took, up to the present. '
+'Buckets as in meter.server_1h.';
+COMMENT ON COLUMN meter.poll_1h.bucket IS 'Beginning of the hour.';
+COMMENT ON COLUMN meter.poll_1h.server_id IS 'The server (meter.server).';
+COMMENT ON COLUMN meter.poll_1h.ok IS 'Whether they succeeded.';
+COMMENT ON COLUMN meter.poll_1h.error IS
+'The kind of error as in meter.poll; empty where there was none.';
+COMMENT ON COLUMN meter.poll_1h.latency_class IS
+'How many of the bounds 10, 20, 50, 100, 200, 500, 1000, 2000, 5000 and 10000 ms they reached.';
+COMMENT ON COLUMN meter.poll_1h.polls IS 'How many there were.';
+COMMENT ON COLUMN meter.poll_1h.skipped IS 'Meetings in them that could not be read.';
+
+COMMENT ON VIEW meter.session_figures IS
+'Every session in the words and units of reports: meter.session with names, in minutes. While a '
+'session is open its figures grow.';
+COMMENT ON COLUMN meter.session_figures.session_id IS
+'Number of the session; browsers need it as text.';
+COMMENT ON COLUMN meter.session_figures.tenant IS 'Name of its tenant.';
+COMMENT ON COLUMN meter.session_figures.room IS
+'Its room''s meeting id; NULL for a breakout whose parent was never seen.';
+COMMENT ON COLUMN meter.session_figures.server IS 'Name of the server that holds it.';
+COMMENT ON COLUMN meter.session_figures.origin IS
+'The product that created it; NULL where it did not say.';
+COMMENT ON COLUMN meter.session_figures.started_at IS 'When it was created.';
+COMMENT ON COLUMN meter.session_figures.ended_at IS 'When it ended; NULL while it is open.';
+COMMENT ON COLUMN meter.session_figures.is_open IS 'Whether it is open, as far as is known.';
+COMMENT ON COLUMN meter.session_figures.session_minutes IS 'Minutes from its start to its end.';
+COMMENT ON COLUMN meter.session_figures.participant_minutes IS 'Participants × minutes.';
+COMMENT ON COLUMN meter.session_figures.max_participants IS 'Most participants at any tick.';
+COMMENT ON COLUMN meter.session_figures.mean_participants IS 'Mean participants.';
+COMMENT ON COLUMN meter.session_figures.voice_minutes IS 'Participants with voice × minutes.';
+COMMENT ON COLUMN meter.session_figures.video_minutes IS 'Webcam streams × minutes.';
+COMMENT ON COLUMN meter.session_figures.dialin_minutes IS 'Participants by telephone × minutes.';
+COMMENT ON COLUMN meter.session_figures.breakout IS 'Whether it is a breakout room.';
+COMMENT ON COLUMN meter.session_figures.recording IS
+'Whether recording was asked for when it was created.';
+COMMENT ON COLUMN meter.session_figures.filled_share IS
+'Share of its time that was interpolated between two polls.';
+
+COMMENT ON VIEW meter.server_now IS
+'Every server that is due, as its last poll of the last five minutes saw it.';
+COMMENT ON COLUMN meter.server_now.server IS 'Name of the server.';
+COMMENT ON COLUMN meter.server_now.tenant IS 'Its tenant; NULL where it is shared.';
+COMMENT ON COLUMN meter.server_now.is_up IS
+'Whether the last poll succeeded; false too where there was none for five minutes.';
+COMMENT ON COLUMN meter.server_now.polled_at IS 'Its tick; NULL where there was none.';
+COMMENT ON COLUMN meter.server_now.error IS
+'The kind of error; partial where ok with skipped meetings.';
+COMMENT ON COLUMN meter.server_now.latency_ms IS 'Milliseconds to the whole answer, or the error.';
+COMMENT ON COLUMN meter.server_now.sessions IS 'Sessions without breakouts; NULL is unknown.';
+COMMENT ON COLUMN meter.server_now.participants IS 'Participants in them; NULL is unknown.';
+COMMENT ON COLUMN meter.server_now.voice IS 'Participants with voice; NULL is unknown.';
+COMMENT ON COLUMN meter.server_now.video IS 'Webcam streams; NULL is unknown.';
+COMMENT ON COLUMN meter.server_now.dialins IS 'Participants by telephone; NULL is unknown.';
+COMMENT ON COLUMN meter.server_now.breakouts IS 'Breakout rooms; NULL is unknown.';
+COMMENT ON COLUMN meter.server_now.skipped IS 'Meetings in the answer that could not be read.';
+COMMENT ON COLUMN meter.server_now.tls_expires_at IS
+'When its certificate expires; NULL without TLS, or never seen.';
+
+COMMENT ON VIEW meter.collector_now IS 'Every collector''s last sign of life.';
+COMMENT ON COLUMN meter.collector_now.collector IS 'The collector: its spool''s identity.';
+COMMENT ON COLUMN meter.collector_now.host IS 'Name of the machine or container it runs on.';
+COMMENT ON COLUMN meter.collector_now.started_at IS 'Since when it has been heard of.';
+COMMENT ON COLUMN meter.collector_now.seen_at IS 'Its last sign of life.';
+COMMENT ON COLUMN meter.collector_now.is_live IS
+'Whether that was in the last two of its intervals, and it has not ended.';
+COMMENT ON COLUMN meter.collector_now.stopped IS 'Whether it ended in good order.';
+COMMENT ON COLUMN meter.collector_now.servers IS 'Servers that it polls.';
+COMMENT ON COLUMN meter.collector_now.newest_stored_at IS 'The newest tick it has stored.';
+COMMENT ON COLUMN meter.collector_now.lag_seconds IS 'How old that was at the sign of life.';
+COMMENT ON COLUMN meter.collector_now.spool_polls IS 'Polls that wait on its disk.';
+COMMENT ON COLUMN meter.collector_now.spool_bytes IS 'What those take.';
+COMMENT ON COLUMN meter.collector_now.spool_max_bytes IS 'What its spool may take.';
+COMMENT ON COLUMN meter.collector_now.spool_use IS 'The share of that in use.';
+COMMENT ON COLUMN meter.collector_now.quarantined_batches IS
+'Batches that the database refused for their content.';
+
 -- Functions that people read with.
+
+COMMENT ON FUNCTION meter.fleet_concurrency IS
+'Usage of all tenants together in steps, for charts: participants, sessions, voice, video, '
+'dialins and breakout_participants are means over the step, the peaks its highest minute. NULL '
+'where no server was seen. wanted is the step one would like; meter.chart_step decides.';
+COMMENT ON FUNCTION meter.concurrency IS
+'meter.fleet_concurrency of each of some tenants (NULL: of all that had sessions), with '
+'max_participants, what the contract of that time allows.';
+COMMENT ON FUNCTION meter.server_load IS
+'Each server in steps, for charts: means over what was seen of it, the most at any tick, latency '
+'and coverage.';
+COMMENT ON FUNCTION meter.tenant_ranking IS
+'meter.tenant_report with places, each tenant''s share of all participant minutes, and its peak '
+'beside what its contract at the end of the period allows (peak_use 1 is all of it).';
+COMMENT ON FUNCTION meter.month_to_date IS
+'The calendar month up to an instant: what each tenant used, what the month is on the way to if '
+'its rest is like the last four weeks, the month before, and the contract''s month_minutes '
+'(use 1 is all of them). change is projected_minutes against last_month_minutes.';
+COMMENT ON FUNCTION meter.over_limit IS
+'The spans in which tenants had more participants at once than their contracts allow: minutes of '
+'it, and the highest. Where minutes are no longer kept, whole hours with minutes NULL.';
+COMMENT ON FUNCTION meter.session_list IS
+'Rows of meter.session_figures that were on in [since, until), the newest first; of one tenant, '
+'room or server, or (NULL) of all. Sessions of more than two days are missing.';
+COMMENT ON FUNCTION meter.room_usage IS
+'Rooms with sessions that began in [since, until): what those sessions used, whole; of one tenant '
+'(NULL: all), and, with part, rooms whose id or name contains it. Breakouts count in '
+'breakout_minutes alone.';
+COMMENT ON FUNCTION meter.session_course IS
+'The course of one session: its samples, where that is up to six hours of it, else means of '
+'hours. filled says that it was interpolated, at least in part.';
+COMMENT ON FUNCTION meter.session_starts IS
+'Sessions (no breakouts) that began in [since, until), a row each, with classes of size and '
+'length for charts; of some tenants, or (NULL) of all.';
+COMMENT ON FUNCTION meter.poll_outcomes IS
+'Polls of each server by how they ended and by latency_class (see meter.poll_1h), in steps of an '
+'hour or more.';
+COMMENT ON FUNCTION meter.server_report IS
+'Each server over a period, in whole hours: coverage, participant minutes and share of the fleet, '
+'most participants and sessions at any tick, failed polls by kind, 95th percentile of latency.';
+COMMENT ON FUNCTION meter.outages IS
+'When servers did not answer: three failed polls in a row, or more. For more than two days, hours '
+'of which less than half is covered.';
+COMMENT ON FUNCTION meter.rollup_freshness IS
+'Up to when each rollup is computed, and whether that is too long ago while polls come in.';
+COMMENT ON FUNCTION meter.job_state IS
+'TimescaleDB''s jobs for this schema, and how their last run went; status is NULL where none is '
+'recorded.';
+COMMENT ON FUNCTION meter.storage IS
+'What each table and rollup takes on disk, for how long it is kept, and what it will take in a '
+'year at the present pace.';
 
 COMMENT ON FUNCTION meter.tenant_report IS
 'What every tenant used in [since, until), which must be full minutes, over all servers. '
@@ -336,6 +534,8 @@ COMMENT ON FUNCTION meter.tenant_coverage IS
 'meter.server_coverage over its own servers, and over the shared ones unless it has servers of '
 'its own and held no session on a shared one.';
 COMMENT ON FUNCTION meter.billing_timezone IS 'The time zone in which days and months are cut.';
+COMMENT ON FUNCTION meter.default_tenant IS
+'The tenant of meetings that no rule of the settings matches.';
 COMMENT ON FUNCTION meter.billing_trunc IS
 'The beginning of the day, month or other unit (as in date_trunc) of the billing time zone that '
 'an instant lies in.';
@@ -367,6 +567,34 @@ COMMENT ON FUNCTION meter.session_usage_between IS
 COMMENT ON FUNCTION meter.covered_between IS
 'Seconds that successful polls of each server cover in [since, until), in rows that tile it '
 'exactly, up to a day each.';
+
+COMMENT ON FUNCTION meter.tenant_server IS
+'Which servers can carry each tenant''s meetings: its own, and the shared ones unless it has '
+'servers of its own and held no session on a shared one.';
+COMMENT ON FUNCTION meter.report_edge IS
+'The minute, hour or day that an instant lies in, so that a report over a span of time can begin '
+'or end there: finer ones may no longer be kept.';
+COMMENT ON FUNCTION meter.contract_at IS
+'The contract of each tenant at an instant: what it allows, NULL where it says nothing.';
+COMMENT ON FUNCTION meter.chart_step IS
+'The step of a chart of [since, until) that would like `wanted`: one that rollups have, and so '
+'wide that few rows are read.';
+COMMENT ON FUNCTION meter.step_of IS
+'The beginning of the step that an instant lies in; days and weeks in the billing time zone.';
+COMMENT ON FUNCTION meter.steps IS
+'The steps [ts, hi) of a period that are over.';
+COMMENT ON FUNCTION meter.usage_steps IS
+'Usage of each tenant, or of those in `of_tenants`, summed by step. Columns are those of '
+'meter.usage_1h.';
+COMMENT ON FUNCTION meter.fleet_steps IS
+'Usage of all tenants together, summed by step. Columns are those of meter.fleet_1h.';
+COMMENT ON FUNCTION meter.server_steps IS
+'Of each server and step: seconds for which polls were due, seconds covered, and what the polls '
+'saw. Columns are those of meter.server_1h.';
+COMMENT ON FUNCTION meter.session_number IS
+'A session''s number from its text; NULL where the text is none.';
+COMMENT ON FUNCTION meter.latency_quantile IS
+'The latency in ms that a share q of polls did not exceed, from their numbers by latency class.';
 
 -- Functions for bbbmeter itself.
 

@@ -28,8 +28,11 @@ BEGIN
             'GRANT SELECT ON
                 meter.setting, meter.tenant, meter.server, meter.server_due, meter.room,
                 meter.session, meter.poll, meter.sample, meter.late, meter.collector,
+                meter.contract,
                 meter.usage_1m, meter.usage_1h, meter.usage_1d,
-                meter.session_1h, meter.session_1d, meter.server_1h, meter.server_1d
+                meter.session_1h, meter.session_1d, meter.server_1h, meter.server_1d,
+                meter.poll_1h, meter.fleet_1m, meter.fleet_1h,
+                meter.session_figures, meter.server_now, meter.collector_now
             TO %I', grantee
         );
         EXECUTE format(
@@ -39,7 +42,16 @@ BEGIN
                 meter.usage_between, meter.sessions_between, meter.session_usage_between,
                 meter.covered_between, meter.require_kept, meter.periods, meter.tiles,
                 meter.hour_tiles, meter.billing_timezone, meter.billing_trunc,
-                meter.calculation_version, meter.missing_polls
+                meter.default_tenant,
+                meter.calculation_version, meter.missing_polls,
+                meter.tenant_server, meter.contract_at, meter.report_edge, meter.chart_step,
+                meter.step_of, meter.steps, meter.usage_steps, meter.fleet_steps, meter.server_steps,
+                meter.fleet_concurrency, meter.concurrency, meter.server_load,
+                meter.tenant_ranking, meter.month_to_date, meter.over_limit,
+                meter.session_list, meter.room_usage, meter.session_number,
+                meter.session_course, meter.session_starts, meter.poll_outcomes,
+                meter.latency_quantile, meter.server_report, meter.outages,
+                meter.rollup_freshness, meter.job_state, meter.storage
             TO %I', grantee
         );
     END LOOP;
@@ -50,7 +62,7 @@ BEGIN
         GRANT SELECT ON meter.migration TO bbbmeter_writer;
         GRANT INSERT, UPDATE ON
             meter.tenant, meter.server, meter.server_due, meter.room, meter.session,
-            meter.collector
+            meter.collector, meter.contract
             TO bbbmeter_writer;
         GRANT INSERT ON meter.poll, meter.sample, meter.late TO bbbmeter_writer;
         GRANT EXECUTE ON FUNCTION

@@ -1,0 +1,285 @@
+-- Tenants side by side, and what they used of what their contracts allow.
+
+-- An edge of a report of `span` around `instant`, where the rollups of that age have one: a whole
+-- minute; a whole hour or day where finer ones may be gone. A span of more than a week begins and
+-- ends on whole days, but for what is younger than two days.
+CREATE OR REPLACE FUNCTION meter.report_edge(instant timestamptz, span interval)
+RETURNS timestamptz
+LANGUAGE sql
+STABLE
+AS $fn$
+    SELECT CASE
+        WHEN instant < now() - interval '2 days' AND (
+            span > interval '7 days'
+            OR (
+                ${retention_usage_1h} > 0
+                AND instant < now() - make_interval(days => ${retention_usage_1h} - 1)
+            )
+        ) THEN meter.billing_trunc('day', instant)
+        WHEN instant < now() - interval '2 days' AND least(
+            nullif(${retention_usage_1m}, 0), nullif(${retention_poll}, 0)
+        ) < extract(EPOCH FROM now() - instant) / 86400 + 1
+            THEN public.time_bucket('${hour}', instant)
+        ELSE date_trunc('minute', instant)
+    END
+$fn$;
+
+-- The contract of each tenant at an instant; no row for one without.
+CREATE OR REPLACE FUNCTION meter.contract_at(instant timestamptz)
+RETURNS TABLE (tenant_id integer, max_participants integer, month_minutes bigint)
+LANGUAGE sql
+STABLE
+AS $fn$
+    SELECT k.tenant_id, k.max_participants, k.month_minutes
+    FROM meter.contract AS k
+    WHERE k.since <= instant AND (k.until IS NULL OR instant < k.until)
+$fn$;
+
+-- meter.tenant_report with each tenant's share of the whole, and its peak beside its contract.
+CREATE OR REPLACE FUNCTION meter.tenant_ranking(since timestamptz, until timestamptz)
+RETURNS TABLE (
+    place bigint,
+    tenant text,
+    title text,
+    participant_minutes double precision,
+    share double precision,
+    sessions bigint,
+    avg_session_size double precision,
+    max_session_size integer,
+    peak_participants double precision,
+    peak_participants_at timestamptz,
+    max_participants integer,
+    peak_use double precision,
+    breakout_minutes double precision,
+    dialin_minutes double precision,
+    coverage double precision,
+    filled_share double precision
+)
+LANGUAGE sql
+STABLE
+AS $fn$
+    SELECT
+        rank() OVER (ORDER BY u.participant_minutes DESC NULLS LAST),
+        u.tenant,
+        coalesce(nullif(t.title, ''), t.name),
+        u.participant_minutes,
+        u.participant_minutes / nullif(sum(u.participant_minutes) OVER (), 0),
+        u.sessions,
+        u.avg_session_size,
+        u.max_session_size,
+        u.peak_participants,
+        u.peak_participants_at,
+        k.max_participants,
+        u.peak_participants / k.max_participants,
+        u.breakout_minutes,
+        u.dialin_minutes,
+        u.coverage,
+        u.filled_share
+    FROM meter.tenant_report(since, until) AS u
+    INNER JOIN meter.tenant AS t ON u.tenant = t.name
+    LEFT JOIN meter.contract_at(until - interval '1 microsecond') AS k ON t.id = k.tenant_id
+    ORDER BY 1, u.tenant
+$fn$;
+
+-- The calendar month up to `instant`, what it is on the way to, and the month before. The rest of
+-- the month is expected to be like the four weeks before today, weekday by weekday, as far as
+-- these were seen; a weekday that was not is taken as the mean of the others.
+CREATE OR REPLACE FUNCTION meter.month_to_date(instant timestamptz DEFAULT now())
+RETURNS TABLE (
+    tenant text,
+    title text,
+    participant_minutes double precision,
+    projected_minutes double precision,
+    last_month_minutes double precision,
+    change double precision,
+    month_minutes bigint,
+    use double precision,
+    projected_use double precision,
+    coverage double precision
+)
+LANGUAGE sql
+STABLE
+AS $fn$
+    WITH frame AS (
+        SELECT
+            date_trunc('minute', instant) AS until,
+            meter.billing_trunc('month', instant) AS since,
+            meter.billing_trunc('month', meter.billing_trunc('month', instant)
+                - interval '1 microsecond') AS before_since,
+            meter.billing_trunc('day', instant) AS today,
+            (meter.billing_trunc('day', instant) AT TIME ZONE meter.billing_timezone()
+                - interval '28 days') AT TIME ZONE meter.billing_timezone() AS known_since,
+            (meter.billing_trunc('month', instant) AT TIME ZONE meter.billing_timezone()
+                + interval '1 month') AT TIME ZONE meter.billing_timezone() AS month_end
+    ),
+
+    -- Days on which anything was seen: on others, nothing used is nothing known.
+    known_day AS (
+        SELECT
+            d.bucket,
+            extract(ISODOW FROM d.bucket AT TIME ZONE meter.billing_timezone()) AS weekday
+        FROM frame AS f
+        INNER JOIN meter.server_1d AS d ON d.bucket >= f.known_since AND d.bucket < f.today
+        GROUP BY d.bucket
+        HAVING sum(d.covered_seconds) > 0
+    ),
+
+    used AS (
+        SELECT
+            k.weekday,
+            t.id AS tenant_id,
+            avg(coalesce(u.participant_seconds, 0)) AS seconds
+        FROM known_day AS k
+        CROSS JOIN meter.tenant AS t
+        LEFT JOIN meter.usage_1d AS u ON k.bucket = u.bucket AND t.id = u.tenant_id
+        GROUP BY GROUPING SETS ((k.weekday, t.id), (t.id))
+    ),
+
+    -- What is left of the month, as days and parts of a day, by weekday.
+    left_over AS (
+        SELECT
+            extract(ISODOW FROM g.day AT TIME ZONE meter.billing_timezone()) AS weekday,
+            sum(extract(
+                EPOCH FROM (g.day AT TIME ZONE meter.billing_timezone() + interval '1 day')
+                    AT TIME ZONE meter.billing_timezone() - greatest(g.day, f.until)
+            ) / 86400) AS days
+        FROM frame AS f
+        CROSS JOIN LATERAL generate_series(
+            f.today, f.month_end - interval '1 second', interval '1 day',
+            meter.billing_timezone()
+        ) AS g (day)
+        GROUP BY 1
+    ),
+
+    expected AS (
+        SELECT
+            t.id AS tenant_id,
+            sum(l.days * coalesce(u.seconds, a.seconds)) / 60 AS minutes
+        FROM meter.tenant AS t
+        CROSS JOIN left_over AS l
+        LEFT JOIN used AS u ON t.id = u.tenant_id AND l.weekday = u.weekday
+        LEFT JOIN used AS a ON t.id = a.tenant_id AND a.weekday IS NULL
+        GROUP BY t.id
+    ),
+
+    figure AS (
+        SELECT
+            t.id,
+            t.name,
+            coalesce(nullif(t.title, ''), t.name) AS title,
+            m.participant_minutes,
+            (m.participant_minutes + e.minutes)::double precision AS projected,
+            b.participant_minutes AS before,
+            m.coverage
+        FROM frame AS f
+        CROSS JOIN LATERAL meter.tenant_report(f.since, f.until) AS m
+        INNER JOIN meter.tenant AS t ON m.tenant = t.name
+        LEFT JOIN LATERAL meter.tenant_report(f.before_since, f.since) AS b ON m.tenant = b.tenant
+        LEFT JOIN expected AS e ON t.id = e.tenant_id
+    )
+
+    SELECT
+        x.name,
+        x.title,
+        x.participant_minutes,
+        x.projected,
+        x.before,
+        x.projected / nullif(x.before, 0) - 1,
+        k.month_minutes,
+        x.participant_minutes / k.month_minutes,
+        x.projected / k.month_minutes,
+        x.coverage
+    FROM figure AS x
+    LEFT JOIN meter.contract_at(instant) AS k ON x.id = k.tenant_id
+    ORDER BY x.participant_minutes DESC NULLS LAST, x.name
+$fn$;
+
+-- When tenants were above what their contracts allow, minute by minute, joined into spans. Where
+-- minutes are no longer kept, spans are whole hours, and `minutes` is NULL.
+CREATE OR REPLACE FUNCTION meter.over_limit(
+    since timestamptz, until timestamptz, tenants text[] DEFAULT NULL
+)
+RETURNS TABLE (
+    tenant text,
+    over_since timestamptz,
+    over_until timestamptz,
+    minutes bigint,
+    peak_participants double precision,
+    peak_participants_at timestamptz,
+    max_participants integer
+)
+LANGUAGE sql
+STABLE
+AS $fn$
+    WITH hour AS (
+        -- Few hours have a peak above the limit: only their minutes are looked at.
+        SELECT
+            u.bucket,
+            u.tenant_id,
+            t.name,
+            k.max_participants,
+            greatest(k.since, since) AS lo,
+            least(k.until, until) AS hi,
+            u.peak_participants,
+            ${retention_usage_1m} > 0
+            AND u.bucket < now() - make_interval(days => ${retention_usage_1m}) AS only_hours
+        FROM meter.contract AS k
+        INNER JOIN meter.tenant AS t ON k.tenant_id = t.id
+        INNER JOIN meter.usage_1h AS u
+            ON k.tenant_id = u.tenant_id
+            AND u.peak_participants[1] > k.max_participants * 60
+            AND u.bucket > k.since - interval '1 hour' AND (k.until IS NULL OR u.bucket < k.until)
+        WHERE
+            u.bucket > since - interval '1 hour' AND u.bucket < until
+            AND (tenants IS NULL OR t.name = ANY(tenants))
+    ),
+
+    piece AS (
+        SELECT
+            h.name, h.tenant_id, h.max_participants, m.bucket AS lo,
+            m.bucket + interval '1 minute' AS hi, 1 AS minutes,
+            ARRAY[m.participant_seconds, -extract(EPOCH FROM m.bucket)::bigint] AS peak
+        FROM hour AS h
+        INNER JOIN meter.usage_1m AS m
+            ON h.tenant_id = m.tenant_id AND m.bucket >= h.bucket
+            AND m.bucket < h.bucket + interval '${hour}'
+            AND m.participant_seconds > h.max_participants * 60
+            AND m.bucket >= h.lo AND m.bucket < h.hi
+        WHERE NOT h.only_hours AND m.bucket > since - interval '1 hour' AND m.bucket < until
+        UNION ALL
+        SELECT
+            h.name, h.tenant_id, h.max_participants, h.bucket, h.bucket + interval '${hour}',
+            NULL, h.peak_participants
+        FROM hour AS h
+        WHERE h.only_hours
+    ),
+
+    marked AS (
+        SELECT
+            p.*,
+            coalesce(p.lo > lag(p.hi) OVER w, TRUE) OR p.max_participants
+            <> lag(p.max_participants) OVER w AS is_first
+        FROM piece AS p
+        WINDOW w AS (PARTITION BY p.tenant_id ORDER BY p.lo)
+    ),
+
+    numbered AS (
+        SELECT
+            m.*,
+            count(*) FILTER (WHERE m.is_first) OVER (PARTITION BY m.tenant_id ORDER BY m.lo)
+                AS span
+        FROM marked AS m
+    )
+
+    SELECT
+        n.name,
+        min(n.lo),
+        max(n.hi),
+        sum(n.minutes),
+        (max(n.peak))[1] / 60.0::double precision,
+        to_timestamp(-(max(n.peak))[2]),
+        n.max_participants
+    FROM numbered AS n
+    GROUP BY n.tenant_id, n.name, n.max_participants, n.span
+    ORDER BY 2, 1
+$fn$;

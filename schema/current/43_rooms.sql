@@ -1,0 +1,248 @@
+-- Rooms and sessions: lists to look through, and the course of one session.
+
+-- Every session, in the words and units of reports.
+CREATE OR REPLACE VIEW meter.session_figures AS
+SELECT
+    s.session_id,
+    t.name AS tenant,
+    r.external_id AS room,
+    v.name AS server,
+    s.origin,
+    s.started_at,
+    s.ended_at,
+    s.ended_at IS NULL AS is_open,
+    s.duration_seconds / 60 AS session_minutes,
+    s.participant_seconds / 60.0::double precision AS participant_minutes,
+    s.max_participants,
+    s.mean_participants,
+    s.voice_seconds / 60.0::double precision AS voice_minutes,
+    s.video_seconds / 60.0::double precision AS video_minutes,
+    s.dialin_seconds / 60.0::double precision AS dialin_minutes,
+    s.breakout,
+    s.recording,
+    s.filled_seconds::double precision / nullif(s.seconds, 0) AS filled_share
+FROM meter.session AS s
+INNER JOIN meter.tenant AS t ON s.tenant_id = t.id
+INNER JOIN meter.server AS v ON s.server_id = v.id
+LEFT JOIN meter.room AS r ON s.room_id = r.id;
+
+-- Sessions that were on in [since, until), the newest first; of one tenant, room or server, or
+-- (NULL) of all. Figures are of the whole session.
+CREATE OR REPLACE FUNCTION meter.session_list(
+    since timestamptz,
+    until timestamptz,
+    of_tenant text DEFAULT NULL,
+    of_room text DEFAULT NULL,
+    on_server text DEFAULT NULL
+)
+RETURNS SETOF meter.session_figures
+LANGUAGE sql
+STABLE
+AS $fn$
+    SELECT s.*
+    FROM meter.session_figures AS s
+    WHERE
+        s.started_at < until
+        -- So long may a session be to be found: this finds the chunks.
+        AND s.started_at >= since - interval '2 days'
+        AND (s.is_open OR s.ended_at > since)
+        AND (of_tenant IS NULL OR s.tenant = of_tenant)
+        AND (of_room IS NULL OR s.room = of_room)
+        AND (on_server IS NULL OR s.server = on_server)
+    ORDER BY s.started_at DESC, s.session_id
+$fn$;
+
+-- Rooms with sessions that began in [since, until): what those used, whole. With `part`, only rooms
+-- whose id or name begins with it or contains it, in any case. Breakouts count for their parent's
+-- room, in breakout_minutes alone.
+CREATE OR REPLACE FUNCTION meter.room_usage(
+    since timestamptz, until timestamptz, of_tenant text DEFAULT NULL, part text DEFAULT NULL
+)
+RETURNS TABLE (
+    tenant text,
+    room text,
+    room_name text,
+    last_active_at timestamptz,
+    is_open boolean,
+    sessions bigint,
+    participant_minutes double precision,
+    session_minutes double precision,
+    max_session_size integer,
+    avg_session_size double precision,
+    breakout_minutes double precision,
+    filled_share double precision
+)
+LANGUAGE sql
+STABLE
+AS $fn$
+    WITH used AS (
+        SELECT
+            s.room_id,
+            max(coalesce(s.last_seen_at, s.first_seen_at)) AS last_active_at,
+            bool_or(s.ended_at IS NULL AND NOT s.breakout) AS is_open,
+            count(*) FILTER (WHERE NOT s.breakout) AS sessions,
+            sum(s.participant_seconds) FILTER (WHERE NOT s.breakout) AS participant_seconds,
+            sum(s.duration_seconds) FILTER (WHERE NOT s.breakout) AS duration_seconds,
+            sum(s.seconds) FILTER (WHERE NOT s.breakout) AS seconds,
+            sum(s.filled_seconds) FILTER (WHERE NOT s.breakout) AS filled_seconds,
+            max(s.max_participants) FILTER (WHERE NOT s.breakout) AS max_participants,
+            avg(s.mean_participants) FILTER (WHERE NOT s.breakout) AS mean_participants,
+            sum(s.participant_seconds) FILTER (WHERE s.breakout) AS breakout_seconds
+        FROM meter.session AS s
+        WHERE
+            s.started_at >= since AND s.started_at < until
+            AND (of_tenant IS NULL OR s.tenant_id = (
+                SELECT x.id FROM meter.tenant AS x WHERE x.name = of_tenant
+            ))
+        GROUP BY s.room_id
+    )
+
+    SELECT
+        t.name,
+        r.external_id,
+        r.name,
+        u.last_active_at,
+        u.is_open,
+        u.sessions,
+        coalesce(u.participant_seconds, 0) / 60.0::double precision,
+        coalesce(u.duration_seconds, 0) / 60,
+        u.max_participants,
+        u.mean_participants,
+        coalesce(u.breakout_seconds, 0) / 60.0::double precision,
+        u.filled_seconds::double precision / nullif(u.seconds, 0)
+    FROM used AS u
+    INNER JOIN meter.room AS r ON u.room_id = r.id
+    INNER JOIN meter.tenant AS t ON r.tenant_id = t.id
+    WHERE
+        coalesce(part, '') = ''
+        OR strpos(lower(r.external_id), lower(part)) > 0
+        OR strpos(lower(r.name), lower(part)) > 0
+    ORDER BY u.participant_seconds DESC NULLS LAST, t.name, r.external_id
+$fn$;
+
+-- A session's number from its text, as links carry it; NULL where it is none.
+CREATE OR REPLACE FUNCTION meter.session_number(of_session text) RETURNS bigint
+LANGUAGE sql
+IMMUTABLE PARALLEL SAFE
+AS $fn$
+    SELECT CASE
+        WHEN of_session ~ '^[0-9]{1,18}$'
+            OR (of_session ~ '^[0-9]{19}$' AND of_session <= '9223372036854775807')
+            THEN of_session::bigint
+    END
+$fn$;
+
+-- The course of one session in [since, until): every sample where that is up to six hours of it,
+-- else means of hours. peak_participants is the most at any tick; filled says that a sample was
+-- interpolated, or that a part of the hour was.
+CREATE OR REPLACE FUNCTION meter.session_course(
+    of_session text, since timestamptz, until timestamptz
+)
+RETURNS TABLE (
+    ts timestamptz,
+    participants double precision,
+    peak_participants integer,
+    voice double precision,
+    video double precision,
+    dialins double precision,
+    filled boolean
+)
+LANGUAGE plpgsql
+STABLE
+AS $fn$
+DECLARE
+    lo timestamptz;
+    hi timestamptz;
+    of_tenant integer;
+    id bigint := meter.session_number(of_session);
+BEGIN
+    SELECT
+        greatest(since, s.first_seen_at - interval '1 hour'),
+        least(until, s.last_seen_at + interval '1 minute'),
+        s.tenant_id
+    INTO lo, hi, of_tenant
+    FROM meter.session AS s
+    WHERE s.session_id = id;
+    IF NOT FOUND THEN
+        RETURN;
+    END IF;
+    IF hi - lo <= interval '6 hours' AND (
+        ${retention_sample} = 0 OR lo > now() - make_interval(days => ${retention_sample})
+    ) THEN
+        RETURN QUERY
+        SELECT
+            a.ts, a.participants::double precision, a.participants::integer,
+            a.voice::double precision, a.video::double precision, a.dialins::double precision,
+            a.filled
+        FROM meter.sample AS a
+        -- The tenant finds the segment where samples are in columns.
+        WHERE a.session_id = id AND a.tenant_id = of_tenant AND a.ts >= lo AND a.ts < hi
+        ORDER BY a.ts;
+    ELSE
+        RETURN QUERY
+        SELECT
+            h.bucket,
+            h.participant_seconds::double precision / h.session_seconds,
+            h.max_participants::integer,
+            h.voice_seconds::double precision / h.session_seconds,
+            h.video_seconds::double precision / h.session_seconds,
+            h.dialin_seconds::double precision / h.session_seconds,
+            h.filled_seconds > 0
+        FROM meter.session_1h AS h
+        WHERE
+            h.session_id = id AND h.tenant_id = of_tenant
+            AND h.bucket >= public.time_bucket(interval '${hour}', lo) AND h.bucket < hi
+        ORDER BY h.bucket;
+    END IF;
+END
+$fn$;
+
+-- Sessions that began in each step, by size (most participants) and by length, in classes for
+-- charts; without breakouts. `tenants` are those asked for, or (NULL) all.
+CREATE OR REPLACE FUNCTION meter.session_starts(
+    since timestamptz, until timestamptz, tenants text[] DEFAULT NULL
+)
+RETURNS TABLE (
+    started_at timestamptz,
+    ended_at timestamptz,
+    tenant_id integer,
+    size_class integer,
+    size_label text,
+    length_class integer,
+    length_label text,
+    origin text,
+    participant_seconds bigint
+)
+LANGUAGE sql
+STABLE
+AS $fn$
+    SELECT
+        s.started_at,
+        s.ended_at,
+        s.tenant_id,
+        k.size_class,
+        (ARRAY['1', '2', '3–5', '6–10', '11–20', '21–50', '51–100', '101–200', '> 200'])
+            [k.size_class],
+        k.length_class,
+        (ARRAY[
+            '< 5 min', '5–15 min', '15–30 min', '30–60 min', '1–1½ h', '1½–2 h', '2–4 h', '> 4 h'
+        ])[k.length_class],
+        coalesce(s.origin, 'unknown'),
+        s.participant_seconds
+    FROM meter.session AS s
+    CROSS JOIN LATERAL (
+        SELECT
+            -- A session in which nobody was seen yet is with those of one.
+            width_bucket(
+                greatest(s.max_participants, 1), ARRAY[1, 2, 3, 6, 11, 21, 51, 101, 201]
+            ) AS size_class,
+            width_bucket(
+                s.duration_seconds, ARRAY[0, 300, 900, 1800, 3600, 5400, 7200, 14400]
+            ) AS length_class
+    ) AS k
+    WHERE
+        NOT s.breakout AND s.started_at >= since AND s.started_at < until
+        AND (tenants IS NULL OR s.tenant_id IN (
+            SELECT t.id FROM meter.tenant AS t WHERE t.name = ANY(tenants)
+        ))
+$fn$;
