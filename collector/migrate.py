@@ -77,15 +77,19 @@ def render(text: str, variables: Mapping[str, str]) -> str:
 
 def variables_of(settings: Settings) -> dict[str, str]:
     """Return the SQL texts for the schema's `${…}` places."""
-    zone = "'" + settings.billing_timezone.replace("'", "''") + "'"
     return {
-        "billing_timezone": zone,
+        "billing_timezone": _literal(settings.billing_timezone),
+        "default_tenant": _literal(settings.attribution.default),
         "hour": _hour(settings.billing_timezone),
         "large_session_participants": str(settings.large_session_participants),
         **{f"retention_{k}": str(v) for k, v in settings.retention},
         **{f"columnstore_{k}": str(v) for k, v in settings.columnstore},
         **{f"refresh_{k}": _window(settings, source) for k, source in ROLLUP_SOURCE.items()},
     }
+
+
+def _literal(text: str) -> str:
+    return "'" + text.replace("'", "''") + "'"
 
 
 def _window(settings: Settings, source: str) -> str:

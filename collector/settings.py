@@ -37,7 +37,10 @@ ROLLUP_SOURCE = {
     "usage_1m": "sample",
     "session_1h": "sample",
     "server_1h": "poll",
+    "poll_1h": "poll",
     "usage_1h": "usage_1m",
+    "fleet_1m": "usage_1m",
+    "fleet_1h": "fleet_1m",
     "usage_1d": "usage_1h",
     "server_1d": "server_1h",
     "session_1d": "session",
@@ -48,7 +51,10 @@ LEAST_KEPT_DAYS = {
     "usage_1m": 3,
     "session_1h": 3,
     "server_1h": 3,
+    "poll_1h": 3,
     "usage_1h": 4,
+    "fleet_1m": 4,
+    "fleet_1h": 4,
     "usage_1d": 5,
     "server_1d": 5,
     "session_1d": 9,
@@ -261,7 +267,12 @@ class RetentionSettings(Section):
     usage_1m: Days = Field(default=180, description="Usage of each tenant by the minute.")
     usage_1h: Days = Field(default=1095, description="Usage of each tenant by the hour.")
     usage_1d: Days = Field(default=0, description="Usage of each tenant by the day.")
+    fleet_1m: Days = Field(default=180, description="Usage of all tenants by the minute.")
+    fleet_1h: Days = Field(default=1095, description="Usage of all tenants by the hour.")
     server_1h: Days = Field(default=1095, description="Polls of each server by the hour.")
+    poll_1h: Days = Field(
+        default=400, description="Polls of each server by the hour, outcome and latency."
+    )
     server_1d: Days = Field(default=0, description="Polls of each server by the day.")
     session: Days = Field(default=400, description="One row a session.")
     session_1h: Days = Field(default=400, description="Usage of each session by the hour.")
@@ -277,6 +288,7 @@ class ColumnstoreSettings(Section):
     usage_1h: Days = Field(default=60, description="Usage of each tenant by the hour.")
     session: Days = Field(default=30, description="One row a session.")
     session_1h: Days = Field(default=7, description="Usage of each session by the hour.")
+    poll_1h: Days = Field(default=60, description="Polls by the hour, outcome and latency.")
 
 
 class SpoolSettings(Section):

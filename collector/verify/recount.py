@@ -138,6 +138,44 @@ def _poll_hours() -> str:
     """  # noqa: S608
 
 
+_FLEET_SUMS = tuple(column for column in _USAGE_SUMS if column != "listener_seconds")
+
+
+def _fleet(bucket: str, rows: str, peaks: str) -> str:
+    """Add all tenants up first, and only then look for the highest minute."""
+    sums = ", ".join(f"sum({column})::bigint AS {column}" for column in _FLEET_SUMS)
+    minutes = f"""
+        SELECT bucket, {sums}, max(largest_session) AS largest_session
+        FROM ({rows}) AS part
+        GROUP BY 1
+    """  # noqa: S608
+    return f"""
+        SELECT {bucket % "bucket"} AS bucket, {sums},
+            max(largest_session) AS largest_session {peaks}
+        FROM ({minutes}) AS minute
+        GROUP BY 1
+    """  # noqa: S608
+
+
+_POLL_OUTCOMES = f"""
+    SELECT
+        {_HOUR % "ts"} AS bucket,
+        server_id,
+        ok,
+        coalesce(error, '') AS error,
+        (
+            SELECT count(*) FROM unnest(
+                ARRAY[10, 20, 50, 100, 200, 500, 1000, 2000, 5000, 10000]
+            ) AS bound WHERE latency_ms >= bound
+        ) AS latency_class,
+        count(*) AS polls,
+        sum(skipped) AS skipped
+    FROM meter.poll
+    WHERE ts >= $1 AND ts < $2
+    GROUP BY 1, 2, 3, 4, 5
+"""  # noqa: S608
+
+
 @dataclass(frozen=True, slots=True)
 class Rollup:
     """A rollup: how its rows are told apart in a bucket, its figures, and how to compute it.
@@ -160,20 +198,20 @@ class Rollup:
 
     def query(self, anew: str) -> str:
         """Return the query that compares it with `anew`, for `examine`."""
-        wrong = [f"e.{key} IS NULL OR f.{key} IS NULL" for key in self.keys[:1]]
+        wrong = ["e.bucket IS NULL OR f.bucket IS NULL"]
         for figure in self.figures:
             if figure in self.inexact:
                 wrong.append(f"abs(e.{figure} - f.{figure}) > 1e-9 * (1 + abs(e.{figure}))")
             else:
                 wrong.append(f"e.{figure} IS DISTINCT FROM f.{figure}")
-        keys = ", ".join(self.keys)
+        keys = ", ".join(("bucket", *self.keys))
         return f"""
             WITH e AS ({anew}), f AS ({_kept(self.name)}), pair AS (
                 SELECT
-                    bucket, {keys}, {" OR ".join(wrong)} AS differs,
-                    CASE WHEN e.{self.keys[0]} IS NOT NULL THEN to_jsonb(e) END AS expected,
-                    CASE WHEN f.{self.keys[0]} IS NOT NULL THEN to_jsonb(f) END AS found
-                FROM e FULL JOIN f USING (bucket, {keys})
+                    {keys}, {" OR ".join(wrong)} AS differs,
+                    CASE WHEN e.bucket IS NOT NULL THEN to_jsonb(e) END AS expected,
+                    CASE WHEN f.bucket IS NOT NULL THEN to_jsonb(f) END AS found
+                FROM e FULL JOIN f USING ({keys})
             )
             SELECT
                 bucket AS at,
@@ -256,5 +294,29 @@ ROLLUPS = (
         ("server_id",),
         (*_SERVER_SUMS, *_SERVER_PEAKS),
         (("poll", _polls(_DAY)), ("server_1h", _poll_hours())),
+    ),
+    Rollup(
+        "poll_1h",
+        ("server_id", "ok", "error", "latency_class"),
+        ("polls", "skipped"),
+        (("poll", _POLL_OUTCOMES),),
+    ),
+    Rollup(
+        "fleet_1m",
+        (),
+        (*_FLEET_SUMS, "largest_session"),
+        (
+            ("sample", _fleet("%s", _MINUTES, "")),
+            ("usage_1m", _fleet("%s", _kept("usage_1m"), "")),
+        ),
+    ),
+    Rollup(
+        "fleet_1h",
+        (),
+        (*_FLEET_SUMS, *_USAGE_PEAKS),
+        (
+            ("sample", _fleet(_HOUR, _MINUTES, _PEAKS_OF_MINUTES)),
+            ("fleet_1m", _fleet(_HOUR, _kept("fleet_1m"), _PEAKS_OF_MINUTES)),
+        ),
     ),
 )

@@ -229,8 +229,11 @@ def _describe(scope: Scope, rollup: Rollup, detail: dict[str, Any]) -> tuple[str
         "server_id": scope.server,
         "session_id": lambda number: f"session {number}",
         "breakout": lambda is_one: "breakout" if is_one else "no breakout",
+        "ok": lambda is_ok: "ok" if is_ok else "failed",
+        "error": lambda error: error or "no error",
+        "latency_class": lambda number: f"latency class {number}",
     }
-    whose = ", ".join(names[key](row[key]) for key in rollup.keys)
+    whose = ", ".join(names[key](row[key]) for key in rollup.keys) or "all tenants"
     differing = [
         figure
         for figure in rollup.figures
