@@ -19,6 +19,10 @@ from collector.settings import (
 
 ORIGIN_KEY = "bbb-origin-server-name"
 BBBLB_TENANT_KEY = "bbblb-tenant"
+# What says which product created a meeting; Greenlight 2 says so by the other one alone.
+PRODUCT_KEY = "bbb-origin"
+GREENLIGHT_KEY = "gl-listed"
+_PRODUCT = re.compile(r"[a-z0-9][a-z0-9 ._-]{0,31}")
 _BBBLB_TENANT = re.compile(r"[a-zA-Z0-9]{1,16}")
 
 
@@ -38,7 +42,7 @@ class Attribution:
         self._rules = settings.rules
         self._default = settings.default
         self._suffixes = [rule for rule in settings.rules if isinstance(rule, SuffixRule)]
-        self.metadata_keys = frozenset(_keys(settings.rules))
+        self.metadata_keys = frozenset((*_keys(settings.rules), PRODUCT_KEY, GREENLIGHT_KEY))
 
     def place(
         self, meeting: Meeting, server: ServerSettings, parents: Mapping[str, Place]
@@ -68,6 +72,17 @@ class Attribution:
         if marked and external_id.endswith(f"-bbblb-{marked}"):
             return external_id.removesuffix(f"-bbblb-{marked}") or external_id
         return external_id
+
+
+def origin(meeting: Meeting) -> str | None:
+    """Return the product that created `meeting`, None where it says nothing.
+
+    Clients say it themselves: what is no short plain word is `other`.
+    """
+    said = meeting.metadata.get(PRODUCT_KEY, "").strip().lower()
+    if said:
+        return said if _PRODUCT.fullmatch(said) else "other"
+    return "greenlight" if GREENLIGHT_KEY in meeting.metadata else None
 
 
 def _match(

@@ -46,14 +46,10 @@ _MAX_SKEW_S = 100 * 366 * 86_400
 
 @dataclass(frozen=True, slots=True)
 class Probe:
-    """What `bbbmeter check` wants to know of a server.
-
-    `tls_expires_at` is None without TLS.
-    """
+    """What `bbbmeter check` wants to know of a server."""
 
     answer: Answer
     latency_ms: int
-    tls_expires_at: datetime | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -201,7 +197,7 @@ class BbbClient:
             started_s = time.monotonic()
             fetched = await self._fetch(grow_to)
             latency_ms = round((time.monotonic() - started_s) * 1000)
-            return Probe(await self._parse(fetched), latency_ms, fetched.tls_expires_at)
+            return Probe(await self._parse(fetched), latency_ms)
 
     async def _parse(self, fetched: _Fetched) -> Answer:
         parse = partial(
@@ -214,7 +210,9 @@ class BbbClient:
             answer = parse()
         else:
             answer = await asyncio.get_running_loop().run_in_executor(self._parsers, parse)
-        return replace(answer, clock_skew_s=fetched.clock_skew_s)
+        return replace(
+            answer, clock_skew_s=fetched.clock_skew_s, tls_expires_at=fetched.tls_expires_at
+        )
 
     async def _fetch(self, grow_to: Callable[[int], None]) -> _Fetched:
         url = self._url

@@ -76,10 +76,10 @@ def _notes(probe: Probe, now: datetime) -> Iterable[str]:
             if abs(probe.answer.clock_skew_s) > MAX_SKEW_S
             else ""
         )
-    if probe.tls_expires_at is None:
+    if probe.answer.tls_expires_at is None:
         yield "no TLS"
     else:
-        days = (probe.tls_expires_at - now).days
+        days = (probe.answer.tls_expires_at - now).days
         yield f"certificate expires in {days} days" + (" (SOON)" if days < TLS_WARNING_DAYS else "")
 
 

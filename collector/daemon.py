@@ -26,7 +26,7 @@ from collector.errors import (
     SettingsError,
     SpoolError,
 )
-from collector.fleet import covered_until, last_polls, sync_fleet
+from collector.fleet import covered_until, last_polls, store_certificates, sync_fleet
 from collector.health import serve_health
 from collector.jobs import PolicyRunner, settle, update_sessions
 from collector.metrics import Metrics
@@ -37,7 +37,7 @@ from collector.pipeline import Pipeline
 from collector.poller import Poller
 from collector.settings import Settings
 from collector.settings_file import load_settings
-from collector.sharing import Sharing
+from collector.sharing import Sharing, State
 from collector.spool import Spool, slots
 from collector.timetable import Timetable
 from collector.verify import verify
@@ -84,6 +84,9 @@ class Daemon:
         self._last_tick_at = self._started_at
         # The servers that this collector polls: its share of the enabled ones.
         self._mine: frozenset[str] = frozenset()
+        # When certificates expire, by server: all that were seen, and what is to be stored of it.
+        self._certificates: dict[str, datetime] = {}
+        self._new_certificates: dict[str, datetime] = {}
         self._first_tick: datetime | None = None
         self._fatal: BbbmeterError | None = None
         self.metrics = Metrics()
@@ -261,9 +264,17 @@ class Daemon:
         self.metrics.polls.labels(outcome).inc()
         self.metrics.poll_seconds.observe(result.latency_ms / 1000)
         self.metrics.server_up.labels(result.server).set(result.ok)
+        self._note_certificate(result)
         self._outbox.put(batch)
         if self.on_result is not None:
             self.on_result(result)
+
+    def _note_certificate(self, result: PollResult) -> None:
+        expires_at = result.tls_expires_at
+        if expires_at is None or self._certificates.get(result.server) == expires_at:
+            return
+        self._certificates[result.server] = self._new_certificates[result.server] = expires_at
+        self.metrics.tls_expires.labels(result.server).set(expires_at.timestamp())
 
     def _not_stored(self, server: str) -> None:
         self._pipeline.forget_sessions(server)
@@ -272,8 +283,26 @@ class Daemon:
 
     async def _beat(self) -> None:
         """Give a sign of life, and take or leave servers as others go or come."""
-        await self._sharing.beat(self._pool, self._outbox.unsafe_since)
+        await self._sharing.beat(self._pool, self._outbox.unsafe_since, self._state())
         await self._share()
+        if new := dict(self._new_certificates):
+            async with borrowed(self._pool, "store certificates", KNOWN_DEADLINE_S) as connection:
+                await store_certificates(connection, new)
+            self._new_certificates = {
+                k: v for k, v in self._new_certificates.items() if new.get(k) != v
+            }
+
+    def _state(self) -> State:
+        """Return what the sign of life tells of this collector."""
+        spool = self._spool
+        return State(
+            servers=len(self._mine),
+            newest_stored_at=self._outbox.newest_stored,
+            spool_polls=spool.polls if spool else None,
+            spool_bytes=spool.bytes if spool else None,
+            spool_max_bytes=self._settings.spool.max_bytes if spool else None,
+            quarantined_batches=spool.quarantined if spool else None,
+        )
 
     async def _share(self) -> None:
         """Poll the servers that are this collector's from the next tick on.
@@ -289,8 +318,11 @@ class Daemon:
             return
         for name in self._mine ^ mine:
             self._pipeline.forget(name)
-            with contextlib.suppress(KeyError):
-                self.metrics.server_up.remove(name)
+            for gauge in (self.metrics.server_up, self.metrics.tls_expires):
+                with contextlib.suppress(KeyError):
+                    gauge.remove(name)
+            # Who takes it (again) has not told of it.
+            self._certificates.pop(name, None)
         gained, self._mine = mine - self._mine, mine
         log.info("servers shared", mine=len(mine), collectors=len(self._sharing.living))
         if not gained:
@@ -437,6 +469,8 @@ class Daemon:
         for key in ("retention", "columnstore", "billing_timezone", "large_session_participants"):
             if getattr(settings, key) != getattr(old, key):
                 log.warning("this change needs `bbbmeter migrate`", key=key)
+        if settings.attribution.default != old.attribution.default:
+            log.warning("this change needs `bbbmeter migrate`", key="attribution.default")
         async with self._ticking:
             # What the last tick stands for must be over: no second is counted twice.
             covered = tick_at(self._last_tick_at, old.poll_interval_s)

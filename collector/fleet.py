@@ -1,6 +1,6 @@
 """The fleet in the database: servers, tenants, and since when polls are due."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from datetime import datetime, timedelta
 
 from collector.attribution import Place
@@ -31,6 +31,7 @@ async def sync_fleet(
                 "UPDATE meter.tenant SET title = $2 WHERE name = $1 AND title <> $2",
                 [(tenant.name, tenant.title) for tenant in tenants],
             )
+            await _sync_contracts(connection, tenants, tenant_ids, tick)
             ids = await ensure_names(connection, "server", {server.name for server in servers})
             await connection.executemany(
                 "UPDATE meter.server SET tenant_id = $2 "
@@ -69,6 +70,75 @@ async def sync_fleet(
                 due,
                 tick,
             )
+
+
+async def _sync_contracts(
+    connection: Connection,
+    tenants: tuple[TenantSettings, ...],
+    tenant_ids: Mapping[str, int],
+    tick: datetime,
+) -> None:
+    """Let each tenant have the contract of the settings from `tick` on, or none.
+
+    A tenant's first one holds for the time before too: who enters contracts wants to see at once
+    who was above them last month.
+    """
+    # In the same order everywhere: two collectors that start must not wait for each other.
+    rows = sorted(
+        (tenant_ids[t.name], t.max_participants, t.month_minutes)
+        for t in tenants
+        if t.max_participants is not None or t.month_minutes is not None
+    )
+    columns = [[row[i] for row in rows] for i in range(3)]
+    await connection.execute(
+        """
+        UPDATE meter.contract AS k SET until = greatest(k.since, $4::timestamptz)
+        WHERE k.until IS NULL AND NOT EXISTS (
+            SELECT
+            FROM unnest($1::integer[], $2::integer[], $3::bigint[]) AS x (id, people, minutes)
+            WHERE x.id = k.tenant_id
+                AND x.people IS NOT DISTINCT FROM k.max_participants
+                AND x.minutes IS NOT DISTINCT FROM k.month_minutes
+        )
+        """,
+        *columns,
+        tick,
+    )
+    # One that is changed twice at a tick, or again after a stop, has the last word there.
+    await connection.execute(
+        """
+        INSERT INTO meter.contract AS k (tenant_id, since, max_participants, month_minutes)
+        SELECT
+            x.id,
+            CASE
+                WHEN EXISTS (SELECT FROM meter.contract AS c WHERE c.tenant_id = x.id)
+                    THEN $4::timestamptz
+                ELSE '-infinity'
+            END,
+            x.people, x.minutes
+        FROM unnest($1::integer[], $2::integer[], $3::bigint[]) AS x (id, people, minutes)
+        WHERE NOT EXISTS (
+            SELECT FROM meter.contract AS c WHERE c.tenant_id = x.id AND c.until IS NULL
+        )
+        ON CONFLICT (tenant_id, since) DO UPDATE SET
+            until = NULL,
+            max_participants = excluded.max_participants,
+            month_minutes = excluded.month_minutes
+        """,
+        *columns,
+        tick,
+    )
+
+
+async def store_certificates(connection: Connection, expires_at: Mapping[str, datetime]) -> None:
+    """Store when servers' certificates expire, by server; a server that is unknown is left out."""
+    with translated("store the certificates"):
+        await connection.execute(
+            "UPDATE meter.server AS v SET tls_expires_at = x.expires_at "
+            "FROM unnest($1::text[], $2::timestamptz[]) AS x (name, expires_at) "
+            "WHERE v.name = x.name AND v.tls_expires_at IS DISTINCT FROM x.expires_at",
+            *zip(*sorted(expires_at.items()), strict=True),
+        )
 
 
 async def covered_until(connection: Connection, interval_s: int) -> datetime | None:

@@ -30,6 +30,12 @@ class Metrics:
         self.server_up = Gauge(
             "bbbmeter_server_up", "1 if the last poll succeeded.", ["server"], registry=registry
         )
+        self.tls_expires = Gauge(
+            "bbbmeter_tls_expires_timestamp_seconds",
+            "When the certificate that the server last showed expires, Unix time.",
+            ["server"],
+            registry=registry,
+        )
         self.tick_seconds = Histogram(
             "bbbmeter_tick_seconds",
             "Time from a tick to the answer of its last server.",

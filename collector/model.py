@@ -39,12 +39,13 @@ class Answer:
     """What the parser made of one answer: the meetings, and how many it could not read.
 
     `clock_skew_s` is how far the server's clock was ahead of ours, to a second or so; None where
-    the server did not say its time.
+    the server did not say its time. `tls_expires_at` is None without TLS.
     """
 
     meetings: tuple[Meeting, ...]
     skipped: int = 0
     clock_skew_s: float | None = None
+    tls_expires_at: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +53,7 @@ class PollResult:
     """One server at one tick. `error` is None or a `PollError.code`; a failed poll has no meetings.
 
     An `ok` poll with `skipped` > 0 was partial: that many meetings could not be read, and
-    `error` is `partial`. `clock_skew_s` is as in `Answer`.
+    `error` is `partial`. `clock_skew_s` and `tls_expires_at` are as in `Answer`.
     """
 
     server: str
@@ -63,6 +64,7 @@ class PollResult:
     meetings: tuple[Meeting, ...] = ()
     skipped: int = 0
     clock_skew_s: float | None = None
+    tls_expires_at: datetime | None = None
 
 
 class PollRow(NamedTuple):
@@ -102,7 +104,7 @@ class SessionRow(NamedTuple):
     """A row for `meter.session`, sent when a session appears on a server (again).
 
     `ts` and `server` name the poll that saw it. `room` is None where the room is unknown,
-    as with a breakout whose parent was never seen.
+    as with a breakout whose parent was never seen. `origin` is the product that created it.
     """
 
     ts: datetime
@@ -116,6 +118,7 @@ class SessionRow(NamedTuple):
     parent_internal_id: str | None
     breakout: bool
     recording: bool
+    origin: str | None = None
 
 
 class Sample(NamedTuple):

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
-from collector.attribution import Attribution, Place
+from collector.attribution import Attribution, Place, origin
 from collector.clock import MAX_SKEW_S, utc
 from collector.gapfill import fill_gap
 from collector.model import Batch, Meeting, PollResult, PollRow, Sample, SessionRow, session_id
@@ -141,6 +141,7 @@ class Pipeline:
             parent_internal_id=meeting.parent_internal_id,
             breakout=meeting.breakout,
             recording=meeting.recording,
+            origin=origin(meeting),
         )
 
     def _started_at(self, result: PollResult, meeting: Meeting) -> datetime:

@@ -142,4 +142,5 @@ class Poller:
             meetings=answer.meetings,
             skipped=answer.skipped,
             clock_skew_s=answer.clock_skew_s,
+            tls_expires_at=answer.tls_expires_at,
         )

@@ -11,6 +11,7 @@ that is down for all. What it brings later counts only where no other has polled
 
 import hashlib
 from collections.abc import Iterable
+from dataclasses import astuple, dataclass
 from datetime import datetime, timedelta
 
 import asyncpg
@@ -21,6 +22,21 @@ from collector.database import borrowed
 BEATS_PER_INTERVAL = 3
 ALIVE_INTERVALS = 2
 BEAT_DEADLINE_S = 5.0
+
+
+@dataclass(frozen=True, slots=True)
+class State:
+    """What a collector tells of itself with its sign of life; None is unknown.
+
+    `newest_stored_at` is the newest tick that it has stored.
+    """
+
+    servers: int
+    newest_stored_at: datetime | None
+    spool_polls: int | None
+    spool_bytes: int | None
+    spool_max_bytes: int | None
+    quarantined_batches: int | None
 
 
 class Sharing:
@@ -44,20 +60,22 @@ class Sharing:
         """Take a changed poll interval."""
         self._interval_s = interval_s
 
-    async def beat(self, pool: asyncpg.Pool, unsafe_since: datetime | None) -> None:
+    async def beat(self, pool: asyncpg.Pool, unsafe_since: datetime | None, state: State) -> None:
         """Give a sign of life and learn who lives. Raises DatabaseError; `living` stays then.
 
         `unsafe_since` is the oldest tick that is in memory alone: a kill now would lose it.
         """
         async with borrowed(pool, "sign of life", BEAT_DEADLINE_S) as connection:
             living = await connection.fetchval(
-                "SELECT meter.beat($1, $2, $3, $4, $5, $6)",
+                "SELECT meter.beat($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13)",
                 self.collector,
                 self._host,
                 timedelta(seconds=self.period_s),
                 timedelta(seconds=ALIVE_INTERVALS * self._interval_s),
                 not self._began,
                 unsafe_since,
+                self._interval_s,
+                *astuple(state),
             )
         self._began = True
         self.living = tuple(living)

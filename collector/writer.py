@@ -30,7 +30,7 @@ WITH new_poll AS (
 ), new_session AS (
     INSERT INTO meter.session (
         session_id, server_id, internal_id, started_at, tenant_id, room_id, parent_internal_id,
-        breakout, recording, first_seen_at
+        breakout, recording, origin, first_seen_at
     )
     SELECT
         s.session_id, s.server_id, s.internal_id,
@@ -43,17 +43,19 @@ WITH new_poll AS (
             ORDER BY x.started_at
             LIMIT 1
         ), s.started_at),
-        s.tenant_id, s.room_id, s.parent_internal_id, s.breakout, s.recording, s.ts
+        s.tenant_id, s.room_id, s.parent_internal_id, s.breakout, s.recording, s.origin, s.ts
     FROM unnest(
         $15::timestamptz[], $16::integer[], $17::bigint[], $18::text[], $19::timestamptz[],
-        $20::integer[], $21::bigint[], $22::text[], $23::boolean[], $24::boolean[]
+        $20::integer[], $21::bigint[], $22::text[], $23::boolean[], $24::boolean[],
+        $25::text[]
     ) AS s (
         ts, server_id, session_id, internal_id, started_at, tenant_id, room_id,
-        parent_internal_id, breakout, recording
+        parent_internal_id, breakout, recording, origin
     )
     INNER JOIN new_poll AS p ON p.ts = s.ts AND p.server_id = s.server_id
     ON CONFLICT (server_id, internal_id, started_at) DO UPDATE SET
-        ended_at = NULL, first_seen_at = least(session.first_seen_at, excluded.first_seen_at)
+        ended_at = NULL, first_seen_at = least(session.first_seen_at, excluded.first_seen_at),
+        origin = coalesce(session.origin, excluded.origin)
     RETURNING 1
 ), new_sample AS (
     INSERT INTO meter.sample (
@@ -64,9 +66,9 @@ WITH new_poll AS (
         a.ts, a.tenant_id, a.server_id, a.session_id,
         a.participants, a.voice, a.video, a.listeners, a.dialins, a.seconds, a.breakout, a.filled
     FROM unnest(
-        $25::timestamptz[], $26::integer[], $27::timestamptz[], $28::integer[], $29::bigint[],
-        $30::smallint[], $31::smallint[], $32::smallint[], $33::smallint[], $34::smallint[],
-        $35::smallint[], $36::boolean[], $37::boolean[]
+        $26::timestamptz[], $27::integer[], $28::timestamptz[], $29::integer[], $30::bigint[],
+        $31::smallint[], $32::smallint[], $33::smallint[], $34::smallint[], $35::smallint[],
+        $36::smallint[], $37::boolean[], $38::boolean[]
     ) AS a (
         poll_ts, server_id, ts, tenant_id, session_id,
         participants, voice, video, listeners, dialins, seconds, breakout, filled
@@ -89,9 +91,9 @@ WITH new_poll AS (
     FROM (
         SELECT p.ts AS since, p.ts + make_interval(secs => p.seconds) AS until
         FROM new_poll AS p
-        WHERE $38 OR p.ts < now() - interval '1 minute'
+        WHERE $39 OR p.ts < now() - interval '1 minute'
         UNION ALL
-        SELECT $39::timestamptz, $40::timestamptz WHERE $39::timestamptz IS NOT NULL
+        SELECT $40::timestamptz, $41::timestamptz WHERE $40::timestamptz IS NOT NULL
     ) AS t
     HAVING count(*) > 0
 )
@@ -209,7 +211,7 @@ class Writer:
             self._rooms[tenants[row["tenant_id"]], row["external_id"]] = row["id"]
 
     def _arrays(self, batch: Batch) -> Iterable[list[Any]]:
-        """Return the statement's 37 arrays, in its order.
+        """Return the statement's 38 arrays, in its order.
 
         Rows come in the same order everywhere: writers that cross wait, but not for each other.
         """
@@ -218,7 +220,7 @@ class Writer:
         # A session twice in one statement would be an error: the first one announces it.
         first = {row.session_id: row for row in reversed(batch.sessions)}
         sessions = [first[identity] for identity in sorted(first)]
-        ts, server, session, internal, start, tenant, _, _, parent, breakout, recording = _columns(
+        ts, server, session, internal, start, tenant, _, _, *rest = _columns(
             sessions, len(SessionRow._fields)
         )
         room_ids = [self._rooms[row.tenant, row.room] if row.room else None for row in sessions]
@@ -234,9 +236,7 @@ class Writer:
             start,
             [self._tenants[name] for name in tenant],
             room_ids,
-            parent,
-            breakout,
-            recording,
+            *rest,
             *samples,
         ]
 

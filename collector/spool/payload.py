@@ -15,7 +15,9 @@ from typing import Any, NamedTuple, TypeVar
 from collector.model import Batch, PollRow, Sample, SessionRow
 
 # To be raised with every change to the fields of the three rows: an older payload has others.
-FORMAT = 1
+# Format 1 lacks the last column of sessions, their origin.
+FORMAT = 2
+_READABLE = (1, FORMAT)
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
@@ -76,13 +78,15 @@ def unpack(form: object, checksum: object, payload: object) -> Batch:
     """
     if not (isinstance(form, int) and isinstance(checksum, bytes) and isinstance(payload, bytes)):
         raise UnreadableError
-    if form != FORMAT:
+    if form not in _READABLE:
         reason = f"format {form}, which this version does not know"
         raise UnreadableError(reason)
     if checksum != _checksum(payload):
         raise UnreadableError
     try:
         polls, sessions, samples = json.loads(zlib.decompress(payload))
+        if form == 1 and sessions:
+            sessions.append([None] * len(sessions[0]))
         return Batch(_rows(PollRow, polls), _rows(SessionRow, sessions), _rows(Sample, samples))
     except (ValueError, TypeError, OverflowError, zlib.error) as error:
         raise UnreadableError from error

@@ -2,24 +2,50 @@
 
 -- Say that the collector `id` lives, and return all that do. A new span begins where it was
 -- started `anew`, or not heard of for two periods. `unsafe_since` is the oldest tick that it has
--- in memory alone, for nothing takes it.
+-- in memory alone, for nothing takes it. The rest is what it tells of itself; a version before
+-- this one tells nothing.
+DROP FUNCTION IF EXISTS meter.beat(text, text, interval, interval, boolean, timestamptz);
 CREATE OR REPLACE FUNCTION meter.beat(
     id text,
     host text,
     period interval,
     alive_for interval,
     anew boolean,
-    unsafe_since timestamptz
+    unsafe_since timestamptz,
+    interval_s integer DEFAULT NULL,
+    servers integer DEFAULT NULL,
+    newest_stored_at timestamptz DEFAULT NULL,
+    spool_polls integer DEFAULT NULL,
+    spool_bytes bigint DEFAULT NULL,
+    spool_max_bytes bigint DEFAULT NULL,
+    quarantined_batches integer DEFAULT NULL
 ) RETURNS text[]
 LANGUAGE plpgsql
 AS $fn$
 BEGIN
-    UPDATE meter.collector AS c SET until = now(), safe_until = least(now(), unsafe_since)
+    UPDATE meter.collector AS c
+    SET
+        until = now(),
+        safe_until = least(now(), unsafe_since),
+        interval_s = beat.interval_s,
+        servers = beat.servers,
+        newest_stored_at = beat.newest_stored_at,
+        spool_polls = beat.spool_polls,
+        spool_bytes = beat.spool_bytes,
+        spool_max_bytes = beat.spool_max_bytes,
+        quarantined_batches = beat.quarantined_batches
     WHERE c.id = beat.id AND NOT anew AND NOT c.stopped
         AND c.until > now() - 2 * period AND c.since <= now();
     IF NOT FOUND THEN
-        INSERT INTO meter.collector AS c (id, host, since, until, safe_until)
-        VALUES (beat.id, beat.host, now(), now(), least(now(), unsafe_since))
+        INSERT INTO meter.collector AS c (
+            id, host, since, until, safe_until, interval_s, servers, newest_stored_at,
+            spool_polls, spool_bytes, spool_max_bytes, quarantined_batches
+        )
+        VALUES (
+            beat.id, beat.host, now(), now(), least(now(), unsafe_since), beat.interval_s,
+            beat.servers, beat.newest_stored_at, beat.spool_polls, beat.spool_bytes,
+            beat.spool_max_bytes, beat.quarantined_batches
+        )
         ON CONFLICT DO NOTHING;
     END IF;
     RETURN (

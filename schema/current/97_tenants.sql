@@ -42,6 +42,16 @@ SELECT
 FROM meter.room AS r
 WHERE r.tenant_id = any((SELECT meter.my_tenants())::integer[]);
 
+CREATE OR REPLACE VIEW meter.my_contract WITH (security_barrier) AS
+SELECT
+    k.tenant_id,
+    k.since,
+    k.until,
+    k.max_participants,
+    k.month_minutes
+FROM meter.contract AS k
+WHERE k.tenant_id = any((SELECT meter.my_tenants())::integer[]);
+
 CREATE OR REPLACE VIEW meter.my_session WITH (security_barrier) AS
 SELECT
     s.session_id,
@@ -64,7 +74,8 @@ SELECT
     s.dialin_seconds,
     s.filled_seconds,
     s.max_participants,
-    s.mean_participants
+    s.mean_participants,
+    s.origin
 FROM meter.session AS s
 WHERE s.tenant_id = any((SELECT meter.my_tenants())::integer[]);
 
@@ -258,7 +269,8 @@ BEGIN
     IF to_regrole('bbbmeter_tenant') IS NOT NULL THEN
         GRANT USAGE ON SCHEMA meter TO bbbmeter_tenant;
         GRANT SELECT ON
-            meter.my_tenant, meter.my_room, meter.my_session, meter.my_sample,
+            meter.my_tenant, meter.my_room, meter.my_contract, meter.my_session,
+            meter.my_sample,
             meter.my_usage_1m, meter.my_usage_1h
             TO bbbmeter_tenant;
         GRANT EXECUTE ON FUNCTION meter.my_tenants, meter.my_usage, meter.my_coverage
