@@ -22,7 +22,7 @@ BBBLB_TENANT_KEY = "bbblb-tenant"
 # What says which product created a meeting; Greenlight 2 says so by the other one alone.
 PRODUCT_KEY = "bbb-origin"
 GREENLIGHT_KEY = "gl-listed"
-_PRODUCT = re.compile(r"[a-z0-9][a-z0-9 ._-]{0,31}")
+_PRODUCT = re.compile(r"[a-z0-9][a-z0-9._-]{0,31}")
 _BBBLB_TENANT = re.compile(r"[a-zA-Z0-9]{1,16}")
 
 

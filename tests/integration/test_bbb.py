@@ -234,7 +234,7 @@ async def test_probe(make_client: Callable[..., BbbClient]) -> None:
     assert probe.answer.meetings == ()
     assert probe.latency_ms >= 0
     assert probe.answer.clock_skew_s == pytest.approx(3600, abs=60)
-    assert probe.tls_expires_at is None
+    assert probe.answer.tls_expires_at is None
 
 
 @pytest.mark.parametrize("header", ["X: y", "Date: soon", "Date: Fri, 31 Dec 9999 23:59:59 -2300"])
@@ -511,8 +511,8 @@ async def test_own_authority(
     async with serving(signed, tls) as server:
         client = make_client(server.port, "https", ca_file=certificate[0])
         probe = await client.probe()
-    assert probe.tls_expires_at is not None
-    assert timedelta(29) < probe.tls_expires_at - datetime.now(UTC) < timedelta(31)
+    assert probe.answer.tls_expires_at is not None
+    assert timedelta(29) < probe.answer.tls_expires_at - datetime.now(UTC) < timedelta(31)
 
 
 async def test_certificate_for_another_name(

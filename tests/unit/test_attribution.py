@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from collector.attribution import Attribution, Place
+from collector.attribution import Attribution, Place, origin
 from collector.model import Meeting
 from collector.settings import AttributionSettings, ServerSettings
 
@@ -66,7 +66,7 @@ def test_default_rules_trust_no_mark(server: ServerSettings) -> None:
     marked = meeting("room-bbblb-acme", metadata={"bbblb-tenant": "acme"})
     rules = Attribution(AttributionSettings())
     assert rules.place(marked, server, {}).tenant == "unassigned"
-    assert rules.metadata_keys == frozenset()
+    assert rules.metadata_keys == {"bbb-origin", "gl-listed"}
 
 
 def test_bbblb_by_metadata_and_unscoped(server: ServerSettings) -> None:
@@ -147,9 +147,29 @@ def test_orphaned_breakout(server: ServerSettings) -> None:
 
 
 def test_only_wanted_metadata_keys_are_named() -> None:
-    """The parser is told to keep what the rules look at, and nothing else."""
+    """The parser is told to keep what rules and `origin` look at, and nothing else."""
     rules = attribution(*BBBLB, {"type": "origin", "hosts": {}})
-    assert rules.metadata_keys == {"bbblb-tenant", "bbb-origin-server-name"}
+    product = {"bbb-origin", "gl-listed"}
+    assert rules.metadata_keys == {"bbblb-tenant", "bbb-origin-server-name"} | product
+
+
+@pytest.mark.parametrize(
+    ("metadata", "product"),
+    [
+        ({}, None),
+        ({"bbb-origin": "Moodle"}, "moodle"),
+        ({"bbb-origin": " greenlight3 "}, "greenlight3"),
+        ({"gl-listed": "false"}, "greenlight"),
+        ({"gl-listed": "", "bbb-origin": ""}, "greenlight"),
+        ({"gl-listed": "true", "bbb-origin": "moodle"}, "moodle"),
+        ({"bbb-origin": "Ada Lovelace"}, "other"),
+        ({"bbb-origin": "x" * 500}, "other"),
+        ({"bbb-origin-server-name": "moodle.example.org"}, None),
+    ],
+)
+def test_the_product_is_a_short_plain_word(metadata: dict[str, str], product: str | None) -> None:
+    """What a client says of itself is stored only where it can name nobody."""
+    assert origin(meeting("room", metadata=metadata)) == product
 
 
 @given(room=st.text(min_size=1), tenant=st.from_regex(r"[a-zA-Z0-9]{1,16}", fullmatch=True))

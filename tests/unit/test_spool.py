@@ -1,5 +1,6 @@
 """The spool: what is acknowledged is there again, whatever happens to process, disk and file."""
 
+import base64
 import contextlib
 import multiprocessing
 import os
@@ -172,7 +173,7 @@ POLLS = st.builds(
 SESSIONS = st.builds(
     SessionRow,
     *(TIMES, TEXTS, BIG, TEXTS, TIMES, TEXTS, OPTIONAL, OPTIONAL, OPTIONAL),
-    *(st.booleans(), st.booleans()),
+    *(st.booleans(), st.booleans(), OPTIONAL),
 )
 SAMPLES = st.builds(
     Sample,
@@ -193,19 +194,30 @@ def test_a_batch_comes_back_as_it_was(batch: Batch) -> None:
 
 def test_the_format_has_these_fields() -> None:
     """Who changes a row's fields must give the payload another FORMAT (and read the older one)."""
-    assert payload.FORMAT == 1
+    assert payload.FORMAT == 2
     assert PollRow._fields == (
         *("ts", "server", "ok", "error", "latency_ms", "seconds", "skipped", "sessions"),
         *("participants", "voice", "video", "listeners", "dialins", "breakouts"),
     )
     assert SessionRow._fields == (
         *("ts", "server", "session_id", "internal_id", "started_at", "tenant", "room"),
-        *("room_name", "parent_internal_id", "breakout", "recording"),
+        *("room_name", "parent_internal_id", "breakout", "recording", "origin"),
     )
     assert Sample._fields == (
         *("poll_ts", "server", "ts", "tenant", "session_id", "participants", "voice", "video"),
         *("listeners", "dialins", "seconds", "breakout", "filled"),
     )
+
+
+def test_a_payload_of_format_1_is_read() -> None:
+    """What the version before had spooled is stored after an upgrade; its sessions lack an origin."""
+    written = base64.b85decode(
+        "cwU8&%?iUH5QN{wa}VQRtj{7IA~Yx4fKA@NJE@@*np7BPam8=el#&hs(9xi;d`YU5qLma&TW?~IwN^2REH_Gj&U"
+        "^dV<mxFVkO=~Rg&EtzmTL2SXYtLM#`<K&E$Tne$@A8GYX)3l;SmQH9Vhf6$FW7GPrZG?j(vO1FOc(I3I"
+    )
+    checksum = bytes.fromhex("c4b7edbbe5c2da04d4e22a2d96bf7021")
+    assert unpack(1, checksum, written) == make_batch(0, samples=1)
+    assert make_batch(0).sessions[0].origin is None
 
 
 def test_a_damaged_payload_is_not_believed() -> None:
