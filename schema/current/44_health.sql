@@ -412,16 +412,14 @@ AS $fn$
             i.range_start,
             extract(EPOCH FROM i.range_end - i.range_start) / 86400 AS days,
             i.is_compressed,
-            pg_total_relation_size(format('%I.%I', i.chunk_schema, i.chunk_name)::regclass)
-            + coalesce(pg_total_relation_size(
-                format('%I.%I', z.schema_name, z.table_name)::regclass
-            ), 0) AS bytes
+            z.total_bytes AS bytes
         FROM stored AS s
+        -- Its columns included, where it has them.
+        CROSS JOIN LATERAL public.chunks_detailed_size(
+            format('%I.%I', s.schema_name, s.table_name)::regclass
+        ) AS z
         INNER JOIN timescaledb_information.chunks AS i
-            ON s.schema_name = i.hypertable_schema AND s.table_name = i.hypertable_name
-        INNER JOIN _timescaledb_catalog.chunk AS k
-            ON i.chunk_schema = k.schema_name AND i.chunk_name = k.table_name
-        LEFT JOIN _timescaledb_catalog.chunk AS z ON k.compressed_chunk_id = z.id
+            ON z.chunk_schema = i.chunk_schema AND z.chunk_name = i.chunk_name
     ),
 
     policy AS (

@@ -25,7 +25,7 @@ from collector.simulator.plan import sim_tenants
 from collector.simulator.server import SimulatedFleet
 from collector.writer import Stored, Writer
 
-COLUMNSTORES = ("sample", "poll", "session", "usage_1m", "usage_1h", "session_1h")
+COLUMNSTORES = ("sample", "poll", "session", "usage_1m", "usage_1h", "session_1h", "poll_1h")
 SECRET = "the-secret-of-the-simulated-fleet"
 INTERVAL_S = 5
 PATIENCE_S = 90.0  # only so that a test that hangs ends

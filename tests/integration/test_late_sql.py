@@ -12,7 +12,10 @@ if TYPE_CHECKING:
 TICK = timedelta(seconds=30)
 T = datetime(2026, 3, 2, 10, tzinfo=UTC)
 AT_ONCE = timedelta(0)
-ROLLUPS = ("usage_1m", "usage_1h", "usage_1d", "session_1h", "server_1h", "server_1d")
+ROLLUPS = (
+    *("usage_1m", "usage_1h", "usage_1d", "session_1h", "server_1h", "server_1d"),
+    *("fleet_1m", "fleet_1h"),
+)
 
 
 async def minutes(feed: "Feed", since: datetime) -> dict[str, float]:

@@ -29,7 +29,9 @@ MakeSettings = Callable[..., Settings]
 MINUTE, HOUR, DAY = timedelta(minutes=1), timedelta(hours=1), timedelta(days=1)
 T = datetime(2026, 3, 2, 10, tzinfo=UTC)
 KEPT = dict.fromkeys(RetentionSettings.model_fields, 0)
-FILES = ["0001_tables.sql", "0002_rollups.sql", "0003_days.sql"]
+FILES = [
+    "0001_tables.sql", "0002_rollups.sql", "0003_days.sql", "0004_facts.sql", "0005_fleet.sql",
+]  # fmt: skip
 
 
 @pytest.fixture
@@ -358,7 +360,7 @@ async def test_an_older_database_is_told_and_brought_up_to_date(
     await require_current(connection)
 
 
-@pytest.mark.parametrize("broken", ["migrations/0004_bad.sql", "current/96_bad.sql"])
+@pytest.mark.parametrize("broken", ["migrations/0099_bad.sql", "current/96_bad.sql"])
 async def test_a_file_that_fails_leaves_nothing_behind(
     connection: asyncpg.Connection, make_settings: MakeSettings, schema: Path, broken: str
 ) -> None:
@@ -560,12 +562,13 @@ async def test_another_size_of_large_sessions_counts_anew(
 _READABLE = {
     "setting", "tenant", "server", "server_due", "room", "session", "poll", "sample", "usage_1m",
     "usage_1h", "usage_1d", "session_1h", "session_1d", "server_1h", "server_1d", "late",
-    "collector",
+    "collector", "contract", "poll_1h", "fleet_1m", "fleet_1h", "session_figures", "server_now",
+    "collector_now",
 }  # fmt: skip
 # The last ones are for tenants' roles.
 _NOT_READABLE = {
     "migration", "tenant_role",
-    "my_tenant", "my_room", "my_session", "my_sample", "my_usage_1m", "my_usage_1h",
+    "my_tenant", "my_room", "my_session", "my_sample", "my_usage_1m", "my_usage_1h", "my_contract",
 }  # fmt: skip
 
 

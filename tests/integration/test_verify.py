@@ -123,7 +123,7 @@ async def test_what_is_whole(whole: "Feed", settings: Settings) -> None:
     # No late data are left; the embedded engine runs no jobs by itself.
     assert nothing in ({"late data"}, {"late data", "jobs"})
     assert all(result.examined for name, result in found.items() if name not in nothing)
-    counts = {name: found[name].examined for name in NAMES[:7]}
+    counts = {name: found[name].examined for name in NAMES[:10]}
     assert counts == {
         "rollup usage_1m": 3 * (60 + 50),
         "rollup usage_1h": 2 * (1 + 2 + 1),
@@ -132,6 +132,10 @@ async def test_what_is_whole(whole: "Feed", settings: Settings) -> None:
         "rollup session_1d": 2 * 3,
         "rollup server_1h": 2 * (1 + 2 + 1),
         "rollup server_1d": 2 * 3,
+        # Of each server: those that were good, and one that failed.
+        "rollup poll_1h": 2 * (1 + 2 + 1) + 2 * 3,
+        "rollup fleet_1m": 3 * 60,
+        "rollup fleet_1h": 1 + 2 + 1,
     }
     assert found["sessions"].examined == 12
     assert found["polls"].examined == 720
@@ -143,8 +147,8 @@ async def test_a_database_without_data(
 ) -> None:
     """What examined nothing says so; only policies are there, and they do not run."""
     results = {r.name: r for r in await verify(pool, make_settings(), second_look_s=0)}
-    assert {name for name, r in results.items() if r.status == "nothing"} >= set(NAMES[:11])
-    assert results["policies"].total == 20
+    assert {name for name, r in results.items() if r.status == "nothing"} >= set(NAMES[:14])
+    assert results["policies"].total == 27
 
 
 async def test_every_column_is_compared(feed: "Feed") -> None:
@@ -165,10 +169,16 @@ async def test_every_column_is_compared(feed: "Feed") -> None:
 async def test_a_rollup_that_differs(whole: "Feed", settings: Settings, rollup: Rollup) -> None:
     """Each figure that is changed, each row that is gone or too many is found there, and mended."""
     table = await materialized(whole, rollup.name)
-    first, key = f"(SELECT min(bucket) FROM {table})", rollup.keys[0]
-    same = f"bucket = {first} AND {key} = (SELECT min({key}) FROM {table} WHERE bucket = {first})"
+    # The fleet has no other key than the bucket.
+    key = rollup.keys[0] if rollup.keys else None
+    first = f"(SELECT min(bucket) FROM {table})"
+    same = f"bucket = {first}"
+    if key:
+        same += f" AND {key} = (SELECT min({key}) FROM {table} WHERE {same})"
     if rollup.name == "session_1h":
         same += f" AND session_id = (SELECT min(session_id) FROM {table} WHERE {same})"
+    if rollup.name == "poll_1h":
+        same += " AND ok"
     changes = ", ".join(
         f"{figure} = "
         + (f"ARRAY[{figure}[1] + 1, {figure}[2]]" if "peak" in figure else f"{figure} + 1")
@@ -191,12 +201,12 @@ async def test_a_rollup_that_differs(whole: "Feed", settings: Settings, rollup: 
     await whole.pool.execute(
         f"INSERT INTO {table} SELECT (jsonb_populate_record(r, $1::jsonb)).* FROM {table} AS r "
         "ORDER BY bucket DESC LIMIT 1",
-        json.dumps({key: 99}),
+        json.dumps({key: 99} if key else {"bucket": (HOURS[0] + 5 * HOUR).isoformat()}),
     )
     found = (await look(whole, settings))[f"rollup {rollup.name}"]
     assert found.total == 2
     assert found.findings[-1].expected == "no row"
-    assert "no. 99" in found.findings[-1].what
+    assert ("no. 99" if key else f"{HOURS[0]:%F}") in found.findings[-1].what
     assert await wrong(whole, settings) == {f"rollup {rollup.name}": 2}
     assert await mended(whole, settings) == {}
 
@@ -211,7 +221,7 @@ async def test_a_fault_in_between(whole: "Feed", settings: Settings) -> None:
     await whole.refresh()
     found = await look(whole, settings)
     assert {name for name, result in found.items() if not result.ok} == {
-        f"rollup usage_{grain}" for grain in ("1m", "1h", "1d")
+        f"rollup {name}" for name in ("usage_1m", "usage_1h", "usage_1d", "fleet_1m", "fleet_1h")
     }
     (finding,) = found["rollup usage_1m"].findings
     assert finding.what == "tenant arts, 2026-03-28 10:00"
@@ -260,6 +270,7 @@ async def test_a_real_sample_that_is_wrong(
     at = HOURS[0] + 30 * TICK
     await whole.pool.execute(fault, await run_of(whole, HOURS[0]), at)
     derived = {f"rollup usage_{grain}": 1 for grain in ("1m", "1h", "1d")}
+    derived |= {"rollup fleet_1m": 1, "rollup fleet_1h": 1}
     derived |= {"rollup session_1h": 1, "sessions": 1}
     rest = {"samples": 1} | checks
     assert await wrong(whole, settings) == derived | rest
@@ -280,7 +291,13 @@ async def test_a_poll_that_is_gone(whole: "Feed", settings: Settings) -> None:
         HOURS[0] + 30 * TICK,
     )
     found = await wrong(whole, settings)
-    assert found == {"rollup server_1h": 1, "rollup server_1d": 1, "samples": 1, "polls": 1}
+    assert found == {
+        "rollup server_1h": 1,
+        "rollup server_1d": 1,
+        "rollup poll_1h": 1,
+        "samples": 1,
+        "polls": 1,
+    }
     results = await look(whole, settings)
     assert results["samples"].findings[0].found == "no poll, 3 samples"
     what = results["polls"].findings[0].what

@@ -56,7 +56,9 @@ async def test_a_batch_is_stored_whole_and_told(feed: "Feed") -> None:
         feed.run("bbb1", "arts", None, T, T + TICK, 3, breakout=True),
     ]
     batch = feed.batch(["bbb1"], ticks(0, 2), runs, failed={("bbb1", T + TICK)})
-    batch.sessions[0] = batch.sessions[0]._replace(room_name="Art history", recording=True)
+    batch.sessions[0] = batch.sessions[0]._replace(
+        room_name="Art history", recording=True, origin="moodle"
+    )
     stored = await feed.writer.write(batch)
     assert stored.polls == {("bbb1", T), ("bbb1", T + TICK)}
     assert stored.samples == 2
@@ -75,7 +77,8 @@ async def test_a_batch_is_stored_whole_and_told(feed: "Feed") -> None:
     assert [tuple(row) for row in samples] == [tuple(row) for row in batch.samples]
     sessions = await feed.pool.fetch(
         "SELECT x.first_seen_at, s.name AS server, x.session_id, x.internal_id, x.started_at, "
-        "t.name AS tenant, r.external_id, r.name, x.parent_internal_id, x.breakout, x.recording "
+        "t.name AS tenant, r.external_id, r.name, x.parent_internal_id, x.breakout, x.recording, "
+        "x.origin "
         "FROM meter.session AS x INNER JOIN meter.server AS s ON x.server_id = s.id "
         "INNER JOIN meter.tenant AS t ON x.tenant_id = t.id "
         "LEFT JOIN meter.room AS r ON x.room_id = r.id ORDER BY x.breakout"

@@ -210,7 +210,7 @@ def test_the_format_has_these_fields() -> None:
 
 
 def test_a_payload_of_format_1_is_read() -> None:
-    """What the version before had spooled is stored after an upgrade; its sessions lack an origin."""
+    """What the version before had spooled is stored; its sessions lack an origin."""
     written = base64.b85decode(
         "cwU8&%?iUH5QN{wa}VQRtj{7IA~Yx4fKA@NJE@@*np7BPam8=el#&hs(9xi;d`YU5qLma&TW?~IwN^2REH_Gj&U"
         "^dV<mxFVkO=~Rg&EtzmTL2SXYtLM#`<K&E$Tne$@A8GYX)3l;SmQH9Vhf6$FW7GPrZG?j(vO1FOc(I3I"
