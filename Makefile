@@ -20,7 +20,7 @@ LOCK := $(BIN)/uv --no-config pip compile --quiet --universal --python-version 3
 	--custom-compile-command "make lock" $(LOCK_ARGS)
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test lint format lock psql accuracy chaos fuzz picture docs build clean
+.PHONY: help install demo test lint format lock psql accuracy chaos fuzz picture dashboards docs build clean
 
 help: ## List what can be made.
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 18
@@ -66,7 +66,8 @@ lint: install ## Check style, types, imports and SQL.
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/sqlfluff lint schema
-	$(BIN)/bandit --quiet --configfile pyproject.toml --recursive collector docs
+	$(BIN)/bandit --quiet --configfile pyproject.toml --recursive collector docs grafana
+	$(BIN)/python -m grafana.generate --check
 
 format: install ## Format the Python code, and mend what can be mended by rule.
 	$(BIN)/ruff check --fix-only .
@@ -96,6 +97,9 @@ fuzz: install ## Feed the parser a million hostile answers (FUZZ_ARGS="--cases 1
 
 picture: install ## Draw the README's picture of a report anew.
 	$(BIN)/python docs/draw_report.py
+
+dashboards: install ## Write Grafana's dashboards and alerts from their code.
+	$(BIN)/python -m grafana.generate
 
 docs: install ## Write docs/settings.md from the settings' own descriptions.
 	$(BIN)/python docs/generate_settings.py

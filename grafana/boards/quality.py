@@ -1,0 +1,394 @@
+"""Data quality: what was seen, what was not, and whether bbbmeter and its database are well."""
+
+from grafana_foundation_sdk.models import dashboard as models
+
+from grafana.boards import kit, places
+from grafana.boards.kit import FROM, STEP, TO, Column
+
+_CHOSEN = "server = ANY(ARRAY[${server:sqlstring}]::text[])"
+
+
+def board() -> models.Dashboard:
+    """Return the dashboard."""
+    return kit.board(
+        places.QUALITY,
+        "Data quality",
+        """Whether the figures can be billed on: coverage, failures, gaps, filled time; and the
+        state of collectors, rollups, jobs and storage.""",
+        since="now-24h",
+        variables=[kit.servers()],
+        sections=[
+            (None, [seen(), failed(), live(), spool(), quarantine(), stale()]),
+            ("What was seen", [coverage(), failures(), filled(), latency(), gaps()]),
+            ("Collectors", [collectors()]),
+            ("Database", [freshness(), jobs(), storage()]),
+            ("Certificates", [certificates()]),
+        ],
+    )
+
+
+def seen() -> kit.Stat:
+    """Coverage of the chosen servers."""
+    return kit.number(
+        "Coverage",
+        """Share of the time range, in whole hours, in which the chosen servers were seen, all
+        together. What was not seen is in no figure.""",
+        f"""
+        SELECT sum(covered_seconds) / nullif(sum(due_seconds), 0) AS "Coverage"
+        FROM meter.server_coverage(
+            meter.report_edge({FROM}, interval '1 year'), meter.report_edge({TO}, interval '1 year')
+        )
+        WHERE {_CHOSEN}
+        """,
+        unit="percentunit",
+        decimals=3,
+        steps=kit.COVERAGE,
+    )
+
+
+def failed() -> kit.Stat:
+    """Failed polls."""
+    return kit.number(
+        "Failed polls",
+        "Polls of the chosen servers that failed in the time range. The kinds are below.",
+        f"""
+        SELECT coalesce(sum(failed_polls), 0)::float8 AS "Failed polls"
+        FROM meter.server_report({FROM}, {TO})
+        WHERE {_CHOSEN}
+        """,
+        decimals=0,
+        steps=((None, kit.GREEN), (1.0, kit.YELLOW)),
+    )
+
+
+def live() -> kit.Stat:
+    """Collectors that live."""
+    return kit.number(
+        "Live collectors",
+        """Collectors that gave a sign of life in the last two ticks. None: nothing is being
+        metered.""",
+        'SELECT count(*) FILTER (WHERE is_live) AS "Live collectors" FROM meter.collector_now',
+        decimals=0,
+        steps=((None, kit.RED), (1.0, kit.GREEN)),
+    )
+
+
+def spool() -> kit.Stat:
+    """The fullest spool."""
+    return kit.number(
+        "Fullest spool",
+        """Of the live collectors. It fills while the database is away or slow, and empties by
+        itself; what a full one cannot take is lost.""",
+        'SELECT max(spool_use) AS "Fullest spool" FROM meter.collector_now WHERE is_live',
+        unit="percentunit",
+        decimals=1,
+        steps=((None, kit.GREEN), (0.1, kit.YELLOW), (0.5, kit.RED)),
+    )
+
+
+def quarantine() -> kit.Stat:
+    """Batches in quarantine."""
+    return kit.number(
+        "In quarantine",
+        """Batches that the database refused, kept on a collector's disk: `bbbmeter spool` shows and
+        mends them. Their polls are missing from coverage until then.""",
+        'SELECT coalesce(sum(quarantined_batches), 0)::float8 AS "In quarantine" '
+        "FROM meter.collector_now WHERE is_live",
+        decimals=0,
+        steps=kit.NONE_IS_GOOD,
+    )
+
+
+def stale() -> kit.Stat:
+    """Rollups and jobs that do not keep up."""
+    return kit.number(
+        "Stale rollups, failing jobs",
+        """Rollups that lag behind, and database jobs whose last run failed. The tables below name
+        them.""",
+        """
+        SELECT
+            (SELECT count(*) FROM meter.rollup_freshness() WHERE is_stale)
+            + (SELECT count(*) FROM meter.job_state() WHERE status = 'Failed')
+                AS "Stale rollups, failing jobs"
+        """,
+        decimals=0,
+        steps=kit.NONE_IS_GOOD,
+    )
+
+
+def coverage() -> kit.States:
+    """Coverage by server and step."""
+    return kit.states(
+        "Coverage by server",
+        """Share of each step, of an hour at least, in which the server was seen. Red: hardly;
+        white: it was not due. All servers at once: look at the collectors and the network.""",
+        f"""
+        SELECT ts AS time, server AS metric, coverage
+        FROM meter.server_load({FROM}, {TO}, greatest({STEP}, '1 hour'))
+        WHERE {_CHOSEN}
+        ORDER BY ts, server
+        """,
+        unit="percentunit",
+        steps=kit.COVERAGE,
+        size=(24, 10),
+    )
+
+
+def failures() -> kit.Series:
+    """Failed polls by kind."""
+    return kit.series(
+        "Failed polls by kind",
+        """timeout and connect: the server or the way to it; http and api: bbb-web or its proxy;
+        checksum: the secret; parse and partial: an answer that could not be read whole.""",
+        f"""
+        SELECT ts AS time, error AS metric, sum(polls)::float8 AS polls
+        FROM meter.poll_outcomes({FROM}, {TO}, {STEP})
+        WHERE NOT ok AND {_CHOSEN}
+        GROUP BY ts, error
+        ORDER BY ts, error
+        """,
+        bars=True,
+        stacked=True,
+        decimals=0,
+        legend=("sum",),
+    )
+
+
+def filled() -> kit.Series:
+    """Share of filled time."""
+    return kit.series(
+        "Filled share",
+        """Part of all session time that lies between polls further apart than usual, where the last
+        figures were taken to go on. High without outages: the interval is too short for the
+        fleet.""",
+        f"""
+        SELECT ts AS time, filled_share AS "filled"
+        FROM meter.fleet_concurrency({FROM}, {TO}, {STEP})
+        ORDER BY ts
+        """,
+        unit="percentunit",
+        decimals=2,
+        columns=[Column("filled", color=kit.ORANGE)],
+    )
+
+
+def latency() -> kit.Heat:
+    """Polls by latency."""
+    return kit.heat(
+        "Polls by latency",
+        """How many successful polls of the chosen servers took how long: a row from 100 ms holds
+        those up to the next row. The whole cloud rising: the network or the load balancer.""",
+        f"""
+        SELECT
+            ts AS time,
+            (ARRAY[0, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000, 10000])[latency_class + 1]::text
+                AS metric,
+            sum(polls)::float8 AS polls
+        FROM meter.poll_outcomes({FROM}, {TO}, {STEP})
+        WHERE ok AND {_CHOSEN}
+        GROUP BY ts, latency_class
+        ORDER BY ts, latency_class
+        """,
+        size=(24, 8),
+        y_unit="ms",
+    )
+
+
+def gaps() -> kit.Table:
+    """Outages."""
+    return kit.rows(
+        "Gaps",
+        """Stretches in which a server did not answer or was not polled, the newest first, 500 at
+        most; over more than two days to the hour. No error: it was due, but nobody polled it.""",
+        f"""
+        SELECT
+            server AS "server",
+            down_since AS "from",
+            down_until AS "to",
+            extract(EPOCH FROM down_until - down_since)::float8 AS "length",
+            failed_polls AS "failed polls",
+            error AS "errors"
+        FROM meter.outages({FROM}, {TO})
+        WHERE {_CHOSEN}
+        ORDER BY down_since DESC, server
+        LIMIT 500
+        """,
+        decimals=0,
+        size=(24, 8),
+        columns=[
+            Column("from", unit="dateTimeAsIso"),
+            Column("to", unit="dateTimeAsIso"),
+            Column("length", unit="s"),
+        ],
+    )
+
+
+def collectors() -> kit.Table:
+    """All collectors."""
+    return kit.rows(
+        "Collectors",
+        """As they last reported. Lag: age of the newest tick stored, when the collector last gave a
+        sign of life. A collector that was ended properly is stopped, one that vanished is away.""",
+        """
+        SELECT
+            host AS "host",
+            CASE WHEN is_live THEN 'live' WHEN stopped THEN 'stopped' ELSE 'away' END AS "state",
+            started_at AS "started",
+            seen_at AS "last sign of life",
+            servers AS "servers",
+            lag_seconds AS "lag",
+            spool_polls AS "spooled polls",
+            spool_use AS "spool use",
+            quarantined_batches AS "in quarantine"
+        FROM meter.collector_now
+        WHERE seen_at > now() - interval '7 days'
+        ORDER BY is_live DESC, seen_at DESC
+        LIMIT 100
+        """,
+        decimals=0,
+        size=(24, 6),
+        columns=[
+            Column(
+                "state",
+                mappings=[
+                    kit.mapped("live", "live", kit.GREEN),
+                    kit.mapped("away", "away", kit.RED),
+                ],
+                more=kit.COLORED,
+            ),
+            Column("started", unit="dateTimeAsIso"),
+            Column("last sign of life", unit="dateTimeFromNow"),
+            Column(
+                "lag", unit="s", steps=((None, kit.GREEN), (120.0, kit.ORANGE), (600.0, kit.RED))
+            ),
+            Column("spool use", unit="percentunit", decimals=1),
+            Column("in quarantine", steps=kit.NONE_IS_GOOD),
+        ],
+    )
+
+
+def freshness() -> kit.Table:
+    """How far rollups are computed."""
+    return kit.rows(
+        "Freshness of rollups",
+        """How far each is computed; what is newer is computed when it is asked for, only slower.
+        Stale: look at the job of the same name.""",
+        """
+        SELECT
+            rollup AS "rollup",
+            computed_until AS "computed until",
+            lag_seconds AS "lag",
+            CASE WHEN is_stale THEN 'stale' ELSE 'fresh' END AS "state"
+        FROM meter.rollup_freshness()
+        ORDER BY rollup
+        """,
+        decimals=0,
+        size=(12, 11),
+        columns=[
+            Column("computed until", unit="dateTimeAsIso"),
+            Column("lag", unit="s"),
+            Column(
+                "state",
+                mappings=[
+                    kit.mapped("fresh", "fresh", kit.GREEN),
+                    kit.mapped("stale", "stale", kit.RED),
+                ],
+                more=kit.COLORED,
+            ),
+        ],
+    )
+
+
+def jobs() -> kit.Table:
+    """Jobs of the database."""
+    return kit.rows(
+        "Jobs",
+        """TimescaleDB's jobs for bbbmeter: refreshes, columnstore, retention. Failures are those
+        since the beginning; the error is the last one.""",
+        """
+        SELECT
+            job AS "job",
+            relation AS "of",
+            coalesce(status, 'not yet run') AS "last run",
+            last_run_at AS "at",
+            next_run_at AS "next",
+            failures AS "failures",
+            error AS "error"
+        FROM meter.job_state()
+        ORDER BY status = 'Failed' DESC NULLS LAST, failures DESC, job, relation
+        """,
+        decimals=0,
+        size=(12, 11),
+        columns=[
+            Column(
+                "last run",
+                mappings=[
+                    kit.mapped("Success", "good", kit.GREEN),
+                    kit.mapped("Failed", "failed", kit.RED),
+                ],
+                more=kit.COLORED,
+            ),
+            Column("at", unit="dateTimeFromNow"),
+            Column("next", unit="dateTimeFromNow"),
+        ],
+    )
+
+
+def storage() -> kit.Table:
+    """Storage of each table."""
+    return kit.rows(
+        "Storage",
+        """Of each table and rollup, with indexes: as rows, in columns, and what it comes to in a
+        year at the growth seen so far and with its retention. Kept since: the oldest that is
+        there.""",
+        """
+        SELECT
+            relation AS "table",
+            bytes AS "size",
+            row_bytes AS "as rows",
+            column_bytes AS "in columns",
+            chunks AS "chunks",
+            column_chunks AS "chunks in columns",
+            CASE WHEN kept_days > 0 THEN kept_days || ' days' ELSE 'for ever' END AS "kept for",
+            kept_since AS "kept since",
+            bytes_in_a_year AS "in a year"
+        FROM meter.storage()
+        ORDER BY bytes DESC
+        """,
+        decimals=0,
+        size=(24, 11),
+        columns=[
+            Column("size", unit="bytes", decimals=1),
+            Column("as rows", unit="bytes", decimals=1),
+            Column("in columns", unit="bytes", decimals=1),
+            Column("kept since", unit="dateTimeAsIso"),
+            Column("in a year", unit="bytes", decimals=1),
+        ],
+    )
+
+
+def certificates() -> kit.Table:
+    """Certificates of the servers."""
+    return kit.rows(
+        "Certificates",
+        "When the certificate that each chosen server shows expires. After that, no poll succeeds.",
+        f"""
+        SELECT
+            server AS "server",
+            tls_expires_at AS "expires",
+            extract(EPOCH FROM tls_expires_at - now())::float8 AS "left"
+        FROM meter.server_now
+        WHERE {_CHOSEN}
+        ORDER BY tls_expires_at NULLS LAST, server
+        """,
+        decimals=0,
+        size=(24, 7),
+        columns=[
+            Column("expires", unit="dateTimeAsIso"),
+            Column(
+                "left",
+                unit="s",
+                steps=((None, kit.RED), (604800.0, kit.ORANGE), (1814400.0, kit.GREEN)),
+            ),
+        ],
+    )

@@ -1,0 +1,166 @@
+"""Room: the sessions of one room."""
+
+from grafana_foundation_sdk.models import dashboard as models
+
+from grafana.boards import kit, places
+from grafana.boards.kit import FROM, STEP, TO, Column
+
+_TENANT = "${tenant:sqlstring}"
+_ROOM = "${room:sqlstring}"
+
+
+def board() -> models.Dashboard:
+    """Return the dashboard."""
+    return kit.board(
+        places.ROOM,
+        "Room",
+        "One room of one tenant: come here from Rooms. Breakout rooms count apart.",
+        since="now-30d",
+        refresh="5m",
+        variables=[kit.choice("tenant", "Tenant", kit.TENANTS), kit.entry("room", "Room's id")],
+        sections=[
+            (None, [name(), minutes(), sessions(), largest(), last_active()]),
+            (None, [use(), sizes()]),
+            (None, [session_list()]),
+        ],
+    )
+
+
+def _usage(expression: str, title: str) -> str:
+    return f"""
+        SELECT {expression} AS "{title}"
+        FROM meter.room_usage({FROM}, {TO}, {_TENANT}, {_ROOM})
+        WHERE room = {_ROOM}
+        """
+
+
+def name() -> kit.Stat:
+    """What the room is called."""
+    return kit.word(
+        "Room",
+        "Its name where names are stored, else its id at the front end.",
+        _usage("coalesce(nullif(room_name, ''), room)", "Room"),
+        size=(8, 4),
+    )
+
+
+def minutes() -> kit.Stat:
+    """Participant minutes."""
+    return kit.number(
+        "Participant minutes",
+        "Of the sessions that began in the time range.",
+        _usage("participant_minutes", "Participant minutes"),
+        decimals=0,
+        no_value="none",
+    )
+
+
+def sessions() -> kit.Stat:
+    """Sessions."""
+    return kit.number(
+        "Sessions",
+        "That began in the time range.",
+        _usage("sessions::float8", "Sessions"),
+        decimals=0,
+        no_value="none",
+    )
+
+
+def largest() -> kit.Stat:
+    """The largest session."""
+    return kit.number(
+        "Largest session",
+        "Most participants at a time in one session.",
+        _usage("max_session_size", "Largest session"),
+        decimals=0,
+        no_value="none",
+        steps=((None, kit.YELLOW),),
+    )
+
+
+def last_active() -> kit.Stat:
+    """When it was used last."""
+    return kit.word(
+        "Last active",
+        "When one of these sessions was last seen.",
+        _usage("last_active_at", "Last active"),
+        unit="dateTimeAsIso",
+    )
+
+
+def use() -> kit.Series:
+    """Minutes over time."""
+    return kit.series(
+        "Participant minutes",
+        """Of the sessions that began in each step, of an hour at least. Breakout minutes are apart:
+        who is in a breakout room is in this room too.""",
+        f"""
+        SELECT
+            meter.step_of(
+                greatest(meter.chart_step({FROM}, {TO}, {STEP}), '1 hour'), started_at
+            ) AS time,
+            sum(participant_minutes) FILTER (WHERE NOT breakout) AS "participant minutes",
+            sum(participant_minutes) FILTER (WHERE breakout) AS "in breakout rooms"
+        FROM meter.session_list({FROM}, {TO}, {_TENANT}, {_ROOM})
+        WHERE started_at >= {FROM}
+        GROUP BY 1
+        ORDER BY 1
+        """,
+        bars=True,
+        decimals=0,
+    )
+
+
+def sizes() -> kit.Series:
+    """Sizes over time."""
+    return kit.series(
+        "Size of each session",
+        "Most and mean participants of each session, at the instant it began. No breakout rooms.",
+        f"""
+        SELECT
+            started_at AS time,
+            max(max_participants) AS "most",
+            max(mean_participants) AS "mean"
+        FROM meter.session_list({FROM}, {TO}, {_TENANT}, {_ROOM})
+        WHERE NOT breakout
+        GROUP BY started_at
+        ORDER BY started_at
+        """,
+        decimals=0,
+        columns=[
+            Column("most", color=kit.YELLOW, more=kit.POINTS),
+            Column("mean", color=kit.GREEN, more=kit.POINTS),
+        ],
+    )
+
+
+def session_list() -> kit.Table:
+    """The room's sessions."""
+    return kit.rows(
+        "Sessions",
+        """That were on in the time range, the newest first, 500 at most. A session without an end
+        is on, or its server has not been seen since. Filled: the part of its time between polls
+        further apart than usual.""",
+        f"""
+        SELECT
+            session_id::text AS "session",
+            {kit.SPAN}
+            started_at AS "began",
+            ended_at AS "ended",
+            session_minutes AS "minutes",
+            participant_minutes AS "participant minutes",
+            max_participants AS "most",
+            mean_participants AS "mean",
+            dialin_minutes AS "telephone minutes",
+            CASE WHEN breakout THEN 'yes' ELSE '' END AS "breakout",
+            origin AS "origin",
+            server AS "server",
+            filled_share AS "filled"
+        FROM meter.session_list({FROM}, {TO}, {_TENANT}, {_ROOM})
+        ORDER BY started_at DESC
+        LIMIT 500
+        """,
+        decimals=0,
+        size=(24, 12),
+        columns=kit.SESSION_COLUMNS,
+    )

@@ -1,0 +1,182 @@
+"""Session: one session from its beginning to its end, and what else was on its server."""
+
+from grafana_foundation_sdk.models import dashboard as models
+
+from grafana.boards import kit, places
+from grafana.boards.kit import FROM, STEP, TO, Column
+
+_SESSION = "${session:sqlstring}"
+_FACTS = f"FROM meter.session_figures WHERE session_id = meter.session_number({_SESSION})"
+
+
+def board() -> models.Dashboard:
+    """Return the dashboard."""
+    return kit.board(
+        places.SESSION,
+        "Session",
+        "One session: come here from Room, which can also set the time range to the session's own.",
+        since="now-6h",
+        refresh="1m",
+        variables=[kit.entry("session", "Session")],
+        sections=[
+            (None, [facts()]),
+            ("Timeline", [course(), filled()]),
+            ("On the same server", [load(), neighbours()]),
+        ],
+    )
+
+
+def facts() -> kit.Table:
+    """What is known of the session."""
+    return kit.rows(
+        "Facts",
+        """Of the whole session, whatever the time range. A session without an end is on, or its
+        server has not been seen since. Filled: the part of its time between polls further apart
+        than usual, where the last figures were taken to go on.""",
+        f"""
+        SELECT
+            tenant AS "tenant",
+            room AS "room",
+            server AS "server",
+            origin AS "origin",
+            started_at AS "began",
+            ended_at AS "ended",
+            session_minutes AS "minutes",
+            participant_minutes AS "participant minutes",
+            max_participants AS "most",
+            mean_participants AS "mean",
+            voice_minutes AS "voice minutes",
+            video_minutes AS "webcam minutes",
+            dialin_minutes AS "telephone minutes",
+            CASE WHEN breakout THEN 'yes' ELSE 'no' END AS "breakout",
+            CASE WHEN recording THEN 'yes' ELSE 'no' END AS "recorded",
+            filled_share AS "filled"
+        {_FACTS}
+        """,
+        decimals=0,
+        size=(24, 4),
+        columns=[
+            Column("tenant", link=places.link("Tenant", places.TENANT, tenant="tenant")),
+            Column("room", link=places.link("Room", places.ROOM, tenant="tenant", room="room")),
+            Column("began", unit="dateTimeAsIso", width=165),
+            Column("ended", unit="dateTimeAsIso", width=165),
+            Column("mean", decimals=1),
+            Column("filled", unit="percentunit", decimals=2),
+        ],
+    )
+
+
+def course() -> kit.Series:
+    """Participants, voice, webcams over time."""
+    return kit.series(
+        "Participants, voice, webcams",
+        """Each poll that saw the session, over six hours at most, else means of hours. Grey points
+        are filled: the poll there was missing, and the figures of the one before were taken.""",
+        f"""
+        SELECT
+            ts AS time,
+            participants AS "participants",
+            voice AS "with voice",
+            video AS "webcams",
+            dialins AS "by telephone",
+            CASE WHEN filled THEN participants END AS "filled"
+        FROM meter.session_course({_SESSION}, {FROM}, {TO})
+        ORDER BY ts
+        """,
+        decimals=0,
+        size=(24, 9),
+        columns=[
+            Column(
+                "participants", color=kit.GREEN, more={"custom.lineInterpolation": "stepBefore"}
+            ),
+            Column("with voice", color=kit.BLUE, more={"custom.lineInterpolation": "stepBefore"}),
+            Column("webcams", color=kit.PURPLE, more={"custom.lineInterpolation": "stepBefore"}),
+            Column(
+                "by telephone", color=kit.ORANGE, more={"custom.lineInterpolation": "stepBefore"}
+            ),
+            Column("filled", color=kit.GREY, more=kit.POINTS),
+        ],
+    )
+
+
+def filled() -> kit.States:
+    """Stretches that were seen, and that were filled."""
+    return kit.states(
+        "Seen and filled",
+        """Where the session's figures come from: seen by a poll, or filled because polls failed or
+        were missing. Many filled stretches: see Data quality for the server.""",
+        f"""
+        SELECT ts AS time, filled::integer AS "source"
+        FROM meter.session_course({_SESSION}, {FROM}, {TO})
+        ORDER BY ts
+        """,
+        unit="none",
+        steps=((None, kit.GREEN), (1.0, kit.GREY)),
+        mappings=[kit.mapped("0", "seen", kit.GREEN), kit.mapped("1", "filled", kit.GREY)],
+        size=(24, 4),
+    )
+
+
+def load() -> kit.Series:
+    """Load of its server."""
+    return kit.series(
+        "Its server",
+        "All participants on the server of this session, and how long the server took to answer.",
+        f"""
+        SELECT ts AS time, participants AS "participants", latency_ms AS "latency"
+        FROM meter.server_load({FROM}, {TO}, {STEP})
+        WHERE server = (SELECT server {_FACTS})
+        ORDER BY ts
+        """,
+        decimals=0,
+        size=(24, 7),
+        columns=[
+            Column("participants", color=kit.GREEN),
+            Column(
+                "latency",
+                unit="ms",
+                color=kit.GREY,
+                more={"custom.axisPlacement": "right", "custom.fillOpacity": 0},
+            ),
+        ],
+    )
+
+
+def neighbours() -> kit.Table:
+    """Other sessions of the server at that time."""
+    return kit.rows(
+        "Neighbours",
+        """Other sessions that were on the same server in the time range while this one was on, the
+        largest first, 100 at most. When people say that it was slow: who else was there.""",
+        f"""
+        WITH this AS (
+            SELECT server, started_at, coalesce(ended_at, now()) AS ended_at
+            {_FACTS}
+        )
+        SELECT
+            n.tenant AS "tenant",
+            n.room AS "room",
+            n.session_id::text AS "session",
+            {kit.SPAN.replace("started_at", "n.started_at").replace("ended_at", "n.ended_at")}
+            n.started_at AS "began",
+            n.ended_at AS "ended",
+            n.max_participants AS "most",
+            n.mean_participants AS "mean",
+            n.video_minutes AS "webcam minutes",
+            CASE WHEN n.breakout THEN 'yes' ELSE '' END AS "breakout"
+        FROM this AS t
+        CROSS JOIN LATERAL meter.session_list(
+            greatest(t.started_at, {FROM}), least(t.ended_at, {TO}), NULL, NULL, t.server
+        ) AS n
+        WHERE n.session_id <> meter.session_number({_SESSION})
+        ORDER BY n.max_participants DESC, n.started_at DESC
+        LIMIT 100
+        """,
+        decimals=0,
+        size=(24, 9),
+        columns=[
+            Column("tenant", link=places.link("Tenant", places.TENANT, tenant="tenant")),
+            Column("room", link=places.link("Room", places.ROOM, tenant="tenant", room="room")),
+            *kit.SESSION_COLUMNS[:-1],
+        ],
+    )

@@ -1,0 +1,358 @@
+"""Tenant: one tenant's use over time, its habits, its rooms."""
+
+from typing import Any
+
+from grafana_foundation_sdk.models import dashboard as models
+
+from grafana.boards import kit, places
+from grafana.boards.kit import FROM, REPORT, STEP, TO, Column
+
+_TENANT = "${tenant:sqlstring}"
+_ARRAY = f"ARRAY[{_TENANT}]::text[]"
+# Whole days of the billing zone; the last one up to the end.
+_DAYS = f"meter.billing_trunc('day', {FROM}), meter.report_edge({TO}, {TO} - {FROM}), 'day'"
+_HOURS = range(24)
+
+
+def board() -> models.Dashboard:
+    """Return the dashboard."""
+    return kit.board(
+        places.TENANT,
+        "Tenant",
+        """One tenant. Figures leave breakout rooms out, except where they are named.""",
+        since="now-30d",
+        refresh="5m",
+        variables=[kit.choice("tenant", "Tenant", kit.TENANTS)],
+        sections=[
+            (None, [minutes(), sessions(), peak(), peak_at(), coverage(), month_use()]),
+            ("Over time", [daily(), concurrency(), apart()]),
+            ("Habits", [sizes(), lengths(), origins(), week()]),
+            ("Rooms", [rooms(), spans()]),
+        ],
+    )
+
+
+def _figure(title: str, description: str, column: str, **how: Any) -> kit.Stat:  # noqa: ANN401 - as kit.number has them
+    return kit.number(
+        title,
+        description,
+        f"""
+        SELECT {column} AS "{title}"
+        FROM meter.tenant_ranking({REPORT})
+        WHERE tenant = {_TENANT}
+        """,
+        **how,
+    )
+
+
+def minutes() -> kit.Stat:
+    """Participant minutes."""
+    return _figure(
+        "Participant minutes",
+        "In the time range. One participant for an hour is 60.",
+        "participant_minutes",
+        decimals=0,
+    )
+
+
+def sessions() -> kit.Stat:
+    """Sessions."""
+    return _figure(
+        "Sessions",
+        "Meetings that were on in the time range, each counted once.",
+        "sessions::float8",
+        decimals=0,
+    )
+
+
+def peak() -> kit.Stat:
+    """Peak."""
+    return _figure(
+        "Peak participants",
+        "The highest minute of the time range, over all rooms and servers.",
+        "peak_participants",
+        decimals=0,
+        steps=((None, kit.YELLOW),),
+    )
+
+
+def peak_at() -> kit.Stat:
+    """When the peak was."""
+    return kit.word(
+        "Peak at",
+        "The first minute with that many participants.",
+        f"""
+        SELECT peak_participants_at AS "Peak at"
+        FROM meter.tenant_ranking({REPORT})
+        WHERE tenant = {_TENANT}
+        """,
+        unit="dateTimeAsIso",
+    )
+
+
+def coverage() -> kit.Stat:
+    """Coverage."""
+    return _figure(
+        "Coverage",
+        """Share of the time in which this tenant's servers were seen. Below 99.5 %, see Data
+        quality before you bill: usage in the rest of the time is not in the figures.""",
+        "coverage",
+        unit="percentunit",
+        decimals=2,
+        steps=kit.COVERAGE,
+    )
+
+
+def month_use() -> kit.Stat:
+    """Use of what is agreed for the month."""
+    return kit.number(
+        "Use of the month's minutes",
+        """Participant minutes of the calendar month that the time range ends in, up to that end,
+        against those agreed. Tenants tells what the month will come to.""",
+        f"""
+        SELECT use AS "Use of the month's minutes"
+        FROM meter.month_to_date({TO})
+        WHERE tenant = {_TENANT}
+        """,
+        unit="percentunit",
+        decimals=1,
+        steps=kit.USE,
+        no_value="no contract",
+    )
+
+
+def daily() -> kit.Series:
+    """Minutes of each day."""
+    return kit.series(
+        "Participant minutes a day",
+        """Days of the billing time zone; today is not over. The line is the coverage of each day:
+        where it falls, the bar beside it is too low.""",
+        f"""
+        SELECT
+            period AS time,
+            participant_minutes AS "participant minutes",
+            coverage AS "coverage"
+        FROM meter.tenant_usage({_DAYS})
+        WHERE tenant = {_TENANT}
+        ORDER BY period
+        """,
+        bars=True,
+        decimals=0,
+        size=(24, 8),
+        columns=[
+            Column("participant minutes", color=kit.GREEN),
+            Column(
+                "coverage",
+                unit="percentunit",
+                color=kit.GREY,
+                more={
+                    "custom.drawStyle": "line",
+                    "custom.fillOpacity": 0,
+                    "custom.axisPlacement": "right",
+                    "min": 0,
+                    "max": 1,
+                },
+            ),
+        ],
+    )
+
+
+def concurrency() -> kit.Series:
+    """Participants with the limit."""
+    return kit.series(
+        "Participants at a time",
+        """Mean of each step and the highest minute in it. The red line is the contract's limit of
+        that time. A gap: the tenant's servers were not seen.""",
+        f"""
+        SELECT
+            ts AS time,
+            participants AS "mean",
+            peak_participants AS "highest minute",
+            max_participants AS "limit"
+        FROM meter.concurrency({FROM}, {TO}, {STEP}, {_ARRAY})
+        ORDER BY ts
+        """,
+        decimals=0,
+        size=(12, 8),
+        columns=[
+            Column("mean", color=kit.GREEN),
+            Column("highest minute", color=kit.YELLOW, more={"custom.fillOpacity": 0}),
+            Column("limit", color=kit.RED, more={"custom.fillOpacity": 0, "custom.lineWidth": 2}),
+        ],
+    )
+
+
+def apart() -> kit.Series:
+    """Breakout rooms and dial-in."""
+    return kit.series(
+        "Breakout rooms and telephone",
+        """Minutes a day. Who is in a breakout room is in its parent room too, so breakout minutes
+        are never in the sums. Who dials in is in the sums, and here apart.""",
+        f"""
+        SELECT
+            period AS time,
+            breakout_minutes AS "in breakout rooms",
+            dialin_minutes AS "by telephone"
+        FROM meter.tenant_usage({_DAYS})
+        WHERE tenant = {_TENANT}
+        ORDER BY period
+        """,
+        bars=True,
+        decimals=0,
+        size=(12, 8),
+    )
+
+
+def _classes(title: str, description: str, kind: str) -> kit.Bars:
+    return kit.bars(
+        title,
+        description,
+        f"""
+        SELECT {kind}_label AS "class", count(*) AS "sessions"
+        FROM meter.session_starts({FROM}, {TO}, {_ARRAY})
+        GROUP BY {kind}_class, {kind}_label
+        ORDER BY {kind}_class
+        """,
+        x="class",
+        columns=[Column("sessions", decimals=0, color=kit.BLUE)],
+    )
+
+
+def sizes() -> kit.Bars:
+    """Sessions by size."""
+    return _classes(
+        "Sessions by size",
+        "Sessions that began in the time range, by the most participants that they had at a time.",
+        "size",
+    )
+
+
+def lengths() -> kit.Bars:
+    """Sessions by duration."""
+    return _classes(
+        "Sessions by duration",
+        "Sessions that began in the time range, by how long they were on.",
+        "length",
+    )
+
+
+def origins() -> kit.Bars:
+    """Sessions by the product that created them."""
+    return kit.bars(
+        "Sessions by origin",
+        """By the product that created them, as it says itself (bbb-origin); unknown is who says
+        nothing.""",
+        f"""
+        SELECT origin AS "origin", count(*) AS "sessions"
+        FROM meter.session_starts({FROM}, {TO}, {_ARRAY})
+        GROUP BY origin
+        ORDER BY 2 DESC, 1
+        LIMIT 10
+        """,
+        x="origin",
+        horizontal=True,
+        columns=[Column("sessions", decimals=0, color=kit.BLUE)],
+    )
+
+
+def week() -> kit.Table:
+    """Sessions by weekday and hour."""
+    hours = ",\n            ".join(
+        f'count(*) FILTER (WHERE hour = {hour}) AS "{hour:02}"' for hour in _HOURS
+    )
+    return kit.rows(
+        "Sessions by weekday and hour",
+        """How many sessions of the time range began in each hour of the week, in the billing time
+        zone. When maintenance hurts least.""",
+        f"""
+        SELECT
+            w.name AS "day",
+            {hours}
+        FROM unnest(ARRAY['Mon', 'Tue', 'Wed', 'Thu', 'Fri', 'Sat', 'Sun'])
+            WITH ORDINALITY AS w (name, number)
+        LEFT JOIN (
+            SELECT
+                extract(ISODOW FROM started_at AT TIME ZONE meter.billing_timezone()) AS weekday,
+                extract(HOUR FROM started_at AT TIME ZONE meter.billing_timezone()) AS hour
+            FROM meter.session_starts({FROM}, {TO}, {_ARRAY})
+        ) AS s ON w.number = s.weekday
+        GROUP BY w.number, w.name
+        ORDER BY w.number
+        """,
+        decimals=0,
+        size=(24, 8),
+        columns=[
+            Column("day", width=60),
+            *(
+                Column(
+                    f"{hour:02}",
+                    more={
+                        "color": {"mode": "continuous-GrYlRd"},
+                        "custom.align": "center",
+                        "custom.minWidth": 40,
+                        "custom.cellOptions": {"type": "color-background", "mode": "basic"},
+                    },
+                )
+                for hour in _HOURS
+            ),
+        ],
+    )
+
+
+def rooms() -> kit.Table:
+    """The rooms with most minutes."""
+    return kit.rows(
+        "Top rooms",
+        "The 50 rooms with most participant minutes, of sessions that began in the time range.",
+        f"""
+        SELECT
+            tenant AS "tenant",
+            room AS "id",
+            coalesce(nullif(room_name, ''), room) AS "room",
+            participant_minutes AS "participant minutes",
+            sessions AS "sessions",
+            max_session_size AS "largest",
+            avg_session_size AS "mean size",
+            breakout_minutes AS "breakout minutes",
+            last_active_at AS "last active"
+        FROM meter.room_usage({FROM}, {TO}, {_TENANT})
+        ORDER BY participant_minutes DESC
+        LIMIT 50
+        """,
+        decimals=0,
+        size=(24, 10),
+        columns=[
+            kit.hidden("tenant"),
+            kit.hidden("id"),
+            Column("room", link=places.link("Room", places.ROOM, tenant="tenant", room="id")),
+            Column("mean size", decimals=1),
+            Column("last active", unit="dateTimeAsIso"),
+        ],
+    )
+
+
+def spans() -> kit.Table:
+    """Times over the limit."""
+    return kit.rows(
+        "Times over the limit",
+        "Runs of minutes with more participants than agreed for that time, the newest first.",
+        f"""
+        SELECT
+            over_since AS "from",
+            over_until AS "to",
+            minutes AS "minutes",
+            peak_participants AS "peak",
+            peak_participants_at AS "peak at",
+            max_participants AS "limit"
+        FROM meter.over_limit({FROM}, {TO}, {_ARRAY})
+        ORDER BY over_since DESC
+        LIMIT 500
+        """,
+        decimals=0,
+        size=(24, 7),
+        columns=[
+            Column("from", unit="dateTimeAsIso"),
+            Column("to", unit="dateTimeAsIso"),
+            Column("peak at", unit="dateTimeAsIso"),
+        ],
+    )

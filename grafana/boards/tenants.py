@@ -1,0 +1,259 @@
+"""Tenants: who used how much, this month, and against what is agreed."""
+
+from typing import Any
+
+from grafana_foundation_sdk.models import dashboard as models
+
+from grafana.boards import kit, places
+from grafana.boards.kit import FROM, REPORT, STEP, TO, Column
+
+_CHOSEN = "tenant = ANY(ARRAY[${tenant:sqlstring}]::text[])"
+
+
+def board() -> models.Dashboard:
+    """Return the dashboard."""
+    return kit.board(
+        places.TENANTS,
+        "Tenants",
+        """All tenants side by side. Figures leave breakout rooms out and are of whole minutes, or
+        hours where minutes are no longer kept.""",
+        since="now-7d",
+        refresh="5m",
+        variables=[kit.tenants()],
+        sections=[
+            (None, [minutes(), sessions(), peak(), coverage(), unassigned(), over_limit_tenants()]),
+            ("Ranking of the time range", [ranking()]),
+            ("This month", [month()]),
+            ("At a time", [concurrency(), spans()]),
+        ],
+    )
+
+
+def _total(title: str, description: str, expression: str, **how: Any) -> kit.Stat:  # noqa: ANN401 - as kit.number has them
+    return kit.number(
+        title,
+        description,
+        f'SELECT {expression} AS "{title}" FROM meter.tenant_ranking({REPORT}) WHERE {_CHOSEN}',
+        **how,
+    )
+
+
+def minutes() -> kit.Stat:
+    """Minutes of all."""
+    return _total(
+        "Participant minutes",
+        "Of the chosen tenants in the time range. One participant for an hour is 60.",
+        "sum(participant_minutes)",
+        decimals=0,
+    )
+
+
+def sessions() -> kit.Stat:
+    """Sessions of all."""
+    return _total(
+        "Sessions",
+        "Meetings of the chosen tenants that were on in the time range, each counted once.",
+        "sum(sessions)::float8",
+        decimals=0,
+    )
+
+
+def peak() -> kit.Stat:
+    """Peak of all tenants together."""
+    return kit.number(
+        "Peak participants",
+        """The highest minute of the whole fleet in the time range. It is less than the sum of the
+        tenants' peaks, which were at different times.""",
+        f"""
+        SELECT max(peak_participants) AS "Peak participants"
+        FROM meter.fleet_concurrency({FROM}, {TO}, {STEP})
+        """,
+        decimals=0,
+        steps=((None, kit.YELLOW),),
+    )
+
+
+def coverage() -> kit.Stat:
+    """The least coverage."""
+    return _total(
+        "Least coverage",
+        """Share of the time in which the servers were seen, of the chosen tenant with the least.
+        Below 99.5 %, see Data quality before you bill: usage in the rest of the time is not in the
+        figures.""",
+        "min(coverage)",
+        unit="percentunit",
+        decimals=2,
+        steps=kit.COVERAGE,
+    )
+
+
+def unassigned() -> kit.Stat:
+    """Minutes that no rule gave to a tenant."""
+    return kit.number(
+        "Unassigned",
+        """Participant minutes of meetings that no rule of attribution knew. Should be 0: see the
+        sessions in Rooms, and the rules in the settings.""",
+        f"""
+        SELECT coalesce(sum(participant_minutes), 0) AS "Unassigned"
+        FROM meter.tenant_ranking({REPORT})
+        WHERE tenant = meter.default_tenant()
+        """,
+        decimals=0,
+        steps=kit.NONE_IS_GOOD,
+    )
+
+
+def over_limit_tenants() -> kit.Stat:
+    """Tenants that went over their limit."""
+    return kit.number(
+        "Tenants over their limit",
+        """Chosen tenants that had more participants at a time than their contract allows, at some
+        minute of the time range. The times are below.""",
+        f"""
+        SELECT count(DISTINCT tenant) AS "Tenants over their limit"
+        FROM meter.over_limit({FROM}, {TO}, ARRAY[${{tenant:sqlstring}}]::text[])
+        """,
+        decimals=0,
+        steps=((None, kit.GREEN), (1.0, kit.ORANGE)),
+    )
+
+
+def ranking() -> kit.Table:
+    """Ranking by participant minutes."""
+    return kit.rows(
+        "Tenants by participant minutes",
+        """Share is of all tenants together. Peak is the highest minute, with its instant; use is
+        that peak against the most participants agreed for that time. Coverage: the share of the
+        time in which the tenant's servers were seen; filled: the part of session time that lies
+        between two polls further apart than usual, where the last figures were taken to go on.""",
+        f"""
+        SELECT
+            tenant AS "name",
+            title AS "tenant",
+            participant_minutes AS "participant minutes",
+            share AS "share",
+            sessions AS "sessions",
+            avg_session_size AS "mean size",
+            max_session_size AS "largest",
+            peak_participants AS "peak",
+            peak_participants_at AS "peak at",
+            max_participants AS "limit",
+            peak_use AS "use of limit",
+            dialin_minutes AS "telephone minutes",
+            breakout_minutes AS "breakout minutes",
+            coverage AS "coverage",
+            filled_share AS "filled"
+        FROM meter.tenant_ranking({REPORT})
+        WHERE {_CHOSEN}
+        ORDER BY place
+        """,
+        decimals=0,
+        size=(24, 10),
+        columns=[
+            kit.hidden("name"),
+            Column("tenant", width=190, link=places.link("Tenant", places.TENANT, tenant="name")),
+            Column("participant minutes", width=150),
+            Column("share", unit="percentunit", decimals=1, gauge=True, width=160),
+            Column("sessions", width=90),
+            Column("mean size", decimals=1, width=95),
+            Column("largest", width=80),
+            Column("peak", width=75),
+            Column("peak at", unit="dateTimeAsIso", width=165),
+            Column("limit", width=75),
+            Column("use of limit", unit="percentunit", width=115, steps=kit.USE),
+            Column("telephone minutes", width=145),
+            Column("breakout minutes", width=140),
+            Column("coverage", unit="percentunit", decimals=2, width=100, steps=kit.COVERAGE),
+            Column("filled", unit="percentunit", decimals=2, width=80),
+        ],
+    )
+
+
+def month() -> kit.Table:
+    """The month so far."""
+    return kit.rows(
+        "Month to date",
+        """The calendar month that the end of the time range lies in, up to that end. Projected: the
+        minutes so far and, for each day left, the mean of the same weekday in the last four weeks.
+        Against last month: the projection against the whole of it. Use: of the minutes agreed for a
+        month.""",
+        f"""
+        SELECT
+            tenant AS "name",
+            title AS "tenant",
+            participant_minutes AS "minutes so far",
+            projected_minutes AS "projected",
+            last_month_minutes AS "last month, whole",
+            change AS "against last month",
+            month_minutes AS "agreed",
+            use AS "use",
+            projected_use AS "projected use",
+            coverage AS "coverage"
+        FROM meter.month_to_date({TO})
+        WHERE {_CHOSEN}
+        ORDER BY 3 DESC NULLS LAST, 1
+        """,
+        decimals=0,
+        size=(24, 9),
+        columns=[
+            kit.hidden("name"),
+            Column("tenant", width=190, link=places.link("Tenant", places.TENANT, tenant="name")),
+            Column(
+                "against last month",
+                unit="percentunit",
+                decimals=1,
+            ),
+            Column("use", unit="percentunit", decimals=1, steps=kit.USE),
+            Column("projected use", unit="percentunit", decimals=1, steps=kit.USE),
+            Column("coverage", unit="percentunit", decimals=2, steps=kit.COVERAGE),
+        ],
+    )
+
+
+def concurrency() -> kit.Series:
+    """Participants of the tenants, stacked."""
+    return kit.series(
+        "Participants by tenant",
+        """Mean of each step, stacked. A gap: the tenant's servers were not seen. For the peaks, see
+        the ranking; for one tenant's limit, its dashboard.""",
+        f"""
+        SELECT ts AS time, tenant AS metric, participants
+        FROM meter.concurrency({FROM}, {TO}, {STEP}, ARRAY[${{tenant:sqlstring}}]::text[])
+        ORDER BY ts, tenant
+        """,
+        stacked=True,
+        decimals=0,
+        size=(24, 9),
+        legend=("mean", "max"),
+    )
+
+
+def spans() -> kit.Table:
+    """Times over the limit."""
+    return kit.rows(
+        "Times over the limit",
+        """Runs of minutes in which a tenant had more participants than agreed, the newest first.
+        Contracts are those of that time, so a limit that was raised later changes nothing here.""",
+        f"""
+        SELECT
+            tenant AS "tenant",
+            over_since AS "from",
+            over_until AS "to",
+            minutes AS "minutes",
+            peak_participants AS "peak",
+            peak_participants_at AS "peak at",
+            max_participants AS "limit"
+        FROM meter.over_limit({FROM}, {TO}, ARRAY[${{tenant:sqlstring}}]::text[])
+        ORDER BY over_since DESC
+        LIMIT 500
+        """,
+        decimals=0,
+        size=(24, 7),
+        columns=[
+            Column("tenant", link=places.link("Tenant", places.TENANT, tenant="tenant")),
+            Column("from", unit="dateTimeAsIso"),
+            Column("to", unit="dateTimeAsIso"),
+            Column("peak at", unit="dateTimeAsIso"),
+            Column("peak", color=kit.ORANGE, more={"custom.cellOptions": {"type": "color-text"}}),
+        ],
+    )

@@ -1,0 +1,56 @@
+"""Write the dashboards and alert rules that Grafana loads: `make dashboards`.
+
+With `--check`, write nothing and say what differs from the code; exit code 1 then.
+"""
+
+import argparse
+import json
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+from grafana_foundation_sdk.cog.encoder import JSONEncoder
+from grafana_foundation_sdk.models.dashboard import Dashboard
+
+from grafana.boards import fleet, quality, room, rooms, session, tenant, tenants
+
+HERE = Path(__file__).parent
+BOARDS = (fleet, tenants, tenant, rooms, room, session, quality)
+
+
+def dashboards() -> Mapping[str, Dashboard]:
+    """Return all dashboards by the name of their file."""
+    return {module.__name__.rpartition(".")[2]: module.board() for module in BOARDS}
+
+
+def files() -> dict[Path, str]:
+    """Return what is generated: each file's text."""
+    return {
+        HERE / "dashboards" / f"{name}.json": json.dumps(
+            board, cls=JSONEncoder, indent=2, ensure_ascii=False
+        )
+        + "\n"
+        for name, board in dashboards().items()
+    }
+
+
+def main() -> int:
+    """Write or check, and return the exit code."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--check", action="store_true", help="write nothing, say what differs")
+    check = parser.parse_args().check
+    differ = False
+    for path, text in files().items():
+        if path.is_file() and path.read_text(encoding="utf-8") == text:
+            continue
+        differ = True
+        if check:
+            sys.stderr.write(f"{path.relative_to(HERE.parent)} is not what the code gives\n")
+        else:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(text, encoding="utf-8")
+    return int(check and differ)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

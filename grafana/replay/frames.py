@@ -1,0 +1,164 @@
+"""Results of queries as the frames that panels get, by the data source's rules."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any
+
+import asyncpg
+
+_TIMES = {"timestamptz", "timestamp", "date"}
+_NUMBERS = {"int2", "int4", "int8", "float4", "float8", "numeric"}
+_JSON = {"json", "jsonb"}
+_MS, _NS = 1_000_000_000_000, 1_000_000_000_000_000_000
+
+
+class FrameError(Exception):
+    """A result cannot be a frame: Grafana would show an error in the panel."""
+
+
+@dataclass(slots=True)
+class Field:
+    """A column of a frame: `type` is time, number, string, boolean or other.
+
+    Times are in milliseconds since the epoch.
+    """
+
+    name: str
+    type: str
+    values: list[Any]
+    labels: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def display(self) -> str:
+        """What the panel calls it: the name, and the label that tells it from others."""
+        if not self.labels:
+            return self.name
+        if len(self.labels) == 1:
+            return f"{self.name} {next(iter(self.labels.values()))}"
+        return self.name + json.dumps(self.labels)
+
+
+@dataclass(slots=True)
+class Frame:
+    """What one query gives a panel; without rows it has no fields. `columns` is the result's."""
+
+    fields: list[Field]
+    columns: dict[str, str]
+
+    @property
+    def rows(self) -> int:
+        """Number of rows."""
+        return len(self.fields[0].values) if self.fields else 0
+
+
+async def query(connection: asyncpg.Connection, sql: str, form: str) -> Frame:
+    """Run a query and return its frame, `form` being `time_series` or `table`.
+
+    Raises FrameError, and asyncpg.PostgresError where the database refuses it.
+    """
+    statement = await connection.prepare(sql)
+    columns = {a.name: a.type.name for a in statement.get_attributes()}
+    if len(columns) != len(statement.get_attributes()):
+        message = f"two columns of one name: {', '.join(columns)}"
+        raise FrameError(message)
+    rows = await statement.fetch()
+    if form == "time_series":
+        _check_series(columns)
+    if not rows:
+        return Frame([], columns)
+    values = list(zip(*map(tuple, rows), strict=True))
+    pairs = zip(columns.items(), values, strict=True)
+    if form == "table":
+        return Frame([_field(name, kind, column) for (name, kind), column in pairs], columns)
+    fields = [_series_field(name, kind, column) for (name, kind), column in pairs]
+    return Frame(_wide(fields), columns)
+
+
+def _check_series(columns: dict[str, str]) -> None:
+    if "time" not in columns:
+        message = "db has no time column: time column is missing"
+        raise FrameError(message)
+    if wrong := [name for name, kind in columns.items() if kind in _JSON]:
+        message = f"JSON in a series: {wrong}"
+        raise FrameError(message)
+
+
+def _field(name: str, kind: str, values: Sequence[Any]) -> Field:
+    """Return a column of a table."""
+    if kind in _TIMES:
+        return Field(name, "time", [_epoch_ms(value) for value in values])
+    if kind in _NUMBERS:
+        if name == "time" or name.lower() == "timeend":
+            return Field(name, "time", [_numeric_time(value) for value in values])
+        return Field(name, "number", [None if v is None else _number(v) for v in values])
+    if kind == "bool":
+        return Field(name, "boolean", list(values))
+    if kind in _JSON:
+        return Field(name, "other", list(values))
+    return Field(name, "string", [None if value is None else str(value) for value in values])
+
+
+def _series_field(name: str, kind: str, values: Sequence[Any]) -> Field:
+    """Return a column of a series: all but the time and texts is a number."""
+    made = _field(name, kind, values)
+    if name == "time":
+        if made.type != "time" or None in made.values:
+            message = "the time is no time, or is null somewhere"
+            raise FrameError(message)
+        return Field("Time", "time", made.values)
+    if made.type in {"boolean", "time"}:
+        return Field(name, "number", [None if v is None else float(v) for v in made.values])
+    return made
+
+
+def _wide(fields: list[Field]) -> list[Field]:
+    """Return one field for each series: long to wide, texts become labels.
+
+    With three columns, of which the text is `metric`, the text is the series' name.
+    """
+    time = next(f for f in fields if f.name == "Time")
+    texts = [f for f in fields if f.type == "string"]
+    values = [f for f in fields if f.type == "number"]
+    if not texts or not values:
+        return fields
+    if any(a > b for a, b in zip(time.values, time.values[1:], strict=False)):
+        message = "a series with labels is not ordered by time"
+        raise FrameError(message)
+    place = {at: n for n, at in enumerate(dict.fromkeys(time.values))}
+    series: dict[tuple[Any, ...], Field] = {}
+    for row, at in enumerate(time.values):
+        labels = {text.name: text.values[row] or "" for text in texts}
+        for value in values:
+            key = (value.name, *labels.values())
+            if key not in series:
+                series[key] = Field(value.name, "number", [None] * len(place), labels)
+            series[key].values[place[at]] = value.values[row]
+    made = sorted(series.values(), key=lambda f: (f.name, *f.labels.values()))
+    if len(fields) == 3 and texts[0].name == "metric":  # noqa: PLR2004 - time, metric, value
+        made = [Field(f.labels["metric"], f.type, f.values) for f in made]
+    return [Field("Time", "time", list(place)), *made]
+
+
+def _number(value: Any) -> int | float:  # noqa: ANN401 - any of the database's numbers
+    return value if isinstance(value, int) else float(value)
+
+
+def _numeric_time(value: Any) -> float | None:  # noqa: ANN401
+    if value is None:
+        return None
+    number = float(value)
+    if number >= _NS:
+        return number / 1_000_000
+    return number if number >= _MS else number * 1000
+
+
+def _epoch_ms(value: Any) -> float | None:  # noqa: ANN401 - a date or an instant
+    if value is None:
+        return None
+    if not isinstance(value, datetime):
+        value = datetime(value.year, value.month, value.day, tzinfo=UTC)
+    if value.tzinfo is None:  # the data source takes it as UTC
+        value = value.replace(tzinfo=UTC)
+    return float(value.timestamp() * 1000)
