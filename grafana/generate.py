@@ -9,9 +9,11 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
+import yaml
 from grafana_foundation_sdk.cog.encoder import JSONEncoder
 from grafana_foundation_sdk.models.dashboard import Dashboard
 
+from grafana import alerts
 from grafana.boards import fleet, quality, room, rooms, session, tenant, tenants
 
 HERE = Path(__file__).parent
@@ -25,13 +27,30 @@ def dashboards() -> Mapping[str, Dashboard]:
 
 def files() -> dict[Path, str]:
     """Return what is generated: each file's text."""
-    return {
+    made = {
         HERE / "dashboards" / f"{name}.json": json.dumps(
             board, cls=JSONEncoder, indent=2, ensure_ascii=False
         )
         + "\n"
         for name, board in dashboards().items()
     }
+    made[HERE / "provisioning" / "alerting" / "bbbmeter.yaml"] = (
+        "# Written by `make dashboards` from grafana/alerts.py. docs/runbooks says what to do.\n"
+        + yaml.dump(alerts.provisioning(), sort_keys=False, width=100, Dumper=_Dumper)
+    )
+    return made
+
+
+class _Dumper(yaml.SafeDumper):
+    """Writes texts of several lines as people do."""
+
+
+_Dumper.add_representer(
+    str,
+    lambda dumper, text: dumper.represent_scalar(
+        "tag:yaml.org,2002:str", text, style="|" if "\n" in text else None
+    ),
+)
 
 
 def main() -> int:

@@ -10,6 +10,8 @@ import os
 import uuid
 import warnings
 from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit, urlunsplit
@@ -22,7 +24,10 @@ from pydantic import SecretStr
 from collector.engine import EmbeddedEngine
 from collector.migrate import migrate
 from collector.settings import ServerSettings, Settings
+from tests.history import History, fill
 
+# What the past has is never dropped.
+PAST_RETENTION = {"sample": 400, "poll": 400}
 IMAGE = "timescale/timescaledb:2.29.2-pg17"
 
 
@@ -86,39 +91,76 @@ def _embedded_dsn(
             runner.run(engine.stop())
 
 
-@pytest.fixture
-async def empty_dsn(_server_dsn: str | None, _embedded_dsn: str | None) -> AsyncIterator[str]:
-    """The DSN of a database without our schema."""
-    if _server_dsn is None:
-        assert _embedded_dsn is not None
-        connection = await asyncpg.connect(_embedded_dsn)
+@asynccontextmanager
+async def _database(server_dsn: str | None, embedded_dsn: str | None) -> AsyncIterator[str]:
+    """The DSN of a database without our schema: one of its own where there is a server."""
+    if server_dsn is None:
+        assert embedded_dsn is not None
+        connection = await asyncpg.connect(embedded_dsn)
         await connection.execute("DROP SCHEMA IF EXISTS meter CASCADE")
         await connection.close()
-        yield _embedded_dsn
+        yield embedded_dsn
         return
     name = f"test_{uuid.uuid4().hex}"
-    admin = await asyncpg.connect(_server_dsn)
+    admin = await asyncpg.connect(server_dsn)
     await admin.execute(f"CREATE DATABASE {name}")
     try:
-        yield urlunsplit(urlsplit(_server_dsn)._replace(path=f"/{name}"))
+        yield urlunsplit(urlsplit(server_dsn)._replace(path=f"/{name}"))
     finally:
         await admin.execute(f"DROP DATABASE {name} WITH (FORCE)")
         await admin.close()
 
 
-@pytest.fixture
-async def dsn(empty_dsn: str) -> str:
-    """The DSN of a fresh, migrated database whose policies do not run by themselves."""
-    connection = await asyncpg.connect(empty_dsn)
+async def _migrate(dsn: str, settings: Settings) -> None:
+    """Migrate a database; its policies will not run by themselves."""
+    connection = await asyncpg.connect(dsn)
     # Tests say when a rollup is refreshed: in one transaction, so that no policy runs between.
     async with connection.transaction():
-        await migrate(connection, make_settings())
+        await migrate(connection, settings)
         await connection.execute(
             "SELECT public.alter_job(job_id, scheduled => FALSE) "
             "FROM timescaledb_information.jobs WHERE job_id >= 1000"
         )
     await connection.close()
+
+
+@pytest.fixture
+async def empty_dsn(_server_dsn: str | None, _embedded_dsn: str | None) -> AsyncIterator[str]:
+    """The DSN of a database without our schema."""
+    async with _database(_server_dsn, _embedded_dsn) as dsn:
+        yield dsn
+
+
+@pytest.fixture
+async def dsn(empty_dsn: str) -> str:
+    """The DSN of a fresh, migrated database whose policies do not run by themselves."""
+    await _migrate(empty_dsn, make_settings())
     return empty_dsn
+
+
+@pytest.fixture(scope="module")
+def past(_server_dsn: str | None, _embedded_dsn: str | None) -> Iterator[str]:
+    """The DSN of a database with two weeks of a made-up fleet, up to now; for reading only.
+
+    Not beside `dsn` in one module: the embedded engine has one database.
+    """
+    end = datetime.now(UTC).replace(second=0, microsecond=0)
+    made = History(end, days=15, servers=4, sessions=2, interval_s=60)
+    database = _database(_server_dsn, _embedded_dsn)
+    with asyncio.Runner() as runner:
+        dsn = runner.run(database.__aenter__())
+        try:
+            runner.run(_make_past(dsn, made))
+            yield dsn
+        finally:
+            runner.run(database.__aexit__(None, None, None))
+
+
+async def _make_past(dsn: str, made: History) -> None:
+    await _migrate(dsn, make_settings(retention=PAST_RETENTION))
+    connection = await asyncpg.connect(dsn)
+    await fill(connection, made, hourly_chunks_since=made.end - timedelta(days=2))
+    await connection.close()
 
 
 @pytest.fixture

@@ -323,7 +323,7 @@ SELECT
     CASE
         WHEN a.error = 'timeout' OR t.lost AND a.error IS NULL THEN 10000
         ELSE 30 + 60 * power(pg_temp.share(t.n, 100 + v.id), 6) + coalesce(u.participants, 0) / 20
-            + 400 * power(pg_temp.share(t.n, 200 + v.id), 60)
+            + 400 * power(greatest(0.01, pg_temp.share(t.n, 200 + v.id)), 60)
     END,
     {interval_s},
     0,

@@ -7,6 +7,7 @@ from typing import Any
 
 import asyncpg
 
+from collector.database import Connection
 from grafana.replay import frames, interval, macros, variables
 from grafana.replay.frames import Frame
 from grafana.replay.macros import TimeRange
@@ -37,7 +38,7 @@ class Screen:
     chosen: dict[str, Value] = field(default_factory=dict)
     offered: dict[str, list[str]] = field(default_factory=dict)
 
-    async def choose(self, connection: asyncpg.Connection, **given: Sequence[str]) -> None:
+    async def choose(self, connection: Connection, **given: Sequence[str]) -> None:
         """Run the variables' queries in their order; choose `given`, else what is first."""
         for variable in self.board["templating"]["list"]:
             name = variable["name"]
@@ -94,7 +95,7 @@ def panels(board: Json) -> Iterator[Json]:
             yield panel
 
 
-async def run(connection: asyncpg.Connection, statement: Statement) -> Frame:
+async def run(connection: Connection, statement: Statement) -> Frame:
     """Run one query. Raises FrameError or asyncpg.PostgresError, each with its place as a note."""
     try:
         return await frames.query(connection, statement.sql, statement.form)

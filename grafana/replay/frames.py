@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
-import asyncpg
+from collector.database import Connection
 
 _TIMES = {"timestamptz", "timestamp", "date"}
 _NUMBERS = {"int2", "int4", "int8", "float4", "float8", "numeric"}
@@ -53,7 +53,18 @@ class Frame:
         return len(self.fields[0].values) if self.fields else 0
 
 
-async def query(connection: asyncpg.Connection, sql: str, form: str) -> Frame:
+def kind(of: str) -> str:
+    """Return what a column of one of the database's types becomes: see Field's `type`."""
+    if of in _TIMES:
+        return "time"
+    if of in _NUMBERS:
+        return "number"
+    if of == "bool":
+        return "boolean"
+    return "other" if of in _JSON else "string"
+
+
+async def query(connection: Connection, sql: str, form: str) -> Frame:
     """Run a query and return its frame, `form` being `time_series` or `table`.
 
     Raises FrameError, and asyncpg.PostgresError where the database refuses it.
@@ -71,8 +82,8 @@ async def query(connection: asyncpg.Connection, sql: str, form: str) -> Frame:
     values = list(zip(*map(tuple, rows), strict=True))
     pairs = zip(columns.items(), values, strict=True)
     if form == "table":
-        return Frame([_field(name, kind, column) for (name, kind), column in pairs], columns)
-    fields = [_series_field(name, kind, column) for (name, kind), column in pairs]
+        return Frame([_field(name, of, column) for (name, of), column in pairs], columns)
+    fields = [_series_field(name, of, column) for (name, of), column in pairs]
     return Frame(_wide(fields), columns)
 
 
@@ -80,29 +91,28 @@ def _check_series(columns: dict[str, str]) -> None:
     if "time" not in columns:
         message = "db has no time column: time column is missing"
         raise FrameError(message)
-    if wrong := [name for name, kind in columns.items() if kind in _JSON]:
+    if wrong := [name for name, of in columns.items() if of in _JSON]:
         message = f"JSON in a series: {wrong}"
         raise FrameError(message)
 
 
-def _field(name: str, kind: str, values: Sequence[Any]) -> Field:
+def _field(name: str, of: str, values: Sequence[Any]) -> Field:
     """Return a column of a table."""
-    if kind in _TIMES:
-        return Field(name, "time", [_epoch_ms(value) for value in values])
-    if kind in _NUMBERS:
+    made = kind(of)
+    if made == "time":
+        return Field(name, made, [_epoch_ms(value) for value in values])
+    if made == "number":
         if name == "time" or name.lower() == "timeend":
             return Field(name, "time", [_numeric_time(value) for value in values])
-        return Field(name, "number", [None if v is None else _number(v) for v in values])
-    if kind == "bool":
-        return Field(name, "boolean", list(values))
-    if kind in _JSON:
-        return Field(name, "other", list(values))
-    return Field(name, "string", [None if value is None else str(value) for value in values])
+        return Field(name, made, [None if v is None else _number(v) for v in values])
+    if made == "string":
+        return Field(name, made, [None if value is None else str(value) for value in values])
+    return Field(name, made, list(values))
 
 
-def _series_field(name: str, kind: str, values: Sequence[Any]) -> Field:
+def _series_field(name: str, of: str, values: Sequence[Any]) -> Field:
     """Return a column of a series: all but the time and texts is a number."""
-    made = _field(name, kind, values)
+    made = _field(name, of, values)
     if name == "time":
         if made.type != "time" or None in made.values:
             message = "the time is no time, or is null somewhere"

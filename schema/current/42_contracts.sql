@@ -212,14 +212,15 @@ LANGUAGE sql
 STABLE
 AS $fn$
     WITH hour AS (
-        -- Few hours have a peak above the limit: only their minutes are looked at.
+        -- Few hours have a peak above the limit: only their minutes are looked at. A contract has
+        -- a since and an until too, so those of the call are named in full.
         SELECT
             u.bucket,
             u.tenant_id,
             t.name,
             k.max_participants,
-            greatest(k.since, since) AS lo,
-            least(k.until, until) AS hi,
+            greatest(k.since, over_limit.since) AS lo,
+            least(k.until, over_limit.until) AS hi,
             u.peak_participants,
             ${retention_usage_1m} > 0
             AND u.bucket < now() - make_interval(days => ${retention_usage_1m}) AS only_hours
@@ -230,7 +231,7 @@ AS $fn$
             AND u.peak_participants[1] > k.max_participants * 60
             AND u.bucket > k.since - interval '1 hour' AND (k.until IS NULL OR u.bucket < k.until)
         WHERE
-            u.bucket > since - interval '1 hour' AND u.bucket < until
+            u.bucket > over_limit.since - interval '1 hour' AND u.bucket < over_limit.until
             AND (tenants IS NULL OR t.name = ANY(tenants))
     ),
 
