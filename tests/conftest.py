@@ -159,7 +159,7 @@ def past(_server_dsn: str | None, _embedded_dsn: str | None) -> Iterator[str]:
 async def _make_past(dsn: str, made: History) -> None:
     await _migrate(dsn, make_settings(retention=PAST_RETENTION))
     connection = await asyncpg.connect(dsn)
-    await fill(connection, made, hourly_chunks_since=made.end - timedelta(days=2))
+    await fill(connection, made, hourly_chunks_since=made.begin)
     await connection.close()
 
 
