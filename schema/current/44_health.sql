@@ -298,26 +298,33 @@ AS $fn$
         w.rollup,
         w.computed_until,
         extract(EPOCH FROM now() - w.computed_until)::double precision,
-        -- Where there never was anything, nothing is stale.
-        coalesce(
-            now() - w.computed_until > CASE right(w.rollup, 2)
-                WHEN '1m' THEN interval '15 minutes'
-                WHEN '1h' THEN interval '3 hours'
-                ELSE interval '3 days'
-            END
-            AND EXISTS (
+        -- Late is what was due and is not there: in a quiet night nothing is due.
+        CASE
+            WHEN left(w.rollup, 4) IN ('poll', 'serv') THEN EXISTS (
                 SELECT FROM meter.poll AS p
-                WHERE p.ok AND p.ts > now() - interval '5 minutes'
-            ),
-            FALSE
-        )
+                WHERE
+                    p.ts >= coalesce(w.computed_until, '-infinity')
+                    AND p.ts < now() - w.allowed
+            )
+            ELSE EXISTS (
+                SELECT FROM meter.sample AS a
+                WHERE
+                    a.ts >= coalesce(w.computed_until, '-infinity')
+                    AND a.ts < now() - w.allowed
+            )
+        END
     FROM (
         SELECT
             a.user_view_name::text AS rollup,
             CASE
                 -- Where nothing was computed, it is an instant long ago.
                 WHEN x.watermark BETWEEN '2000-01-01' AND '2200-01-01' THEN x.watermark
-            END AS computed_until
+            END AS computed_until,
+            CASE right(a.user_view_name::text, 2)
+                WHEN '1m' THEN interval '15 minutes'
+                WHEN '1h' THEN interval '3 hours'
+                ELSE interval '3 days'
+            END AS allowed
         FROM _timescaledb_catalog.continuous_agg AS a
         CROSS JOIN LATERAL (
             SELECT
