@@ -5,7 +5,8 @@ from grafana_foundation_sdk.models import dashboard as models
 from grafana.boards import kit, places
 from grafana.boards.kit import FROM, STEP, TO, Column
 
-_CHOSEN = "server = ANY(ARRAY[${server:sqlstring}]::text[])"
+_SERVERS = "ARRAY[${server:sqlstring}]::text[]"
+_CHOSEN = f"server = ANY({_SERVERS})"
 
 
 def board() -> models.Dashboard:
@@ -142,8 +143,8 @@ def failures() -> kit.Series:
         checksum: the secret; parse and partial: an answer that could not be read whole.""",
         f"""
         SELECT ts AS time, error AS metric, sum(polls)::float8 AS polls
-        FROM meter.poll_outcomes({FROM}, {TO}, {STEP})
-        WHERE NOT ok AND {_CHOSEN}
+        FROM meter.poll_outcomes({FROM}, {TO}, {STEP}, {_SERVERS})
+        WHERE NOT ok
         GROUP BY ts, error
         ORDER BY ts, error
         """,
@@ -184,8 +185,8 @@ def latency() -> kit.Heat:
             (ARRAY[0, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000, 10000])[latency_class + 1]::text
                 AS metric,
             sum(polls)::float8 AS polls
-        FROM meter.poll_outcomes({FROM}, {TO}, {STEP})
-        WHERE ok AND {_CHOSEN}
+        FROM meter.poll_outcomes({FROM}, {TO}, {STEP}, {_SERVERS})
+        WHERE ok
         GROUP BY ts, latency_class
         ORDER BY ts, latency_class
         """,

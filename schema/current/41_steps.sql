@@ -1,5 +1,8 @@
 -- Series for charts: usage, load and coverage in equal steps. A step in which nothing was seen has
 -- NULL, not zero; one that is not over yet has no row, for its mean would be too low.
+--
+-- What reads rollups is PL/pgSQL: a SQL function becomes a part of the query that calls it, where
+-- TimescaleDB looks up anew for each row how far a rollup is computed (ten times the time).
 
 -- The step of a chart of [since, until) that asks for steps of `wanted`: one that rollups have, and
 -- so wide that few rows are read. Minutes over two days and as long as they are kept, else hours
@@ -81,9 +84,12 @@ RETURNS TABLE (
     peak_participants bigint[],
     peak_sessions bigint[]
 )
-LANGUAGE sql
+LANGUAGE plpgsql
 STABLE
+SET plan_cache_mode = force_custom_plan
 AS $fn$
+BEGIN
+    RETURN QUERY
     SELECT
         meter.step_of(step, u.bucket),
         u.tenant_id,
@@ -123,7 +129,8 @@ AS $fn$
     WHERE
         u.bucket >= meter.step_of(step, since) AND u.bucket < until
         AND (of_tenants IS NULL OR u.tenant_id = ANY(of_tenants))
-    GROUP BY 1, 2
+    GROUP BY 1, 2;
+END
 $fn$;
 
 -- Usage of all tenants together, by step.
@@ -142,9 +149,12 @@ RETURNS TABLE (
     peak_participants bigint[],
     peak_sessions bigint[]
 )
-LANGUAGE sql
+LANGUAGE plpgsql
 STABLE
+SET plan_cache_mode = force_custom_plan
 AS $fn$
+BEGIN
+    RETURN QUERY
     SELECT
         meter.step_of(step, u.bucket),
         sum(u.participant_seconds)::bigint,
@@ -174,7 +184,8 @@ AS $fn$
         WHERE step >= interval '1 hour'
     ) AS u
     WHERE u.bucket >= meter.step_of(step, since) AND u.bucket < until
-    GROUP BY 1
+    GROUP BY 1;
+END
 $fn$;
 
 -- Of each step and server: how many seconds polls were due for, how many successful ones cover, and
@@ -196,20 +207,25 @@ RETURNS TABLE (
     latency_ms bigint,
     max_latency_ms integer
 )
-LANGUAGE sql
+LANGUAGE plpgsql
 STABLE
+SET plan_cache_mode = force_custom_plan
 AS $fn$
+BEGIN
+    RETURN QUERY
     WITH grid AS MATERIALIZED (
-        SELECT g.ts, g.hi FROM meter.steps(since, until, step) AS g
+        SELECT g.ts, g.hi, extract(EPOCH FROM g.hi - g.ts)::double precision AS seconds
+        FROM meter.steps(since, until, step) AS g
     ),
 
     due AS (
         SELECT
             g.ts,
             d.server_id,
-            sum(extract(
-                EPOCH FROM least(g.hi, d.until) - greatest(g.ts, d.since)
-            ))::double precision AS seconds
+            sum(CASE
+                WHEN d.since <= g.ts AND (d.until IS NULL OR d.until >= g.hi) THEN g.seconds
+                ELSE extract(EPOCH FROM least(g.hi, d.until) - greatest(g.ts, d.since))
+            END::double precision) AS seconds
         FROM grid AS g
         INNER JOIN meter.server_due AS d
             ON g.hi > d.since AND (d.until IS NULL OR g.ts < d.until)
@@ -275,7 +291,8 @@ AS $fn$
         s.max_latency_ms
     FROM due AS d
     LEFT JOIN seen AS s ON d.ts = s.ts AND d.server_id = s.server_id
-    WHERE d.seconds > 0
+    WHERE d.seconds > 0;
+END
 $fn$;
 
 -- Usage, by step, of all tenants together: means over the step, and the highest minute in it. NULL

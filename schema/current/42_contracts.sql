@@ -97,9 +97,12 @@ RETURNS TABLE (
     projected_use double precision,
     coverage double precision
 )
-LANGUAGE sql
+LANGUAGE plpgsql
 STABLE
+SET plan_cache_mode = force_custom_plan
 AS $fn$
+BEGIN
+    RETURN QUERY
     WITH frame AS (
         SELECT
             date_trunc('minute', instant) AS until,
@@ -191,7 +194,8 @@ AS $fn$
         x.coverage
     FROM figure AS x
     LEFT JOIN meter.contract_at(instant) AS k ON x.id = k.tenant_id
-    ORDER BY x.participant_minutes DESC NULLS LAST, x.name
+    ORDER BY x.participant_minutes DESC NULLS LAST, x.name;
+END
 $fn$;
 
 -- When tenants were above what their contracts allow, minute by minute, joined into spans. Where
@@ -208,9 +212,12 @@ RETURNS TABLE (
     peak_participants_at timestamptz,
     max_participants integer
 )
-LANGUAGE sql
+LANGUAGE plpgsql
 STABLE
+SET plan_cache_mode = force_custom_plan
 AS $fn$
+BEGIN
+    RETURN QUERY
     WITH hour AS (
         -- Few hours have a peak above the limit: only their minutes are looked at. A contract has
         -- a since and an until too, so those of the call are named in full.
@@ -282,5 +289,6 @@ AS $fn$
         n.max_participants
     FROM numbered AS n
     GROUP BY n.tenant_id, n.name, n.max_participants, n.span
-    ORDER BY 2, 1
+    ORDER BY 2, 1;
+END
 $fn$;

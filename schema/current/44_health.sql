@@ -34,14 +34,14 @@ WHERE
         WHERE d.until IS NULL
     );
 
--- Polls by how they ended, by step of hours or more. latency_class counts the bounds 10, 20, 50,
--- 100, 200, 500, 1000, 2000, 5000 and 10000 ms that a poll reached.
+-- Polls of all servers, or of those named, by how they ended, by step of hours or more.
+-- latency_class counts the bounds 10, 20, 50, 100, 200, 500, 1000, 2000, 5000 and 10000 ms that a
+-- poll reached.
 CREATE OR REPLACE FUNCTION meter.poll_outcomes(
-    since timestamptz, until timestamptz, wanted interval
+    since timestamptz, until timestamptz, wanted interval, servers text[] DEFAULT NULL
 )
 RETURNS TABLE (
     ts timestamptz,
-    server text,
     ok boolean,
     error text,
     latency_class integer,
@@ -50,18 +50,25 @@ RETURNS TABLE (
 )
 LANGUAGE plpgsql
 STABLE
+SET plan_cache_mode = force_custom_plan
 AS $fn$
 DECLARE
     step interval := greatest(meter.chart_step(since, until, wanted), interval '1 hour');
+    chosen integer[] := (
+        SELECT coalesce(array_agg(v.id), '{}')
+        FROM meter.server AS v
+        WHERE v.name = ANY(servers)
+    );
 BEGIN
     RETURN QUERY
     SELECT
-        meter.step_of(step, h.bucket), v.name, h.ok, nullif(h.error, ''), h.latency_class,
+        meter.step_of(step, h.bucket), h.ok, nullif(h.error, ''), h.latency_class,
         sum(h.polls)::bigint, sum(h.skipped)::bigint
     FROM meter.poll_1h AS h
-    INNER JOIN meter.server AS v ON h.server_id = v.id
-    WHERE h.bucket >= meter.step_of(step, since) AND h.bucket < until
-    GROUP BY 1, 2, 3, 4, 5;
+    WHERE
+        h.bucket >= meter.step_of(step, since) AND h.bucket < until
+        AND (servers IS NULL OR h.server_id = ANY(chosen))
+    GROUP BY 1, 2, 3, 4;
 END
 $fn$;
 
@@ -108,9 +115,12 @@ RETURNS TABLE (
     latency_p95_ms double precision,
     skipped bigint
 )
-LANGUAGE sql
+LANGUAGE plpgsql
 STABLE
+SET plan_cache_mode = force_custom_plan
 AS $fn$
+BEGIN
+    RETURN QUERY
     WITH load AS (
         SELECT
             s.server_id,
@@ -192,7 +202,8 @@ AS $fn$
     INNER JOIN meter.server AS v ON l.server_id = v.id
     LEFT JOIN outcome AS o ON l.server_id = o.server_id
     LEFT JOIN latency AS y ON l.server_id = y.server_id
-    ORDER BY v.name
+    ORDER BY v.name;
+END
 $fn$;
 
 -- When servers were away: from the first failed poll of at least three in a row to the next one
@@ -205,9 +216,12 @@ RETURNS TABLE (
     failed_polls bigint,
     error text
 )
-LANGUAGE sql
+LANGUAGE plpgsql
 STABLE
+SET plan_cache_mode = force_custom_plan
 AS $fn$
+BEGIN
+    RETURN QUERY
     WITH failure AS (
         SELECT
             p.server_id, p.ts AS lo, p.ts + make_interval(secs => p.seconds) AS hi,
@@ -253,7 +267,8 @@ AS $fn$
     INNER JOIN meter.server AS v ON n.server_id = v.id
     GROUP BY n.server_id, v.name, n.span
     HAVING sum(n.polls) >= 3
-    ORDER BY 2, 1
+    ORDER BY 2, 1;
+END
 $fn$;
 
 -- Every collector's last sign of life. is_live: heard of in two of its intervals, and not ended.

@@ -490,7 +490,7 @@ COMMENT ON FUNCTION meter.session_starts IS
 'Sessions (no breakouts) that began in [since, until), a row each, with classes of size and '
 'length for charts; of some tenants, or (NULL) of all.';
 COMMENT ON FUNCTION meter.poll_outcomes IS
-'Polls of each server by how they ended and by latency_class (see meter.poll_1h), in steps of an '
+'Polls of all servers, or of some, by how they ended and by latency_class, in steps of an '
 'hour or more.';
 COMMENT ON FUNCTION meter.server_report IS
 'Each server over a period, in whole hours: coverage, participant minutes and share of the fleet, '
