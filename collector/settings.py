@@ -44,6 +44,7 @@ ROLLUP_SOURCE = {
     "usage_1d": "usage_1h",
     "server_1d": "server_1h",
     "session_1d": "session",
+    "start_1h": "session",
 }
 # For how many days a rollup's source must be kept at least, for the refresh to have a chance: it
 # runs late when all stood still for a weekend, and a session changes until it has ended.
@@ -58,6 +59,7 @@ LEAST_KEPT_DAYS = {
     "usage_1d": 5,
     "server_1d": 5,
     "session_1d": 9,
+    "start_1h": 9,
 }
 
 _TENANT_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
@@ -288,6 +290,9 @@ class RetentionSettings(Section):
     session: Days = Field(default=400, description="One row a session.")
     session_1h: Days = Field(default=400, description="Usage of each session by the hour.")
     session_1d: Days = Field(default=0, description="Sessions of each tenant by the day.")
+    start_1h: Days = Field(
+        default=400, description="Sessions of all tenants by the hour in which they began."
+    )
 
 
 class ColumnstoreSettings(Section):

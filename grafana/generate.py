@@ -17,6 +17,7 @@ from grafana import alerts
 from grafana.boards import fleet, quality, room, rooms, session, tenant, tenants
 
 HERE = Path(__file__).parent
+DASHBOARDS = HERE / "dashboards"
 BOARDS = (fleet, tenants, tenant, rooms, room, session, quality)
 
 
@@ -28,7 +29,7 @@ def dashboards() -> Mapping[str, Dashboard]:
 def files() -> dict[Path, str]:
     """Return what is generated: each file's text."""
     made = {
-        HERE / "dashboards" / f"{name}.json": json.dumps(
+        DASHBOARDS / f"{name}.json": json.dumps(
             board, cls=JSONEncoder, indent=2, ensure_ascii=False
         )
         + "\n"

@@ -157,6 +157,35 @@ def _fleet(bucket: str, rows: str, peaks: str) -> str:
     """  # noqa: S608
 
 
+# The classes of size of start_1h: from the first number up to the one before the next.
+_SIZES = (1, 2, 3, 6, 11, 21, 51, 101, 201)
+_SIZE_COUNTS = tuple(f"sessions_of_{size}" for size in _SIZES)
+_COUNTS = ", ".join(
+    f"count(CASE WHEN size = {n} THEN 1 END) AS {column}"
+    for n, column in enumerate(_SIZE_COUNTS, 1)
+)
+_STARTS = f"""
+    SELECT
+        {_HOUR % "started_at"} AS bucket,
+        coalesce(origin, '') AS origin,
+        coalesce(
+            (extract(EPOCH FROM {_HOUR % "ended_at"} - {_HOUR % "started_at"})
+            / extract(EPOCH FROM interval '${{hour}}'))::integer,
+            -1
+        ) AS ended_after,
+        count(*) AS sessions,
+        coalesce(sum(participant_seconds), 0)::bigint AS participant_seconds,
+        {_COUNTS}
+    FROM (
+        SELECT *, (
+            SELECT count(*) FROM unnest(ARRAY{list(_SIZES)}) AS bound
+            WHERE greatest(max_participants, 1) >= bound
+        ) AS size
+        FROM meter.session
+    ) AS sized
+    WHERE NOT breakout AND started_at >= $1 AND started_at < $2
+    GROUP BY 1, 2, 3
+"""  # noqa: S608
 _POLL_OUTCOMES = f"""
     SELECT
         {_HOUR % "ts"} AS bucket,
@@ -282,6 +311,12 @@ ROLLUPS = (
         ),
         (("session", _SESSION_DAYS),),
         frozenset({"duration_seconds", "mean_participants_sum"}),
+    ),
+    Rollup(
+        "start_1h",
+        ("origin", "ended_after"),
+        ("sessions", "participant_seconds", *_SIZE_COUNTS),
+        (("session", _STARTS),),
     ),
     Rollup(
         "server_1h",

@@ -23,14 +23,14 @@ _THROUGH = {
     "1d": timedelta(days=1, hours=2),
 }
 _HOUR_S = {"1 hour": 3600, "30 minutes": 1800, "15 minutes": 900}
-# The days of session_1d whose sessions have changed since they were computed: sessions change
-# until they have ended, and the policy comes round by the hour.
-_CHANGED_DAYS = """
+# Where sessions have changed since a rollup of them was computed: they change until they have
+# ended, and its policy comes round later.
+_CHANGED = """
 WITH rollup AS (
     SELECT
         a.mat_hypertable_id AS id, a.raw_hypertable_id AS source_id
     FROM _timescaledb_catalog.continuous_agg AS a
-    WHERE a.user_view_schema = 'meter' AND a.user_view_name = 'session_1d'
+    WHERE a.user_view_schema = 'meter' AND a.user_view_name = $3
 ), changed AS (
     SELECT l.lowest_modified_value AS lo, l.greatest_modified_value AS hi
     FROM _timescaledb_catalog.continuous_aggs_materialization_invalidation_log AS l
@@ -127,8 +127,8 @@ async def _compare(
     scope: Scope, rollup: Rollup, anew: str, since: datetime, until: datetime
 ) -> Examined:
     late = list(scope.late)
-    if rollup.name == "session_1d":
-        rows = await scope.pool.fetch(_CHANGED_DAYS, since, until)
+    if ROLLUP_SOURCE[rollup.name] == "session":
+        rows = await scope.pool.fetch(_CHANGED, since, until, rollup.name)
         late += [(row["since"], row["until"]) for row in rows]
     return await examine(
         scope.pool,
@@ -232,6 +232,8 @@ def _describe(scope: Scope, rollup: Rollup, detail: dict[str, Any]) -> tuple[str
         "ok": lambda is_ok: "ok" if is_ok else "failed",
         "error": lambda error: error or "no error",
         "latency_class": lambda number: f"latency class {number}",
+        "origin": lambda product: f"from {product or 'unknown'}",
+        "ended_after": lambda number: f"ended after {number}" if number >= 0 else "not ended",
     }
     whose = ", ".join(names[key](row[key]) for key in rollup.keys) or "all tenants"
     differing = [

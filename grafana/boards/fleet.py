@@ -125,21 +125,9 @@ def starts_and_ends() -> kit.Series:
         """In each step, of an hour at least, without breakout rooms. Many ends at one moment can be
         a server that was restarted.""",
         f"""
-        WITH session AS (
-            SELECT started_at, ended_at
-            FROM meter.session_starts({FROM} - interval '1 day', {TO})
-        ), event AS (
-            SELECT started_at AS at, 1 AS begun, 0 AS ended FROM session
-            UNION ALL
-            SELECT ended_at, 0, 1 FROM session WHERE ended_at IS NOT NULL
-        )
-        SELECT
-            meter.step_of(greatest(meter.chart_step({FROM}, {TO}, {STEP}), '1 hour'), at) AS time,
-            sum(begun) AS "began", sum(ended) AS "ended"
-        FROM event
-        WHERE at >= {FROM} AND at < {TO}
-        GROUP BY 1
-        ORDER BY 1
+        SELECT ts AS time, began AS "began", ended AS "ended"
+        FROM meter.fleet_turnover({FROM}, {TO}, {STEP})
+        ORDER BY ts
         """,
         bars=True,
         decimals=0,
@@ -172,15 +160,9 @@ def by_origin() -> kit.Series:
         """Of the sessions that began in each step, of an hour at least, by the product that created
         them (bbb-origin). Clients say so themselves; unknown is who says nothing.""",
         f"""
-        SELECT
-            meter.step_of(
-                greatest(meter.chart_step({FROM}, {TO}, {STEP}), '1 hour'), started_at
-            ) AS time,
-            origin AS metric,
-            sum(participant_seconds) / 60.0 AS minutes
-        FROM meter.session_starts({FROM}, {TO})
-        GROUP BY 1, 2
-        ORDER BY 1, 2
+        SELECT ts AS time, origin AS metric, participant_minutes AS minutes
+        FROM meter.fleet_origins({FROM}, {TO}, {STEP})
+        ORDER BY ts, origin
         """,
         bars=True,
         stacked=True,
@@ -258,17 +240,9 @@ def sizes() -> kit.Heat:
         """How many sessions began in each step, of an hour at least, by their most participants: a
         row from 3 holds those of 3 to 5. Without breakout rooms.""",
         f"""
-        WITH step AS (
-            SELECT greatest(meter.chart_step({FROM}, {TO}, {STEP}), '1 hour') AS width
-        )
-        SELECT
-            meter.step_of(w.width, s.started_at) AS time,
-            (ARRAY[1, 2, 3, 6, 11, 21, 51, 101, 201])[s.size_class]::text AS metric,
-            count(*) AS sessions
-        FROM step AS w
-        CROSS JOIN meter.session_starts({FROM}, {TO}) AS s
-        GROUP BY 1, 2, s.size_class
-        ORDER BY 1, s.size_class
+        SELECT ts AS time, size::text AS metric, sessions
+        FROM meter.fleet_sizes({FROM}, {TO}, {STEP})
+        ORDER BY ts, size
         """,
     )
 

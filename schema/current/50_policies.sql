@@ -88,6 +88,10 @@ SELECT meter.set_refresh(
     interval '1 hour', interval '10 minutes'
 );
 SELECT meter.set_refresh(
+    'meter.start_1h', make_interval(days => ${refresh_start_1h}),
+    interval '1 hour', interval '10 minutes'
+);
+SELECT meter.set_refresh(
     'meter.usage_1d', make_interval(days => ${refresh_usage_1d}),
     interval '1 day', interval '1 hour'
 );
@@ -116,6 +120,7 @@ SELECT meter.set_retention('meter.usage_1h', ${retention_usage_1h});
 SELECT meter.set_retention('meter.usage_1d', ${retention_usage_1d});
 SELECT meter.set_retention('meter.fleet_1m', ${retention_fleet_1m});
 SELECT meter.set_retention('meter.fleet_1h', ${retention_fleet_1h});
+SELECT meter.set_retention('meter.start_1h', ${retention_start_1h});
 SELECT meter.set_retention('meter.session_1h', ${retention_session_1h});
 SELECT meter.set_retention('meter.session_1d', ${retention_session_1d});
 SELECT meter.set_retention('meter.server_1h', ${retention_server_1h});

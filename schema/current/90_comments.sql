@@ -354,6 +354,35 @@ COMMENT ON COLUMN meter.fleet_1m.breakout_seconds IS
 COMMENT ON COLUMN meter.fleet_1m.largest_session IS
 'Participants in the largest session at any tick.';
 
+COMMENT ON VIEW meter.start_1h IS
+'Rollup: sessions of all tenants, without breakouts, by the hour in which they began, the product '
+'that created them, and when they ended. For charts; bills read meter.session.';
+COMMENT ON COLUMN meter.start_1h.bucket IS 'Beginning of the hour. No row without a session.';
+COMMENT ON COLUMN meter.start_1h.origin IS
+'Product that created them, as it says itself; empty if it says nothing.';
+COMMENT ON COLUMN meter.start_1h.ended_after IS
+'Buckets from that in which they began to that in which they ended; -1: they are on.';
+COMMENT ON COLUMN meter.start_1h.sessions IS 'Sessions that began.';
+COMMENT ON COLUMN meter.start_1h.participant_seconds IS
+'Participants × seconds of these sessions, in whichever hour they fell.';
+COMMENT ON COLUMN meter.start_1h.sessions_of_1 IS
+'Those with one participant, or none yet, at most at a time.';
+COMMENT ON COLUMN meter.start_1h.sessions_of_2 IS
+'Those with two, at most at a time.';
+COMMENT ON COLUMN meter.start_1h.sessions_of_3 IS
+'Those with 3 to 5, at most at a time.';
+COMMENT ON COLUMN meter.start_1h.sessions_of_6 IS
+'Those with 6 to 10, at most at a time.';
+COMMENT ON COLUMN meter.start_1h.sessions_of_11 IS
+'Those with 11 to 20, at most at a time.';
+COMMENT ON COLUMN meter.start_1h.sessions_of_21 IS
+'Those with 21 to 50, at most at a time.';
+COMMENT ON COLUMN meter.start_1h.sessions_of_51 IS
+'Those with 51 to 100, at most at a time.';
+COMMENT ON COLUMN meter.start_1h.sessions_of_101 IS
+'Those with 101 to 200, at most at a time.';
+COMMENT ON COLUMN meter.start_1h.sessions_of_201 IS
+'Those with more than 200, at most at a time.';
 COMMENT ON VIEW meter.fleet_1h IS
 'Usage of all tenants together by the hour, without breakouts, up to the present. Buckets as in '
 'meter.usage_1h.';
@@ -489,6 +518,14 @@ COMMENT ON FUNCTION meter.session_course IS
 COMMENT ON FUNCTION meter.session_starts IS
 'Sessions (no breakouts) that began in [since, until), a row each, with classes of size and '
 'length for charts; of some tenants, or (NULL) of all.';
+COMMENT ON FUNCTION meter.fleet_turnover IS
+'Sessions of all tenants (no breakouts) that began and that ended, in steps of an hour or more.';
+COMMENT ON FUNCTION meter.fleet_sizes IS
+'Sessions of all tenants (no breakouts) that began, by the most participants that they had (size: '
+'the least of a class: 1, 2, 3, 6, 11, 21, 51, 101, 201), in steps of an hour or more.';
+COMMENT ON FUNCTION meter.fleet_origins IS
+'Sessions of all tenants (no breakouts) that began, and their participant minutes, by the product '
+'that created them, in steps of an hour or more.';
 COMMENT ON FUNCTION meter.poll_outcomes IS
 'Polls of all servers, or of some, by how they ended and by latency_class, in steps of an '
 'hour or more.';

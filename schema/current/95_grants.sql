@@ -31,7 +31,7 @@ BEGIN
                 meter.contract,
                 meter.usage_1m, meter.usage_1h, meter.usage_1d,
                 meter.session_1h, meter.session_1d, meter.server_1h, meter.server_1d,
-                meter.poll_1h, meter.fleet_1m, meter.fleet_1h,
+                meter.poll_1h, meter.fleet_1m, meter.fleet_1h, meter.start_1h,
                 meter.session_figures, meter.server_now, meter.collector_now
             TO %I', grantee
         );
@@ -49,7 +49,8 @@ BEGIN
                 meter.fleet_concurrency, meter.concurrency, meter.server_load,
                 meter.tenant_ranking, meter.month_to_date, meter.over_limit,
                 meter.session_list, meter.room_usage, meter.session_number,
-                meter.session_course, meter.session_starts, meter.poll_outcomes,
+                meter.session_course, meter.session_starts, meter.fleet_turnover,
+                meter.fleet_sizes, meter.fleet_origins, meter.poll_outcomes,
                 meter.latency_quantile, meter.server_report, meter.outages,
                 meter.rollup_freshness, meter.job_state, meter.storage
             TO %I', grantee

@@ -17,7 +17,7 @@ import pytest
 
 from collector.jobs import settle, update_sessions
 from collector.report import Request, fetch_report
-from collector.settings import RetentionSettings
+from collector.settings import ROLLUP_SOURCE, RetentionSettings
 
 if TYPE_CHECKING:
     from tests.integration.conftest import Feed
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 PAGE = (Path(__file__).parents[2] / "docs" / "operations.md").read_text(encoding="utf-8")
 TABLES = (
     *("tenant", "server", "server_due", "room", "session", "poll", "sample", "collector"),
-    *("usage_1m", "usage_1h", "usage_1d", "session_1h", "session_1d", "server_1h", "server_1d"),
+    *("contract", *ROLLUP_SOURCE),
 )
 HOUR, DAY, TICK = timedelta(hours=1), timedelta(days=1), timedelta(seconds=30)
 # The clocks change in Berlin on the second day.

@@ -31,6 +31,7 @@ T = datetime(2026, 3, 2, 10, tzinfo=UTC)
 KEPT = dict.fromkeys(RetentionSettings.model_fields, 0)
 FILES = [
     "0001_tables.sql", "0002_rollups.sql", "0003_days.sql", "0004_facts.sql", "0005_fleet.sql",
+    "0006_starts.sql",
 ]  # fmt: skip
 
 
@@ -562,8 +563,8 @@ async def test_another_size_of_large_sessions_counts_anew(
 _READABLE = {
     "setting", "tenant", "server", "server_due", "room", "session", "poll", "sample", "usage_1m",
     "usage_1h", "usage_1d", "session_1h", "session_1d", "server_1h", "server_1d", "late",
-    "collector", "contract", "poll_1h", "fleet_1m", "fleet_1h", "session_figures", "server_now",
-    "collector_now",
+    "collector", "contract", "poll_1h", "fleet_1m", "fleet_1h", "start_1h", "session_figures",
+    "server_now", "collector_now",
 }  # fmt: skip
 # The last ones are for tenants' roles.
 _NOT_READABLE = {

@@ -123,13 +123,15 @@ async def test_what_is_whole(whole: "Feed", settings: Settings) -> None:
     # No late data are left; the embedded engine runs no jobs by itself.
     assert nothing in ({"late data"}, {"late data", "jobs"})
     assert all(result.examined for name, result in found.items() if name not in nothing)
-    counts = {name: found[name].examined for name in NAMES[:10]}
+    counts = {name: found[name].examined for name in NAMES[:11]}
     assert counts == {
         "rollup usage_1m": 3 * (60 + 50),
         "rollup usage_1h": 2 * (1 + 2 + 1),
         "rollup usage_1d": 2 * 3,
         "rollup session_1h": 4 * (1 + 2 + 1) - 1,
         "rollup session_1d": 2 * 3,
+        # In the second hour, some end in the same one and some in the next.
+        "rollup start_1h": 1 + 2 + 1,
         "rollup server_1h": 2 * (1 + 2 + 1),
         "rollup server_1d": 2 * 3,
         # Of each server: those that were good, and one that failed.
@@ -147,8 +149,8 @@ async def test_a_database_without_data(
 ) -> None:
     """What examined nothing says so; only policies are there, and they do not run."""
     results = {r.name: r for r in await verify(pool, make_settings(), second_look_s=0)}
-    assert {name for name, r in results.items() if r.status == "nothing"} >= set(NAMES[:14])
-    assert results["policies"].total == 27
+    assert {name for name, r in results.items() if r.status == "nothing"} >= set(NAMES[:15])
+    assert results["policies"].total == 29
 
 
 async def test_every_column_is_compared(feed: "Feed") -> None:
@@ -206,7 +208,8 @@ async def test_a_rollup_that_differs(whole: "Feed", settings: Settings, rollup: 
     found = (await look(whole, settings))[f"rollup {rollup.name}"]
     assert found.total == 2
     assert found.findings[-1].expected == "no row"
-    assert ("no. 99" if key else f"{HOURS[0]:%F}") in found.findings[-1].what
+    named = "from 99" if key == "origin" else "no. 99"
+    assert (named if key else f"{HOURS[0]:%F}") in found.findings[-1].what
     assert await wrong(whole, settings) == {f"rollup {rollup.name}": 2}
     assert await mended(whole, settings) == {}
 
@@ -420,7 +423,10 @@ async def test_late_data(whole: "Feed", settings: Settings) -> None:
     await whole.pool.execute("UPDATE meter.late SET added_at = added_at - interval '11 minutes'")
     bad = await wrong(whole, settings)
     assert bad.pop("late data") == 1
-    assert bad.keys() == {f"rollup {r.name}" for r in ROLLUPS} - {"rollup session_1d"}
+    assert bad.keys() == {f"rollup {r.name}" for r in ROLLUPS} - {
+        "rollup session_1d",
+        "rollup start_1h",
+    }
     assert bad["rollup usage_1m"] == 1
     assert await mended(whole, settings) == {}
 

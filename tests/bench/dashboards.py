@@ -1,0 +1,121 @@
+"""How long each query of the dashboards takes, as Grafana's role. `make bench` calls it.
+
+Medians on a made-up month of a large fleet, for each time range that people choose.
+"""
+
+import argparse
+import asyncio
+import json
+import statistics
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import asyncpg
+
+from grafana import generate
+from grafana.replay import board
+from grafana.replay.board import Screen, Statement
+from grafana.replay.macros import TimeRange
+from tests.bench.past import past, rows
+from tests.history import History
+
+RANGES = {
+    "1h": timedelta(hours=1),
+    "24h": timedelta(hours=24),
+    "30d": timedelta(days=30),
+    "1y": timedelta(days=365),
+}
+# A session, its room and its tenant: what one arrives at by the links.
+_ONE = """
+SELECT session_id::text AS session, tenant, room FROM meter.session_figures
+WHERE
+    tenant = 'law' AND NOT breakout AND NOT is_open AND session_minutes > 30
+    AND started_at > now() - interval '3 days'
+ORDER BY started_at DESC LIMIT 1
+"""
+_GIVEN = {
+    "tenant": ("tenant",),
+    "room": ("tenant", "room"),
+    "session": ("session",),
+}
+
+
+async def statements(
+    connection: asyncpg.Connection, name: str, span: timedelta, one: Mapping[str, str]
+) -> list[Statement]:
+    """Return the queries of a dashboard for its last `span`."""
+    made = json.loads((generate.DASHBOARDS / f"{name}.json").read_text())
+    until = datetime.now(UTC).replace(microsecond=0)
+    screen = Screen(made, TimeRange(until - span, until))
+    await screen.choose(connection, **{key: [one[key]] for key in _GIVEN.get(name, ())})
+    shown = [s for panel in board.panels(made) for s in screen.statements(panel)]
+    return [*shown, *screen.annotations()]
+
+
+async def measure(
+    dsn: str, boards: Sequence[str], ranges: Sequence[str], repeats: int
+) -> list[dict[str, Any]]:
+    """Return, for each query, the median of its times in milliseconds."""
+    connection = await asyncpg.connect(dsn)
+    # Statements have their range in them: none is ever run again.
+    await connection.execute("SET ROLE bbbmeter_reader")
+    one = dict(await connection.fetchrow(_ONE) or {})
+    found: list[dict[str, Any]] = []
+    for span in ranges:
+        for name in boards:
+            for statement in await statements(connection, name, RANGES[span], one):
+                took = []
+                for _ in range(repeats):
+                    begun = time.perf_counter()
+                    await board.run(connection, statement)
+                    took.append((time.perf_counter() - begun) * 1000)
+                found.append(
+                    {
+                        "query": statement.of,
+                        "range": span,
+                        "median_ms": round(statistics.median(took), 1),
+                        "max_ms": round(max(took), 1),
+                    }
+                )
+    await connection.close()
+    return found
+
+
+async def main(arguments: argparse.Namespace) -> int:
+    """Measure, print the slowest, and write all of it as JSON."""
+    end = datetime.now(UTC).replace(second=0, microsecond=0)
+    made = History(end, arguments.days, arguments.servers, arguments.sessions)
+    async with past(made, arguments.keep) as (dsn, engine):
+        found = await measure(dsn, arguments.boards, arguments.ranges, arguments.repeats)
+        counts = dict(await rows(dsn))
+    found.sort(key=lambda one: -one["median_ms"])
+    for one in found[: arguments.show]:
+        print(f"{one['median_ms']:9.1f} ms  {one['range']:>4}  {one['query']}")
+    slow = [one for one in found if one["median_ms"] > arguments.most_ms]
+    print(f"{len(found)} queries, {len(slow)} above {arguments.most_ms} ms, {engine}: {counts}")
+    if arguments.out:
+        arguments.out.parent.mkdir(parents=True, exist_ok=True)
+        arguments.out.write_text(
+            json.dumps({"engine": engine, "rows": counts, "queries": found}, indent=1) + "\n"
+        )
+    return 0
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--days", type=int, default=30)
+    parser.add_argument("--servers", type=int, default=50)
+    parser.add_argument("--sessions", type=float, default=250, help="mean number at a time")
+    parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--ranges", nargs="+", choices=RANGES, default=list(RANGES))
+    names = sorted(path.stem for path in generate.DASHBOARDS.glob("*.json"))
+    parser.add_argument("--boards", nargs="+", choices=names, default=names)
+    parser.add_argument("--keep", help="leave the database under this name, and take it next time")
+    parser.add_argument("--show", type=int, default=20, help="print so many of the slowest")
+    parser.add_argument("--most-ms", type=float, default=100)
+    parser.add_argument("--out", type=Path, help="write all figures to this file, as JSON")
+    sys.exit(asyncio.run(main(parser.parse_args())))

@@ -1,0 +1,80 @@
+"""A database with a made-up past in it, kept as in production: for benchmarks and previews."""
+
+import os
+import tempfile
+import uuid
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from urllib.parse import urlsplit, urlunsplit
+
+import asyncpg
+
+from collector.engine import EmbeddedEngine
+from collector.migrate import migrate
+from tests.conftest import PAST_RETENTION, make_settings
+from tests.history import History, fill
+
+# Columnstore, but no retention: the past is to stay.
+_COMPRESS = """
+SELECT job_id FROM timescaledb_information.jobs
+WHERE proc_name = 'policy_compression' ORDER BY job_id
+"""
+
+
+@asynccontextmanager
+async def past(history: History, keep: str | None = None) -> AsyncIterator[tuple[str, str]]:
+    """Make a database with `history` in it; yield its DSN, and the engine's name.
+
+    Where BBBMETER_TEST_DSN leads, a database of its own, else in an embedded engine. With `keep`,
+    the database there has this name, is left, and is taken as it is the next time.
+    """
+    server = os.environ.get("BBBMETER_TEST_DSN")
+    if server is None:
+        with tempfile.TemporaryDirectory(prefix="bbbmeter-past-") as folder:
+            async with EmbeddedEngine(folder) as engine:
+                await _make(engine.dsn, history)
+                yield engine.dsn, "embedded"
+        return
+    name = keep or f"past_{uuid.uuid4().hex}"
+    dsn = urlunsplit(urlsplit(server)._replace(path=f"/{name}"))
+    admin = await asyncpg.connect(server)
+    try:
+        found = await admin.fetchval("SELECT count(*) FROM pg_database WHERE datname = $1", name)
+        if not found:
+            await admin.execute(f'CREATE DATABASE "{name}"')
+            await _make(dsn, history)
+        yield dsn, "native"
+    finally:
+        if keep is None:
+            await admin.execute(f'DROP DATABASE "{name}" WITH (FORCE)')
+        await admin.close()
+
+
+async def rows(dsn: str) -> Mapping[str, int]:
+    """Return how many rows the tables of facts have."""
+    connection = await asyncpg.connect(dsn)
+    try:
+        return {
+            table: await connection.fetchval(f"SELECT count(*) FROM meter.{table}")  # noqa: S608
+            for table in ("server", "session", "poll", "sample")
+        }
+    finally:
+        await connection.close()
+
+
+async def _make(dsn: str, history: History) -> None:
+    connection = await asyncpg.connect(dsn)
+    try:
+        # In one transaction, so that no policy runs between.
+        async with connection.transaction():
+            await migrate(connection, make_settings(retention=PAST_RETENTION))
+            await connection.execute(
+                "SELECT public.alter_job(job_id, scheduled => FALSE) "
+                "FROM timescaledb_information.jobs WHERE job_id >= 1000"
+            )
+        await fill(connection, history)
+        for job in await connection.fetch(_COMPRESS):
+            await connection.execute(f"CALL public.run_job({job['job_id']})")
+        await connection.execute("VACUUM ANALYZE")
+    finally:
+        await connection.close()
