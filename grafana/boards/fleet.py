@@ -5,7 +5,8 @@ from grafana_foundation_sdk.models import dashboard as models
 from grafana.boards import kit, places
 from grafana.boards.kit import FROM, STEP, TO, Column
 
-_CHOSEN = "server = ANY(ARRAY[${server:sqlstring}]::text[])"
+_SERVERS = "ARRAY[${server:sqlstring}]::text[]"
+_CHOSEN = f"server = ANY({_SERVERS})"
 
 
 def board() -> models.Dashboard:
@@ -143,13 +144,13 @@ def by_server() -> kit.Series:
         gap. Very uneven shares: look at the load balancer's weights.""",
         f"""
         SELECT ts AS time, server AS metric, participants
-        FROM meter.server_load({FROM}, {TO}, {STEP})
-        WHERE {_CHOSEN}
+        FROM meter.server_load({FROM}, {TO}, {STEP}, {_SERVERS})
         ORDER BY ts, server
         """,
         stacked=True,
         decimals=0,
         legend=("mean", "max"),
+        points=150,
     )
 
 

@@ -280,13 +280,16 @@ def series(
     columns: Iterable[Column] = (),
     legend: Sequence[str] = (),
     maximum: float | None = None,
+    points: int = 600,
 ) -> timeseries.Panel:
     """Return a chart over time. A step in which nothing was seen is a gap, not zero.
 
-    `legend` names what the legend, then a table, says of each series: mean, max, lastNotNull.
+    `legend` names what the legend, then a table, says of each series: mean, max, lastNotNull. Of
+    each series `points` points are asked for at most.
     """
     panel = (
         _panel(timeseries.Panel(), title, description, unit, map(Sql, queries), size)
+        .max_data_points(points)
         .min(0)
         .line_width(1)
         .fill_opacity(80 if bars else 25 if stacked else 10)
@@ -403,6 +406,7 @@ def heat(
     """Return a heat map: one column a class, named by its number."""
     return (
         _panel(heatmap.Panel(), title, description, unit, [Sql(sql)], size)
+        .max_data_points(240)
         .calculate(False)
         .color(
             heatmap.HeatmapColorOptions()
@@ -435,6 +439,7 @@ def states(
     """Return a timeline for each series, coloured by its value."""
     return (
         _panel(statetimeline.Panel(), title, description, unit, [Sql(sql)], size)
+        .max_data_points(240)
         .thresholds(thresholds(steps))
         .color_scheme(_scheme("thresholds"))
         .mappings([models.ValueMap.from_json(dict(mapping)) for mapping in mappings])

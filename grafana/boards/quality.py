@@ -53,9 +53,8 @@ def failed() -> kit.Stat:
         "Failed polls",
         "Polls of the chosen servers that failed in the time range. The kinds are below.",
         f"""
-        SELECT coalesce(sum(failed_polls), 0)::float8 AS "Failed polls"
-        FROM meter.server_report({FROM}, {TO})
-        WHERE {_CHOSEN}
+        SELECT coalesce(sum(polls), 0)::float8 AS "Failed polls"
+        FROM meter.poll_failures({FROM}, {TO}, '1 day', {_SERVERS})
         """,
         decimals=0,
         steps=((None, kit.GREEN), (1.0, kit.YELLOW)),
@@ -125,8 +124,7 @@ def coverage() -> kit.States:
         white: it was not due. All servers at once: look at the collectors and the network.""",
         f"""
         SELECT ts AS time, server AS metric, coverage
-        FROM meter.server_load({FROM}, {TO}, greatest({STEP}, '1 hour'))
-        WHERE {_CHOSEN}
+        FROM meter.server_load({FROM}, {TO}, greatest({STEP}, '1 hour'), {_SERVERS})
         ORDER BY ts, server
         """,
         unit="percentunit",
@@ -142,10 +140,8 @@ def failures() -> kit.Series:
         """timeout and connect: the server or the way to it; http and api: bbb-web or its proxy;
         checksum: the secret; parse and partial: an answer that could not be read whole.""",
         f"""
-        SELECT ts AS time, error AS metric, sum(polls)::float8 AS polls
-        FROM meter.poll_outcomes({FROM}, {TO}, {STEP}, {_SERVERS})
-        WHERE NOT ok
-        GROUP BY ts, error
+        SELECT ts AS time, error AS metric, polls
+        FROM meter.poll_failures({FROM}, {TO}, {STEP}, {_SERVERS})
         ORDER BY ts, error
         """,
         bars=True,
@@ -180,15 +176,9 @@ def latency() -> kit.Heat:
         """How many successful polls of the chosen servers took how long: a row from 100 ms holds
         those up to the next row. The whole cloud rising: the network or the load balancer.""",
         f"""
-        SELECT
-            ts AS time,
-            (ARRAY[0, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000, 10000])[latency_class + 1]::text
-                AS metric,
-            sum(polls)::float8 AS polls
-        FROM meter.poll_outcomes({FROM}, {TO}, {STEP}, {_SERVERS})
-        WHERE ok
-        GROUP BY ts, latency_class
-        ORDER BY ts, latency_class
+        SELECT ts AS time, latency_ms::text AS metric, polls
+        FROM meter.poll_latencies({FROM}, {TO}, {STEP}, {_SERVERS})
+        ORDER BY ts, latency_ms
         """,
         size=(24, 8),
         y_unit="ms",

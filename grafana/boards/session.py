@@ -124,8 +124,7 @@ def load() -> kit.Series:
         "All participants on the server of this session, and how long the server took to answer.",
         f"""
         SELECT ts AS time, participants AS "participants", latency_ms AS "latency"
-        FROM meter.server_load({FROM}, {TO}, {STEP})
-        WHERE server = (SELECT server {_FACTS})
+        FROM meter.server_load({FROM}, {TO}, {STEP}, ARRAY(SELECT server {_FACTS}))
         ORDER BY ts
         """,
         decimals=0,

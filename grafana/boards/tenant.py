@@ -258,7 +258,7 @@ def origins() -> kit.Bars:
 def week() -> kit.Table:
     """Sessions by weekday and hour."""
     hours = ",\n            ".join(
-        f'count(*) FILTER (WHERE hour = {hour}) AS "{hour:02}"' for hour in _HOURS
+        f'coalesce(sum(sessions) FILTER (WHERE hour = {hour}), 0) AS "{hour:02}"' for hour in _HOURS
     )
     return kit.rows(
         "Sessions by weekday and hour",
@@ -271,10 +271,16 @@ def week() -> kit.Table:
         FROM unnest(ARRAY['Mon', 'Tue', 'Wed', 'Thu', 'Fri', 'Sat', 'Sun'])
             WITH ORDINALITY AS w (name, number)
         LEFT JOIN (
+            -- Quarters of an hour first: some zones are not whole hours from UTC.
             SELECT
-                extract(ISODOW FROM started_at AT TIME ZONE meter.billing_timezone()) AS weekday,
-                extract(HOUR FROM started_at AT TIME ZONE meter.billing_timezone()) AS hour
-            FROM meter.session_starts({FROM}, {TO}, {_ARRAY})
+                extract(ISODOW FROM q.at AT TIME ZONE meter.billing_timezone()) AS weekday,
+                extract(HOUR FROM q.at AT TIME ZONE meter.billing_timezone()) AS hour,
+                q.sessions
+            FROM (
+                SELECT public.time_bucket('15 min', started_at) AS at, count(*) AS sessions
+                FROM meter.session_starts({FROM}, {TO}, {_ARRAY})
+                GROUP BY 1
+            ) AS q
         ) AS s ON w.number = s.weekday
         GROUP BY w.number, w.name
         ORDER BY w.number

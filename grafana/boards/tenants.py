@@ -225,6 +225,7 @@ def concurrency() -> kit.Series:
         decimals=0,
         size=(24, 9),
         legend=("mean", "max"),
+        points=240,
     )
 
 

@@ -116,16 +116,29 @@ END
 $fn$;
 
 -- Refuse a period whose edges need a table that no longer reaches back so far: a figure that
--- lacks a part without saying so is worse than none.
+-- lacks a part without saying so is worse than none. What is left is looked up only where something
+-- may be gone, for that reads all of it.
 CREATE OR REPLACE FUNCTION meter.require_kept(
-    relation text, needed timestamptz, available timestamptz, kept_days integer
+    relation text, needed timestamptz, kept_days integer
 ) RETURNS void
 LANGUAGE plpgsql
 STABLE
 AS $fn$
+DECLARE
+    available timestamptz;
 BEGIN
-    IF kept_days > 0 AND needed < available AND needed < now() - make_interval(days => kept_days)
-    THEN
+    IF kept_days = 0 OR needed >= now() - make_interval(days => kept_days) THEN
+        RETURN;
+    END IF;
+    EXECUTE format(
+        'SELECT min(%I) FROM meter.%I',
+        CASE relation
+            WHEN 'sample' THEN 'ts' WHEN 'poll' THEN 'ts' WHEN 'session' THEN 'started_at'
+            ELSE 'bucket'
+        END,
+        relation
+    ) INTO available;
+    IF needed < available THEN
         RAISE EXCEPTION '% is kept for % days and no longer reaches back to %', relation, kept_days,
             needed USING ERRCODE = 'invalid_parameter_value',
             HINT = 'Let the period begin and end on whole days of the billing time zone.';

@@ -31,8 +31,7 @@ BEGIN
             FROM meter.usage_1d AS u
             WHERE u.bucket >= tile.lo AND u.bucket < tile.hi;
         WHEN 'hour' THEN
-            PERFORM meter.require_kept('usage_1h', tile.lo,
-                (SELECT min(h.bucket) FROM meter.usage_1h AS h), ${retention_usage_1h});
+            PERFORM meter.require_kept('usage_1h', tile.lo, ${retention_usage_1h});
             RETURN QUERY
             SELECT u.bucket, u.tenant_id, u.participant_seconds, u.voice_seconds, u.video_seconds,
                 u.dialin_seconds, u.session_seconds, u.filled_seconds, u.breakout_seconds,
@@ -40,8 +39,7 @@ BEGIN
             FROM meter.usage_1h AS u
             WHERE u.bucket >= tile.lo AND u.bucket < tile.hi;
         WHEN 'minute' THEN
-            PERFORM meter.require_kept('usage_1m', tile.lo,
-                (SELECT min(m.bucket) FROM meter.usage_1m AS m), ${retention_usage_1m});
+            PERFORM meter.require_kept('usage_1m', tile.lo, ${retention_usage_1m});
             RETURN QUERY
             SELECT u.bucket, u.tenant_id, u.participant_seconds, u.voice_seconds, u.video_seconds,
                 u.dialin_seconds, u.session_seconds, u.filled_seconds, u.breakout_seconds,
@@ -81,8 +79,7 @@ BEGIN
             FROM meter.session_1d AS d
             WHERE d.bucket >= tile.lo AND d.bucket < tile.hi;
         ELSE
-            PERFORM meter.require_kept('session', tile.lo,
-                (SELECT min(m.started_at) FROM meter.session AS m), ${retention_session});
+            PERFORM meter.require_kept('session', tile.lo, ${retention_session});
             RETURN QUERY
             SELECT s.started_at, s.tenant_id, 1::bigint, coalesce(s.duration_seconds, 0),
                 coalesce(s.duration_seconds, 0), coalesce(s.mean_participants, 0),
@@ -121,8 +118,7 @@ BEGIN
         FROM meter.tiles(since, until) AS t
     LOOP
         IF tile.grain = 'hour' THEN
-            PERFORM meter.require_kept('session_1h', tile.lo,
-                (SELECT min(h.bucket) FROM meter.session_1h AS h), ${retention_session_1h});
+            PERFORM meter.require_kept('session_1h', tile.lo, ${retention_session_1h});
             RETURN QUERY
             SELECT u.tenant_id, u.server_id, u.session_id, u.breakout, u.participant_seconds,
                 u.voice_seconds, u.video_seconds, u.dialin_seconds, u.session_seconds,
@@ -130,8 +126,7 @@ BEGIN
             FROM meter.session_1h AS u
             WHERE u.bucket >= tile.lo AND u.bucket < tile.hi;
         ELSE
-            PERFORM meter.require_kept('sample', tile.lo,
-                (SELECT min(m.ts) FROM meter.sample AS m), ${retention_sample});
+            PERFORM meter.require_kept('sample', tile.lo, ${retention_sample});
             RETURN QUERY
             SELECT a.tenant_id, a.server_id, a.session_id, a.breakout,
                 sum(a.participants::integer * a.seconds), sum(a.voice::integer * a.seconds),
@@ -163,15 +158,13 @@ BEGIN
             FROM meter.server_1d AS d
             WHERE d.bucket >= tile.lo AND d.bucket < tile.hi;
         WHEN 'hour' THEN
-            PERFORM meter.require_kept('server_1h', tile.lo,
-                (SELECT min(h.bucket) FROM meter.server_1h AS h), ${retention_server_1h});
+            PERFORM meter.require_kept('server_1h', tile.lo, ${retention_server_1h});
             RETURN QUERY
             SELECT h.bucket, h.server_id, h.covered_seconds
             FROM meter.server_1h AS h
             WHERE h.bucket >= tile.lo AND h.bucket < tile.hi;
         WHEN 'minute' THEN
-            PERFORM meter.require_kept('poll', tile.lo,
-                (SELECT min(p.ts) FROM meter.poll AS p), ${retention_poll});
+            PERFORM meter.require_kept('poll', tile.lo, ${retention_poll});
             RETURN QUERY
             SELECT p.ts, p.server_id, p.seconds::bigint
             FROM meter.poll AS p

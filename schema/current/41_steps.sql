@@ -188,10 +188,88 @@ BEGIN
 END
 $fn$;
 
--- Of each step and server: how many seconds polls were due for, how many successful ones cover, and
--- what they saw. Only what is over by the end of the last step.
+-- Of each step, over all servers or those in `of_servers` together: how many seconds polls were due
+-- for, and how many successful ones cover. Only what is over by the end of the last step.
+CREATE OR REPLACE FUNCTION meter.coverage_steps(
+    since timestamptz, until timestamptz, step interval, of_servers integer[] DEFAULT NULL
+)
+RETURNS TABLE (ts timestamptz, due_seconds double precision, covered_seconds bigint)
+LANGUAGE plpgsql
+STABLE
+SET plan_cache_mode = force_custom_plan
+AS $fn$
+BEGIN
+    RETURN QUERY
+    WITH grid AS MATERIALIZED (
+        SELECT g.ts, g.hi FROM meter.steps(since, until, step) AS g
+    ),
+
+    -- Nearly all servers are due all the time: only the others are looked at step by step.
+    span AS MATERIALIZED (
+        SELECT
+            d.since, d.until,
+            d.since <= f.lo AND (d.until IS NULL OR d.until >= f.hi) AS throughout
+        FROM (SELECT min(g.ts) AS lo, max(g.hi) AS hi FROM grid AS g) AS f
+        INNER JOIN meter.server_due AS d
+            ON d.since < f.hi AND (d.until IS NULL OR d.until > f.lo)
+        WHERE of_servers IS NULL OR d.server_id = ANY(of_servers)
+    ),
+
+    due AS (
+        SELECT
+            g.ts,
+            (
+                (SELECT count(*) FROM span AS a WHERE a.throughout)
+                * extract(EPOCH FROM g.hi - g.ts)
+                + coalesce((
+                    SELECT sum(extract(EPOCH FROM least(g.hi, a.until) - greatest(g.ts, a.since)))
+                    FROM span AS a
+                    WHERE
+                        NOT a.throughout AND a.since < g.hi
+                        AND (a.until IS NULL OR a.until > g.ts)
+                ), 0)
+            )::double precision AS seconds
+        FROM grid AS g
+    ),
+
+    seen AS (
+        SELECT meter.step_of(step, x.bucket) AS ts, sum(x.covered_seconds)::bigint AS seconds
+        FROM (
+            -- Added up here already, where it is done chunk by chunk: they are many.
+            SELECT meter.step_of(step, p.ts) AS bucket, sum(p.seconds) AS covered_seconds
+            FROM meter.poll AS p
+            WHERE
+                step < interval '1 hour' AND p.ok
+                AND p.ts >= meter.step_of(step, since) AND p.ts < until
+                AND (of_servers IS NULL OR p.server_id = ANY(of_servers))
+            GROUP BY 1
+            UNION ALL
+            SELECT h.bucket, h.covered_seconds
+            FROM meter.server_1h AS h
+            WHERE
+                step >= interval '1 hour' AND step < interval '1 day'
+                AND (of_servers IS NULL OR h.server_id = ANY(of_servers))
+            UNION ALL
+            SELECT d.bucket, d.covered_seconds
+            FROM meter.server_1d AS d
+            WHERE
+                step >= interval '1 day'
+                AND (of_servers IS NULL OR d.server_id = ANY(of_servers))
+        ) AS x
+        WHERE x.bucket >= meter.step_of(step, since) AND x.bucket < until
+        GROUP BY 1
+    )
+
+    SELECT d.ts, d.seconds, least(coalesce(s.seconds, 0), ceil(d.seconds)::bigint)
+    FROM due AS d
+    LEFT JOIN seen AS s ON d.ts = s.ts
+    WHERE d.seconds > 0;
+END
+$fn$;
+
+-- The same of each server, or of each in `of_servers`, and what its polls saw.
 CREATE OR REPLACE FUNCTION meter.server_steps(
-    since timestamptz, until timestamptz, step interval
+    since timestamptz, until timestamptz, step interval, of_servers integer[] DEFAULT NULL
 )
 RETURNS TABLE (
     ts timestamptz,
@@ -229,6 +307,7 @@ BEGIN
         FROM grid AS g
         INNER JOIN meter.server_due AS d
             ON g.hi > d.since AND (d.until IS NULL OR g.ts < d.until)
+        WHERE of_servers IS NULL OR d.server_id = ANY(of_servers)
         GROUP BY g.ts, d.server_id
     ),
 
@@ -246,17 +325,25 @@ BEGIN
             sum(x.latency_ms)::bigint AS latency_ms,
             max(x.max_latency_ms) AS max_latency_ms
         FROM (
+            -- Added up here already, where it is done chunk by chunk: they are many.
             SELECT
-                p.ts AS bucket, p.server_id,
-                CASE WHEN p.ok THEN p.seconds ELSE 0 END AS covered_seconds,
-                p.participants * p.seconds AS participant_seconds,
-                p.sessions * p.seconds AS session_seconds,
-                p.participants AS max_participants, p.sessions AS max_sessions,
-                1 AS polls, p.ok::integer AS ok_polls,
-                CASE WHEN p.ok THEN p.latency_ms ELSE 0 END AS latency_ms,
-                CASE WHEN p.ok THEN p.latency_ms END AS max_latency_ms
+                meter.step_of(step, p.ts) AS bucket,
+                p.server_id,
+                sum(CASE WHEN p.ok THEN p.seconds ELSE 0 END) AS covered_seconds,
+                sum(p.participants * p.seconds) AS participant_seconds,
+                sum(p.sessions * p.seconds) AS session_seconds,
+                max(p.participants) AS max_participants,
+                max(p.sessions) AS max_sessions,
+                count(*) AS polls,
+                sum(p.ok::integer) AS ok_polls,
+                sum(CASE WHEN p.ok THEN p.latency_ms ELSE 0 END) AS latency_ms,
+                max(CASE WHEN p.ok THEN p.latency_ms END) AS max_latency_ms
             FROM meter.poll AS p
-            WHERE step < interval '1 hour'
+            WHERE
+                step < interval '1 hour'
+                AND p.ts >= meter.step_of(step, since) AND p.ts < until
+                AND (of_servers IS NULL OR p.server_id = ANY(of_servers))
+            GROUP BY 1, 2
             UNION ALL
             SELECT
                 h.bucket, h.server_id, h.covered_seconds, h.participant_seconds,
@@ -272,7 +359,9 @@ BEGIN
             FROM meter.server_1d AS d
             WHERE step >= interval '1 day'
         ) AS x
-        WHERE x.bucket >= meter.step_of(step, since) AND x.bucket < until
+        WHERE
+            x.bucket >= meter.step_of(step, since) AND x.bucket < until
+            AND (of_servers IS NULL OR x.server_id = ANY(of_servers))
         GROUP BY 1, 2
     )
 
@@ -326,9 +415,8 @@ BEGIN
     ),
 
     seen AS MATERIALIZED (
-        SELECT c.ts, sum(c.covered_seconds) / sum(c.due_seconds) AS coverage
-        FROM meter.server_steps(since, until, step) AS c
-        GROUP BY c.ts
+        SELECT c.ts, c.covered_seconds / c.due_seconds AS coverage
+        FROM meter.coverage_steps(since, until, step) AS c
     ),
 
     used AS MATERIALIZED (
@@ -418,10 +506,9 @@ BEGIN
     ),
 
     seen AS MATERIALIZED (
-        SELECT c.ts, k.tenants, sum(c.covered_seconds) / sum(c.due_seconds) AS coverage
-        FROM meter.server_steps(since, until, step) AS c
-        INNER JOIN carrier AS k ON c.server_id = ANY(k.servers)
-        GROUP BY c.ts, k.tenants
+        SELECT c.ts, k.tenants, c.covered_seconds / c.due_seconds AS coverage
+        FROM carrier AS k
+        CROSS JOIN LATERAL meter.coverage_steps(since, until, step, k.servers) AS c
     )
 
     SELECT
@@ -455,9 +542,9 @@ BEGIN
 END
 $fn$;
 
--- Load and coverage of each server by step: means over what was seen of it.
+-- Load and coverage by step of each server, or of each in `servers`: means over what was seen.
 CREATE OR REPLACE FUNCTION meter.server_load(
-    since timestamptz, until timestamptz, wanted interval
+    since timestamptz, until timestamptz, wanted interval, servers text[] DEFAULT NULL
 )
 RETURNS TABLE (
     ts timestamptz,
@@ -475,6 +562,9 @@ STABLE
 AS $fn$
 DECLARE
     step interval := meter.chart_step(since, until, wanted);
+    chosen integer[] := (
+        SELECT array_agg(v.id) FROM meter.server AS v WHERE servers IS NULL OR v.name = ANY(servers)
+    );
 BEGIN
     RETURN QUERY
     SELECT
@@ -487,7 +577,7 @@ BEGIN
         s.latency_ms::double precision / nullif(s.ok_polls, 0),
         s.max_latency_ms,
         s.covered_seconds / s.due_seconds
-    FROM meter.server_steps(since, until, step) AS s
+    FROM meter.server_steps(since, until, step, coalesce(chosen, '{}')) AS s
     INNER JOIN meter.server AS v ON s.server_id = v.id
     ORDER BY s.ts, v.name;
 END

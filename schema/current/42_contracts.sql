@@ -165,6 +165,17 @@ BEGIN
         GROUP BY t.id
     ),
 
+    -- Each once, not once a tenant.
+    this_month AS MATERIALIZED (
+        SELECT m.* FROM frame AS f CROSS JOIN LATERAL meter.tenant_report(f.since, f.until) AS m
+    ),
+
+    last_month AS MATERIALIZED (
+        SELECT b.tenant, b.participant_minutes
+        FROM frame AS f
+        CROSS JOIN LATERAL meter.tenant_report(f.before_since, f.since) AS b
+    ),
+
     figure AS (
         SELECT
             t.id,
@@ -174,10 +185,9 @@ BEGIN
             (m.participant_minutes + e.minutes)::double precision AS projected,
             b.participant_minutes AS before,
             m.coverage
-        FROM frame AS f
-        CROSS JOIN LATERAL meter.tenant_report(f.since, f.until) AS m
+        FROM this_month AS m
         INNER JOIN meter.tenant AS t ON m.tenant = t.name
-        LEFT JOIN LATERAL meter.tenant_report(f.before_since, f.since) AS b ON m.tenant = b.tenant
+        LEFT JOIN last_month AS b ON m.tenant = b.tenant
         LEFT JOIN expected AS e ON t.id = e.tenant_id
     )
 
@@ -195,6 +205,25 @@ BEGIN
     FROM figure AS x
     LEFT JOIN meter.contract_at(instant) AS k ON x.id = k.tenant_id
     ORDER BY x.participant_minutes DESC NULLS LAST, x.name;
+END
+$fn$;
+
+-- The minutes of [since, until) in which a tenant had more than `most` participants × seconds.
+CREATE OR REPLACE FUNCTION meter.minutes_above(
+    of_tenant integer, since timestamptz, until timestamptz, most bigint
+)
+RETURNS TABLE (bucket timestamptz, participant_seconds bigint)
+LANGUAGE plpgsql
+STABLE
+SET plan_cache_mode = force_custom_plan
+AS $fn$
+BEGIN
+    RETURN QUERY
+    SELECT m.bucket, m.participant_seconds
+    FROM meter.usage_1m AS m
+    WHERE
+        m.tenant_id = of_tenant AND m.bucket >= since AND m.bucket < until
+        AND m.participant_seconds > most;
 END
 $fn$;
 
@@ -242,18 +271,32 @@ BEGIN
             AND (tenants IS NULL OR t.name = ANY(tenants))
     ),
 
+    -- Hours in a row at once: each span is a query of its own.
+    hours AS (
+        SELECT
+            n.name, n.tenant_id, n.max_participants,
+            greatest(min(n.bucket), n.lo) AS lo,
+            least(max(n.bucket) + interval '${hour}', n.hi) AS hi
+        FROM (
+            SELECT
+                h.*,
+                h.bucket - interval '${hour}'
+                * row_number() OVER (PARTITION BY h.tenant_id, h.lo ORDER BY h.bucket) AS island
+            FROM hour AS h
+            WHERE NOT h.only_hours
+        ) AS n
+        GROUP BY n.name, n.tenant_id, n.max_participants, n.lo, n.hi, n.island
+    ),
+
     piece AS (
         SELECT
             h.name, h.tenant_id, h.max_participants, m.bucket AS lo,
             m.bucket + interval '1 minute' AS hi, 1 AS minutes,
             ARRAY[m.participant_seconds, -extract(EPOCH FROM m.bucket)::bigint] AS peak
-        FROM hour AS h
-        INNER JOIN meter.usage_1m AS m
-            ON h.tenant_id = m.tenant_id AND m.bucket >= h.bucket
-            AND m.bucket < h.bucket + interval '${hour}'
-            AND m.participant_seconds > h.max_participants * 60
-            AND m.bucket >= h.lo AND m.bucket < h.hi
-        WHERE NOT h.only_hours AND m.bucket > since - interval '1 hour' AND m.bucket < until
+        FROM hours AS h
+        CROSS JOIN LATERAL meter.minutes_above(
+            h.tenant_id, h.lo, h.hi, h.max_participants * 60::bigint
+        ) AS m
         UNION ALL
         SELECT
             h.name, h.tenant_id, h.max_participants, h.bucket, h.bucket + interval '${hour}',

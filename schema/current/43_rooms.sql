@@ -75,43 +75,44 @@ RETURNS TABLE (
 LANGUAGE sql
 STABLE
 AS $fn$
-    WITH used AS (
+    WITH part AS (
         SELECT
             s.room_id,
+            s.breakout,
             max(coalesce(s.last_seen_at, s.first_seen_at)) AS last_active_at,
-            bool_or(s.ended_at IS NULL AND NOT s.breakout) AS is_open,
-            count(*) FILTER (WHERE NOT s.breakout) AS sessions,
-            sum(s.participant_seconds) FILTER (WHERE NOT s.breakout) AS participant_seconds,
-            sum(s.duration_seconds) FILTER (WHERE NOT s.breakout) AS duration_seconds,
-            sum(s.seconds) FILTER (WHERE NOT s.breakout) AS seconds,
-            sum(s.filled_seconds) FILTER (WHERE NOT s.breakout) AS filled_seconds,
-            max(s.max_participants) FILTER (WHERE NOT s.breakout) AS max_participants,
-            avg(s.mean_participants) FILTER (WHERE NOT s.breakout) AS mean_participants,
-            sum(s.participant_seconds) FILTER (WHERE s.breakout) AS breakout_seconds
+            bool_or(s.ended_at IS NULL) AS is_open,
+            count(*) AS sessions,
+            sum(s.participant_seconds) AS participant_seconds,
+            sum(s.duration_seconds) AS duration_seconds,
+            sum(s.seconds) AS seconds,
+            sum(s.filled_seconds) AS filled_seconds,
+            max(s.max_participants) AS max_participants,
+            avg(s.mean_participants) AS mean_participants
         FROM meter.session AS s
         WHERE
             s.started_at >= since AND s.started_at < until
             AND (of_tenant IS NULL OR s.tenant_id = (
                 SELECT x.id FROM meter.tenant AS x WHERE x.name = of_tenant
             ))
-        GROUP BY s.room_id
+        GROUP BY s.room_id, s.breakout
     )
 
     SELECT
         t.name,
         r.external_id,
         r.name,
-        u.last_active_at,
-        u.is_open,
-        u.sessions,
+        greatest(u.last_active_at, b.last_active_at),
+        coalesce(u.is_open, FALSE),
+        coalesce(u.sessions, 0),
         coalesce(u.participant_seconds, 0) / 60.0::double precision,
         coalesce(u.duration_seconds, 0) / 60,
         u.max_participants,
         u.mean_participants,
-        coalesce(u.breakout_seconds, 0) / 60.0::double precision,
+        coalesce(b.participant_seconds, 0) / 60.0::double precision,
         u.filled_seconds::double precision / nullif(u.seconds, 0)
-    FROM used AS u
-    INNER JOIN meter.room AS r ON u.room_id = r.id
+    FROM (SELECT p.* FROM part AS p WHERE NOT p.breakout) AS u
+    FULL JOIN (SELECT p.* FROM part AS p WHERE p.breakout) AS b ON u.room_id = b.room_id
+    INNER JOIN meter.room AS r ON coalesce(u.room_id, b.room_id) = r.id
     INNER JOIN meter.tenant AS t ON r.tenant_id = t.id
     WHERE
         coalesce(part, '') = ''

@@ -34,20 +34,11 @@ WHERE
         WHERE d.until IS NULL
     );
 
--- Polls of all servers, or of those named, by how they ended, by step of hours or more.
--- latency_class counts the bounds 10, 20, 50, 100, 200, 500, 1000, 2000, 5000 and 10000 ms that a
--- poll reached.
-CREATE OR REPLACE FUNCTION meter.poll_outcomes(
+-- Failed polls of all servers, or of those named, by kind, in steps of an hour at least.
+CREATE OR REPLACE FUNCTION meter.poll_failures(
     since timestamptz, until timestamptz, wanted interval, servers text[] DEFAULT NULL
 )
-RETURNS TABLE (
-    ts timestamptz,
-    ok boolean,
-    error text,
-    latency_class integer,
-    polls bigint,
-    skipped bigint
-)
+RETURNS TABLE (ts timestamptz, error text, polls bigint)
 LANGUAGE plpgsql
 STABLE
 SET plan_cache_mode = force_custom_plan
@@ -55,25 +46,49 @@ AS $fn$
 DECLARE
     step interval := greatest(meter.chart_step(since, until, wanted), interval '1 hour');
     chosen integer[] := (
-        SELECT coalesce(array_agg(v.id), '{}')
-        FROM meter.server AS v
-        WHERE v.name = ANY(servers)
+        SELECT array_agg(v.id) FROM meter.server AS v WHERE v.name = ANY(servers)
     );
 BEGIN
     RETURN QUERY
-    SELECT
-        meter.step_of(step, h.bucket), h.ok, nullif(h.error, ''), h.latency_class,
-        sum(h.polls)::bigint, sum(h.skipped)::bigint
+    SELECT meter.step_of(step, h.bucket), h.error, sum(h.polls)::bigint
     FROM meter.poll_1h AS h
     WHERE
-        h.bucket >= meter.step_of(step, since) AND h.bucket < until
+        NOT h.ok AND h.bucket >= meter.step_of(step, since) AND h.bucket < until
         AND (servers IS NULL OR h.server_id = ANY(chosen))
-    GROUP BY 1, 2, 3, 4;
+    GROUP BY 1, 2
+    ORDER BY 1, 2;
+END
+$fn$;
+
+-- Successful polls of all servers, or of those named, by how long they took: `latency_ms` is the
+-- least of a class (see meter.poll_1h). In steps of an hour at least.
+CREATE OR REPLACE FUNCTION meter.poll_latencies(
+    since timestamptz, until timestamptz, wanted interval, servers text[] DEFAULT NULL
+)
+RETURNS TABLE (ts timestamptz, latency_ms integer, polls bigint)
+LANGUAGE plpgsql
+STABLE
+SET plan_cache_mode = force_custom_plan
+AS $fn$
+DECLARE
+    step interval := greatest(meter.chart_step(since, until, wanted), interval '1 hour');
+    chosen integer[] := (
+        SELECT array_agg(v.id) FROM meter.server AS v WHERE v.name = ANY(servers)
+    );
+BEGIN
+    RETURN QUERY
+    SELECT meter.step_of(step, h.bucket), (ARRAY[0, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000, 10000])[h.latency_class + 1], sum(h.polls)::bigint
+    FROM meter.poll_1h AS h
+    WHERE
+        h.ok AND h.bucket >= meter.step_of(step, since) AND h.bucket < until
+        AND (servers IS NULL OR h.server_id = ANY(chosen))
+    GROUP BY 1, 2
+    ORDER BY 1, 2;
 END
 $fn$;
 
 -- The latency in ms that a share `q` of polls did not exceed, from their numbers by latency class
--- (see meter.poll_outcomes), taken as even within a class; 10000 where it lies above that.
+-- (see meter.poll_1h), taken as even within a class; 10000 where it lies above that.
 CREATE OR REPLACE FUNCTION meter.latency_quantile(q double precision, polls bigint[])
 RETURNS double precision
 LANGUAGE sql
@@ -121,87 +136,102 @@ SET plan_cache_mode = force_custom_plan
 AS $fn$
 BEGIN
     RETURN QUERY
-    WITH load AS (
+    WITH frame AS (
         SELECT
-            s.server_id,
-            sum(s.covered_seconds) / sum(s.due_seconds) AS coverage,
-            sum(s.participant_seconds) AS participant_seconds,
-            sum(s.session_seconds) AS session_seconds,
-            max(s.max_participants) AS max_participants,
-            max(s.max_sessions) AS max_sessions
-        FROM meter.server_steps(
-            since, until,
-            CASE
-                WHEN until - since > interval '60 days' THEN interval '1 day'
-                ELSE interval '1 hour'
-            END
-        ) AS s
-        GROUP BY s.server_id
+            meter.step_of(interval '1 hour', since) AS lo,
+            least(
+                meter.step_of(interval '1 hour', until - interval '1 microsecond')
+                + interval '1 hour',
+                date_trunc('minute', now()) - interval '1 minute'
+            ) AS hi
+    ),
+
+    due AS (
+        SELECT
+            d.server_id,
+            sum(extract(EPOCH FROM least(d.until, f.hi) - greatest(d.since, f.lo)))
+            ::double precision AS seconds
+        FROM frame AS f
+        INNER JOIN meter.server_due AS d
+            ON d.since < f.hi AND (d.until IS NULL OR d.until > f.lo)
+        GROUP BY d.server_id
+    ),
+
+    load AS (
+        SELECT
+            h.server_id,
+            sum(h.covered_seconds)::bigint AS covered_seconds,
+            sum(h.participant_seconds)::bigint AS participant_seconds,
+            sum(h.session_seconds)::bigint AS session_seconds,
+            max(h.max_participants) AS max_participants,
+            max(h.max_sessions) AS max_sessions
+        FROM meter.server_1h AS h
+        WHERE h.bucket >= (SELECT f.lo FROM frame AS f) AND h.bucket < until
+        GROUP BY h.server_id
+    ),
+
+    outcome AS MATERIALIZED (
+        SELECT
+            h.server_id,
+            h.ok,
+            h.error,
+            h.latency_class,
+            sum(h.polls)::bigint AS polls,
+            sum(h.skipped)::bigint AS skipped
+        FROM meter.poll_1h AS h
+        WHERE h.bucket >= (SELECT f.lo FROM frame AS f) AND h.bucket < until
+        GROUP BY h.server_id, h.ok, h.error, h.latency_class
     ),
 
     by_error AS (
         SELECT
-            h.server_id,
-            h.error,
-            h.ok,
-            sum(h.polls)::bigint AS polls,
-            sum(h.skipped)::bigint AS skipped
-        FROM meter.poll_1h AS h
-        WHERE h.bucket >= public.time_bucket('1 hour', since) AND h.bucket < until
-        GROUP BY h.server_id, h.error, h.ok
-    ),
-
-    outcome AS (
-        SELECT
             e.server_id,
             sum(e.polls)::bigint AS polls,
-            coalesce(sum(e.polls) FILTER (WHERE NOT e.ok), 0)::bigint AS failed_polls,
-            string_agg(e.error || ' ' || e.polls, ', ' ORDER BY e.polls DESC, e.error)
-                FILTER (WHERE NOT e.ok) AS errors,
-            sum(e.skipped)::bigint AS skipped
-        FROM by_error AS e
+            string_agg(e.error || ' ' || e.polls, ', ' ORDER BY e.polls DESC, e.error) AS errors
+        FROM (
+            SELECT o.server_id, o.error, sum(o.polls)::bigint AS polls
+            FROM outcome AS o
+            WHERE NOT o.ok
+            GROUP BY o.server_id, o.error
+        ) AS e
         GROUP BY e.server_id
     ),
 
-    latency AS (
+    polled AS (
         SELECT
-            x.server_id,
-            meter.latency_quantile(
-                0.95, array_agg(coalesce(x.polls, 0) ORDER BY x.latency_class)
-            ) AS p95
-        FROM (
-            SELECT g.server_id, g.latency_class, sum(h.polls)::bigint AS polls
-            FROM (
-                SELECT v.id AS server_id, c.latency_class
-                FROM meter.server AS v
-                CROSS JOIN generate_series(0, 10) AS c (latency_class)
-            ) AS g
-            LEFT JOIN meter.poll_1h AS h
-                ON
-                    g.server_id = h.server_id AND g.latency_class = h.latency_class AND h.ok
-                    AND h.bucket >= public.time_bucket('1 hour', since) AND h.bucket < until
-            GROUP BY g.server_id, g.latency_class
-        ) AS x
-        GROUP BY x.server_id
+            o.server_id,
+            sum(o.polls)::bigint AS polls,
+            sum(o.skipped)::bigint AS skipped,
+            meter.latency_quantile(0.95, ARRAY(
+                SELECT coalesce(sum(c.polls), 0)::bigint
+                FROM generate_series(0, 10) AS g (class)
+                LEFT JOIN outcome AS c
+                    ON c.server_id = o.server_id AND c.ok AND c.latency_class = g.class
+                GROUP BY g.class
+                ORDER BY g.class
+            )) AS p95
+        FROM outcome AS o
+        GROUP BY o.server_id
     )
 
     SELECT
         v.name,
-        l.coverage,
-        l.participant_seconds / 60.0::double precision,
+        least(coalesce(l.covered_seconds, 0) / d.seconds, 1),
+        coalesce(l.participant_seconds, 0) / 60.0::double precision,
         (l.participant_seconds / nullif(sum(l.participant_seconds) OVER (), 0))::double precision,
-        l.session_seconds / 60.0::double precision,
+        coalesce(l.session_seconds, 0) / 60.0::double precision,
         l.max_participants,
         l.max_sessions,
-        coalesce(o.polls, 0),
-        coalesce(o.failed_polls, 0),
-        coalesce(o.errors, ''),
-        y.p95,
-        coalesce(o.skipped, 0)
-    FROM load AS l
-    INNER JOIN meter.server AS v ON l.server_id = v.id
-    LEFT JOIN outcome AS o ON l.server_id = o.server_id
-    LEFT JOIN latency AS y ON l.server_id = y.server_id
+        coalesce(p.polls, 0),
+        coalesce(e.polls, 0),
+        coalesce(e.errors, ''),
+        p.p95,
+        coalesce(p.skipped, 0)
+    FROM due AS d
+    INNER JOIN meter.server AS v ON d.server_id = v.id
+    LEFT JOIN load AS l ON d.server_id = l.server_id
+    LEFT JOIN polled AS p ON d.server_id = p.server_id
+    LEFT JOIN by_error AS e ON d.server_id = e.server_id
     ORDER BY v.name;
 END
 $fn$;

@@ -502,6 +502,8 @@ COMMENT ON FUNCTION meter.month_to_date IS
 'The calendar month up to an instant: what each tenant used, what the month is on the way to if '
 'its rest is like the last four weeks, the month before, and the contract''s month_minutes '
 '(use 1 is all of them). change is projected_minutes against last_month_minutes.';
+COMMENT ON FUNCTION meter.minutes_above IS
+'The minutes in which a tenant had more than some participants × seconds.';
 COMMENT ON FUNCTION meter.over_limit IS
 'The spans in which tenants had more participants at once than their contracts allow: minutes of '
 'it, and the highest. Where minutes are no longer kept, whole hours with minutes NULL.';
@@ -526,9 +528,11 @@ COMMENT ON FUNCTION meter.fleet_sizes IS
 COMMENT ON FUNCTION meter.fleet_origins IS
 'Sessions of all tenants (no breakouts) that began, and their participant minutes, by the product '
 'that created them, in steps of an hour or more.';
-COMMENT ON FUNCTION meter.poll_outcomes IS
-'Polls of all servers, or of some, by how they ended and by latency_class, in steps of an '
-'hour or more.';
+COMMENT ON FUNCTION meter.poll_failures IS
+'Failed polls of all servers, or of some, by kind, in steps of an hour or more.';
+COMMENT ON FUNCTION meter.poll_latencies IS
+'Successful polls of all servers, or of some, by how long they took (latency_ms: the least of a '
+'class), in steps of an hour or more.';
 COMMENT ON FUNCTION meter.server_report IS
 'Each server over a period, in whole hours: coverage, participant minutes and share of the fleet, '
 'most participants and sessions at any tick, failed polls by kind, 95th percentile of latency.';
@@ -625,6 +629,8 @@ COMMENT ON FUNCTION meter.usage_steps IS
 'meter.usage_1h.';
 COMMENT ON FUNCTION meter.fleet_steps IS
 'Usage of all tenants together, summed by step. Columns are those of meter.fleet_1h.';
+COMMENT ON FUNCTION meter.coverage_steps IS
+'How much was seen of all servers, or of some, together, by step.';
 COMMENT ON FUNCTION meter.server_steps IS
 'Of each server and step: seconds for which polls were due, seconds covered, and what the polls '
 'saw. Columns are those of meter.server_1h.';

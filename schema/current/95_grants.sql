@@ -45,12 +45,14 @@ BEGIN
                 meter.default_tenant,
                 meter.calculation_version, meter.missing_polls,
                 meter.tenant_server, meter.contract_at, meter.report_edge, meter.chart_step,
-                meter.step_of, meter.steps, meter.usage_steps, meter.fleet_steps, meter.server_steps,
+                meter.step_of, meter.steps, meter.usage_steps, meter.fleet_steps,
+                meter.coverage_steps, meter.server_steps,
                 meter.fleet_concurrency, meter.concurrency, meter.server_load,
-                meter.tenant_ranking, meter.month_to_date, meter.over_limit,
+                meter.tenant_ranking, meter.month_to_date,
+                meter.minutes_above, meter.over_limit,
                 meter.session_list, meter.room_usage, meter.session_number,
                 meter.session_course, meter.session_starts, meter.fleet_turnover,
-                meter.fleet_sizes, meter.fleet_origins, meter.poll_outcomes,
+                meter.fleet_sizes, meter.fleet_origins, meter.poll_failures, meter.poll_latencies,
                 meter.latency_quantile, meter.server_report, meter.outages,
                 meter.rollup_freshness, meter.job_state, meter.storage
             TO %I', grantee

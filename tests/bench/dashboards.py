@@ -71,7 +71,7 @@ async def measure(
                 took = []
                 for _ in range(repeats):
                     begun = time.perf_counter()
-                    await board.run(connection, statement)
+                    await connection.fetch(statement.sql)
                     took.append((time.perf_counter() - begun) * 1000)
                 found.append(
                     {
