@@ -439,7 +439,7 @@ def states(
     """Return a timeline for each series, coloured by its value."""
     return (
         _panel(statetimeline.Panel(), title, description, unit, [Sql(sql)], size)
-        .max_data_points(240)
+        .max_data_points(150)
         .thresholds(thresholds(steps))
         .color_scheme(_scheme("thresholds"))
         .mappings([models.ValueMap.from_json(dict(mapping)) for mapping in mappings])
