@@ -48,8 +48,8 @@ $(VENV)/.node: requirements-node.lock | $(VENV)/.packages
 		{ set -x; $(PIP) install --require-hashes --requirement requirements-node.lock; }
 	@touch $@
 
-embedded/node_modules/.stamp: $(VENV)/.node embedded/package.json embedded/package-lock.json
-	cd embedded && $(IN_VENV) npm ci --ignore-scripts --silent
+%/node_modules/.stamp: %/package.json %/package-lock.json | $(VENV)/.node
+	cd $* && $(IN_VENV) npm ci --ignore-scripts --silent
 	@touch $@
 
 install: $(VENV)/.bbbmeter embedded/node_modules/.stamp ## Install all that is missing, into the checkout only.
@@ -60,7 +60,7 @@ demo: install ## Run bbbmeter on a simulated fleet, with the embedded database.
 test: lint ## Run every check and the whole test suite (other options for pytest: PYTEST_ARGS=…).
 	$(BIN)/pytest $(PYTEST_ARGS)
 
-lint: install ## Check style, types, imports and SQL.
+lint: install grafana/types/node_modules/.stamp ## Check style, types, imports and SQL.
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
@@ -68,6 +68,7 @@ lint: install ## Check style, types, imports and SQL.
 	$(BIN)/sqlfluff lint schema
 	$(BIN)/bandit --quiet --configfile pyproject.toml --recursive collector docs grafana
 	$(BIN)/python -m grafana.generate --check
+	$(IN_VENV) $(BIN)/python -m grafana.types
 
 format: install ## Format the Python code, and mend what can be mended by rule.
 	$(BIN)/ruff check --fix-only .
@@ -108,6 +109,6 @@ build: install ## Build the wheel and the source archive in dist/.
 	$(BIN)/python -m build --no-isolation
 
 clean: ## Remove what was installed, built and cached; data stays.
-	rm -rf $(VENV) embedded/node_modules build dist \
+	rm -rf $(VENV) embedded/node_modules grafana/*/node_modules build dist \
 		.hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
 	find . -name __pycache__ -prune -exec rm -rf {} +

@@ -8,6 +8,7 @@ import json
 import sys
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import yaml
 from grafana_foundation_sdk.cog.encoder import JSONEncoder
@@ -15,6 +16,7 @@ from grafana_foundation_sdk.models.dashboard import Dashboard
 
 from grafana import alerts
 from grafana.boards import fleet, quality, room, rooms, session, tenant, tenants
+from grafana.replay.board import panels
 
 HERE = Path(__file__).parent
 DASHBOARDS = HERE / "dashboards"
@@ -29,9 +31,7 @@ def dashboards() -> Mapping[str, Dashboard]:
 def files() -> dict[Path, str]:
     """Return what is generated: each file's text."""
     made = {
-        DASHBOARDS / f"{name}.json": json.dumps(
-            board, cls=JSONEncoder, indent=2, ensure_ascii=False
-        )
+        DASHBOARDS / f"{name}.json": json.dumps(_as_known(board), indent=2, ensure_ascii=False)
         + "\n"
         for name, board in dashboards().items()
     }
@@ -39,6 +39,19 @@ def files() -> dict[Path, str]:
         "# Written by `make dashboards` from grafana/alerts.py. docs/runbooks says what to do.\n"
         + yaml.dump(alerts.provisioning(), sort_keys=False, width=100, Dumper=_Dumper)
     )
+    return made
+
+
+def _as_known(board: Dashboard) -> Any:  # noqa: ANN401 - JSON
+    """Return a dashboard without what the SDK writes and Grafana no longer knows."""
+    made = json.loads(json.dumps(board, cls=JSONEncoder))
+    for variable in made["templating"]["list"]:
+        # Of variables of type interval, which there are none of.
+        for key in ("auto", "auto_min", "auto_count"):
+            variable.pop(key, None)
+    for panel in panels(made):
+        if panel["type"] == "table":
+            panel["options"].pop("footer", None)
     return made
 
 

@@ -485,7 +485,6 @@ def choice(
         .label(label)
         .datasource(SOURCE)
         .query(dedent(sql).strip())
-        .definition(dedent(sql).strip())
         .refresh(models.VariableRefresh.ON_DASHBOARD_LOAD)
         .sort(models.VariableSort(sort))
         .multi(multi)
