@@ -8,6 +8,8 @@ LOCK_ARGS ?=
 ACCURACY_ARGS ?=
 CHAOS_ARGS ?=
 FUZZ_ARGS ?=
+PREVIEW_ARGS ?=
+BENCH_ARGS ?=
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -20,10 +22,10 @@ LOCK := $(BIN)/uv --no-config pip compile --quiet --universal --python-version 3
 	--custom-compile-command "make lock" $(LOCK_ARGS)
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test lint format lock psql accuracy chaos fuzz picture dashboards docs build clean
+.PHONY: help install demo test lint format lock psql accuracy chaos fuzz picture dashboards dashboards-preview bench docs build clean
 
 help: ## List what can be made.
-	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 18
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 27
 
 # Each stamp says that a step was done with its prerequisites as they are.
 $(VENV)/.created:
@@ -96,11 +98,17 @@ chaos: install ## Let everything fail for 5 minutes, and take account (CHAOS_ARG
 fuzz: install ## Feed the parser a million hostile answers (FUZZ_ARGS="--cases 100000").
 	$(BIN)/python tests/fuzz/fuzz_parser.py $(FUZZ_ARGS)
 
+bench: install ## Measure how long the dashboards' queries take (BENCH_ARGS="--days 7 --sessions 50").
+	$(BIN)/python -m tests.bench.dashboards --out build/bench/dashboards.json $(BENCH_ARGS)
+
 picture: install ## Draw the README's picture of a report anew.
 	$(BIN)/python docs/draw_report.py
 
 dashboards: install ## Write Grafana's dashboards and alerts from their code.
 	$(BIN)/python -m grafana.generate
+
+dashboards-preview: install grafana/preview/node_modules/.stamp ## Draw the dashboards on made-up data, into build/preview.
+	$(IN_VENV) $(BIN)/python -m grafana.preview build/preview $(PREVIEW_ARGS)
 
 docs: install ## Write docs/settings.md from the settings' own descriptions.
 	$(BIN)/python docs/generate_settings.py

@@ -17,6 +17,7 @@ from typing import Any
 from urllib.parse import urlsplit, urlunsplit
 
 import asyncpg
+import hypothesis
 import pytest
 import structlog
 from pydantic import SecretStr
@@ -25,6 +26,12 @@ from collector.engine import EmbeddedEngine
 from collector.migrate import migrate
 from collector.settings import ServerSettings, Settings
 from tests.history import History, fill
+
+# No test fails on a clock: machines that run tests are often busy.
+hypothesis.settings.register_profile(
+    "patient", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow]
+)
+hypothesis.settings.load_profile("patient")
 
 # What the past has is never dropped.
 PAST_RETENTION = {"sample": 400, "poll": 400}

@@ -461,7 +461,8 @@ INNER JOIN (
 ) AS x ON t.id = x.tenant_id
 CROSS JOIN LATERAL (
     VALUES
-    (1, '-infinity'::timestamptz, {end} - interval '10 days', 5000, NULL::bigint),
+    (1, '-infinity'::timestamptz, {end} - interval '10 days',
+        ceil(x.peak * 2)::integer, NULL::bigint),
     (1, {end} - interval '10 days', NULL, ceil(x.peak * 0.8)::integer, ceil(x.month)::bigint),
     (2, '-infinity', NULL, ceil(x.peak * 1.3)::integer, ceil(x.month * 2)::bigint)
 ) AS c (number, since, until, limit_, minutes)

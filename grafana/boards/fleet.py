@@ -71,7 +71,7 @@ def participants() -> kit.Series:
         """Mean of each step, and the highest minute in it, of all servers together. A gap: no
         server was seen. A dip beside a red mark can be a server that did not answer.""",
         f"""
-        SELECT ts AS time, participants AS "mean", peak_participants AS "highest minute"
+        SELECT ts AS time, peak_participants AS "highest minute", participants AS "mean"
         FROM meter.fleet_concurrency({FROM}, {TO}, {STEP})
         ORDER BY ts
         """,
@@ -90,7 +90,7 @@ def sessions() -> kit.Series:
         """Sessions at a time: mean of each step, and the highest minute in it, without breakout
         rooms. A gap: no server was seen.""",
         f"""
-        SELECT ts AS time, sessions AS "mean", peak_sessions AS "highest minute"
+        SELECT ts AS time, peak_sessions AS "highest minute", sessions AS "mean"
         FROM meter.fleet_concurrency({FROM}, {TO}, {STEP})
         ORDER BY ts
         """,

@@ -54,7 +54,7 @@ def failed() -> kit.Stat:
         "Polls of the chosen servers that failed in the time range. The kinds are below.",
         f"""
         SELECT coalesce(sum(polls), 0)::float8 AS "Failed polls"
-        FROM meter.poll_failures({FROM}, {TO}, '1 day', {_SERVERS})
+        FROM meter.poll_failures({FROM}, {TO}, '1 hour', {_SERVERS})
         """,
         decimals=0,
         steps=((None, kit.GREEN), (1.0, kit.YELLOW)),
@@ -298,7 +298,12 @@ def jobs() -> kit.Table:
         since the beginning; the error is the last one.""",
         """
         SELECT
-            job AS "job",
+            CASE job
+                WHEN 'policy_refresh_continuous_aggregate' THEN 'refresh'
+                WHEN 'policy_compression' THEN 'columnstore'
+                WHEN 'policy_retention' THEN 'retention'
+                ELSE job
+            END AS "job",
             relation AS "of",
             coalesce(status, 'not yet run') AS "last run",
             last_run_at AS "at",

@@ -54,14 +54,23 @@ def facts() -> kit.Table:
         {_FACTS}
         """,
         decimals=0,
-        size=(24, 4),
+        size=(24, 3),
         columns=[
             Column("tenant", link=places.link("Tenant", places.TENANT, tenant="tenant")),
             Column("room", link=places.link("Room", places.ROOM, tenant="tenant", room="room")),
-            Column("began", unit="dateTimeAsIso", width=165),
-            Column("ended", unit="dateTimeAsIso", width=165),
-            Column("mean", decimals=1),
-            Column("filled", unit="percentunit", decimals=2),
+            Column("origin", width=90),
+            Column("began", unit="dateTimeAsIso", width=155),
+            Column("ended", unit="dateTimeAsIso", width=155),
+            Column("minutes", width=75),
+            Column("participant minutes", width=135),
+            Column("most", width=60),
+            Column("mean", decimals=1, width=60),
+            Column("voice minutes", width=105),
+            Column("webcam minutes", width=120),
+            Column("telephone minutes", width=130),
+            Column("breakout", width=80),
+            Column("recorded", width=80),
+            Column("filled", unit="percentunit", decimals=2, width=75),
         ],
     )
 
@@ -108,7 +117,10 @@ def filled() -> kit.States:
         f"""
         SELECT ts AS time, filled::integer AS "source"
         FROM meter.session_course({_SESSION}, {FROM}, {TO})
-        ORDER BY ts
+        UNION ALL
+        -- Else the last stretch would go on for ever.
+        SELECT ended_at, NULL {_FACTS} AND ended_at IS NOT NULL
+        ORDER BY 1
         """,
         unit="none",
         steps=((None, kit.GREEN), (1.0, kit.GREY)),

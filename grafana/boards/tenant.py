@@ -166,8 +166,8 @@ def concurrency() -> kit.Series:
         f"""
         SELECT
             ts AS time,
-            participants AS "mean",
             peak_participants AS "highest minute",
+            participants AS "mean",
             max_participants AS "limit"
         FROM meter.concurrency({FROM}, {TO}, {STEP}, {_ARRAY})
         ORDER BY ts

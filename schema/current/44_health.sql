@@ -337,7 +337,8 @@ AS $fn$
     SELECT
         w.rollup,
         w.computed_until,
-        extract(EPOCH FROM now() - w.computed_until)::double precision,
+        -- A refresh by hand can have gone beyond now.
+        greatest(extract(EPOCH FROM now() - w.computed_until), 0)::double precision,
         -- Late is what was due and is not there: in a quiet night nothing is due.
         CASE
             WHEN left(w.rollup, 4) IN ('poll', 'serv') THEN EXISTS (

@@ -6,6 +6,7 @@ Medians on a made-up month of a large fleet, for each time range that people cho
 import argparse
 import asyncio
 import json
+import os
 import statistics
 import sys
 import time
@@ -17,41 +18,33 @@ from typing import Any
 import asyncpg
 
 from grafana import generate
-from grafana.replay import board
+from grafana.replay import arrival, board
 from grafana.replay.board import Screen, Statement
 from grafana.replay.macros import TimeRange
 from tests.bench.past import past, rows
 from tests.history import History
 
+# Days, servers, sessions at a time: on a server, and what the embedded engine can be asked for.
+LARGE = (30, 50, 250.0)
+SMALL = (15, 6, 6.0)
 RANGES = {
     "1h": timedelta(hours=1),
     "24h": timedelta(hours=24),
     "30d": timedelta(days=30),
     "1y": timedelta(days=365),
 }
-# A session, its room and its tenant: what one arrives at by the links.
-_ONE = """
-SELECT session_id::text AS session, tenant, room FROM meter.session_figures
-WHERE
-    tenant = 'law' AND NOT breakout AND NOT is_open AND session_minutes > 30
-    AND started_at > now() - interval '3 days'
-ORDER BY started_at DESC LIMIT 1
-"""
-_GIVEN = {
-    "tenant": ("tenant",),
-    "room": ("tenant", "room"),
-    "session": ("session",),
-}
+# The tenant whose dashboards are measured: the one with most sessions.
+_TENANT = "law"
 
 
 async def statements(
-    connection: asyncpg.Connection, name: str, span: timedelta, one: Mapping[str, str]
+    connection: asyncpg.Connection, name: str, span: timedelta, session: Mapping[str, str]
 ) -> list[Statement]:
     """Return the queries of a dashboard for its last `span`."""
     made = json.loads((generate.DASHBOARDS / f"{name}.json").read_text())
     until = datetime.now(UTC).replace(microsecond=0)
     screen = Screen(made, TimeRange(until - span, until))
-    await screen.choose(connection, **{key: [one[key]] for key in _GIVEN.get(name, ())})
+    await screen.choose(connection, **arrival.given(name, session))
     shown = [s for panel in board.panels(made) for s in screen.statements(panel)]
     return [*shown, *screen.annotations()]
 
@@ -63,11 +56,11 @@ async def measure(
     connection = await asyncpg.connect(dsn)
     # Statements have their range in them: none is ever run again.
     await connection.execute("SET ROLE bbbmeter_reader")
-    one = dict(await connection.fetchrow(_ONE) or {})
+    session = await arrival.a_session(connection, _TENANT)
     found: list[dict[str, Any]] = []
     for span in ranges:
         for name in boards:
-            for statement in await statements(connection, name, RANGES[span], one):
+            for statement in await statements(connection, name, RANGES[span], session):
                 took = []
                 for _ in range(repeats):
                     begun = time.perf_counter()
@@ -88,7 +81,13 @@ async def measure(
 async def main(arguments: argparse.Namespace) -> int:
     """Measure, print the slowest, and write all of it as JSON."""
     end = datetime.now(UTC).replace(second=0, microsecond=0)
-    made = History(end, arguments.days, arguments.servers, arguments.sessions)
+    days, servers, sessions = LARGE if "BBBMETER_TEST_DSN" in os.environ else SMALL
+    made = History(
+        end,
+        arguments.days or days,
+        arguments.servers or servers,
+        arguments.sessions or sessions,
+    )
     async with past(made, arguments.keep) as (dsn, engine):
         found = await measure(dsn, arguments.boards, arguments.ranges, arguments.repeats)
         counts = dict(await rows(dsn))
@@ -107,9 +106,9 @@ async def main(arguments: argparse.Namespace) -> int:
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--days", type=int, default=30)
-    parser.add_argument("--servers", type=int, default=50)
-    parser.add_argument("--sessions", type=float, default=250, help="mean number at a time")
+    parser.add_argument("--days", type=int)
+    parser.add_argument("--servers", type=int)
+    parser.add_argument("--sessions", type=float, help="mean number at a time")
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--ranges", nargs="+", choices=RANGES, default=list(RANGES))
     names = sorted(path.stem for path in generate.DASHBOARDS.glob("*.json"))

@@ -9,7 +9,7 @@ import asyncpg
 import pytest
 
 from grafana import generate
-from grafana.replay import board, checks
+from grafana.replay import arrival, board, checks
 from grafana.replay.board import Json, Screen, Statement
 from grafana.replay.macros import TimeRange
 
@@ -35,39 +35,24 @@ async def reader(past: str) -> AsyncIterator[asyncpg.Connection]:
     await connection.close()
 
 
-async def screen(reader: asyncpg.Connection, name: str, span: timedelta, **given: str) -> Screen:
+async def screen(
+    reader: asyncpg.Connection, name: str, span: timedelta, **given: list[str]
+) -> Screen:
     """Return a dashboard with its last `span`, all variables chosen."""
     until = datetime.now(UTC).replace(microsecond=0)
     made = Screen(BOARDS[name], TimeRange(until - span, until))
-    await made.choose(reader, **{key: [value] for key, value in given.items()})
+    await made.choose(reader, **given)
     return made
 
 
-async def a_session(reader: asyncpg.Connection) -> dict[str, str]:
+async def a_session(reader: asyncpg.Connection) -> Mapping[str, str]:
     """Return what leads to the dashboards of one session, its room and its tenant."""
-    row = await reader.fetchrow(
-        "SELECT session_id::text AS session, tenant, room FROM meter.session_figures "
-        "WHERE NOT breakout AND NOT is_open AND session_minutes > 30 AND filled_share > 0 "
-        "AND tenant = 'law' "
-        "ORDER BY started_at DESC LIMIT 1"
-    )
-    assert row is not None
-    return dict(row)
-
-
-def given_for(name: str, session: Mapping[str, str]) -> dict[str, str]:
-    """Return what the links into a dashboard would fill in."""
-    return {
-        "tenant": {"tenant": session["tenant"]},
-        "rooms": {"search": ""},
-        "room": {"tenant": session["tenant"], "room": session["room"]},
-        "session": {"session": session["session"]},
-    }.get(name, {})
+    return await arrival.a_session(reader, "law")
 
 
 async def statements(reader: asyncpg.Connection, name: str, span: timedelta) -> list[Statement]:
     """Return all queries of a dashboard, as they reach the database."""
-    shown = await screen(reader, name, span, **given_for(name, await a_session(reader)))
+    shown = await screen(reader, name, span, **arrival.given(name, await a_session(reader)))
     return [
         *(one for panel in board.panels(shown.board) for one in shown.statements(panel)),
         *shown.annotations(),
@@ -112,7 +97,7 @@ def test_links_lead_somewhere() -> None:
 @pytest.mark.parametrize("name", BOARDS)
 async def test_queries_fit_their_panels(reader: asyncpg.Connection, name: str, span: str) -> None:
     """Each query runs as the reader, and its frame fits its panel."""
-    shown = await screen(reader, name, RANGES[span], **given_for(name, await a_session(reader)))
+    shown = await screen(reader, name, RANGES[span], **arrival.given(name, await a_session(reader)))
     assert all(values.values or key == "search" for key, values in shown.chosen.items())
     for panel in board.panels(shown.board):
         frames = [await board.run(reader, one) for one in shown.statements(panel)]
@@ -137,7 +122,9 @@ async def test_what_people_type_is_only_a_text(reader: asyncpg.Connection) -> No
         "room": {"room": "o'neill\" %_\\"},
         "session": {"session": "'); DROP TABLE meter.sample; --"},
     }.items():
-        shown = await screen(reader, name, RANGES["24h"], **given)
+        shown = await screen(
+            reader, name, RANGES["24h"], **{key: [value] for key, value in given.items()}
+        )
         for panel in board.panels(shown.board):
             for one in shown.statements(panel):
                 frame = await board.run(reader, one)
@@ -149,7 +136,7 @@ async def test_search_finds_rooms(reader: asyncpg.Connection) -> None:
     """By the beginning and by any part, of the id or the name, whatever the case."""
     session = await a_session(reader)
     for part in (session["room"][:5], session["room"][3:9], session["room"].upper()):
-        shown = await screen(reader, "rooms", RANGES["30d"], search=part)
+        shown = await screen(reader, "rooms", RANGES["30d"], search=[part])
         [panel] = board.panels(shown.board)
         frame = await board.run(reader, shown.statements(panel)[0])
         rooms = next(field for field in frame.fields if field.name == "id")

@@ -360,7 +360,7 @@ people_lists = st.lists(
 )
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(people_lists, people_lists, st.text(max_size=8))
 @example([Person(custom={"/x": "", "/attendees": ""})], [], "")
 @example([Person(custom={"//x": "", "attendees": ""})], [], "<![CDATA[")
@@ -438,7 +438,7 @@ OPENER = f"K></K>{OUT}{REST}{MADE_UP}{AGAIN}{HEAD}{IN}<K><K"
 TWO_WAYS = f"a></a>{OUT}{REST}{MADE_UP}{HEAD}{IN}<a></a"
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=400)
 @given(name_lists(), values)
 @example([OPENER, "K></K"], "v")
 @example([OPENER.replace("<attendees>", "<attendees >"), "K></K"], "v")
@@ -555,7 +555,7 @@ def rendered(meeting: Meeting) -> str:
     )
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(st.lists(meetings, max_size=4, unique_by=lambda m: m.internal_id))
 def test_round_trip(expected: list[Meeting]) -> None:
     """What a server has is what the parser returns."""
@@ -750,7 +750,7 @@ fragments = st.sampled_from(
 )
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(st.binary() | st.lists(fragments | st.binary(max_size=4), max_size=12).map(b"".join))
 def test_nothing_but_poll_errors(body: bytes) -> None:
     """Whatever a server sends, the parser answers or raises a PollError."""
