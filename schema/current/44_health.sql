@@ -257,8 +257,16 @@ BEGIN
             AND NOT p.ok AND p.ts >= since AND p.ts < until
         UNION ALL
         SELECT
-            h.server_id, h.bucket, h.bucket + interval '${hour}', h.polls - h.ok_polls, NULL
+            h.server_id, h.bucket, h.bucket + interval '${hour}', h.polls - h.ok_polls, e.error
         FROM meter.server_1h AS h
+        LEFT JOIN (
+            SELECT o.server_id, o.bucket, mode() WITHIN GROUP (ORDER BY o.error) AS error
+            FROM meter.poll_1h AS o
+            WHERE
+                until - since > interval '2 days'
+                AND NOT o.ok AND o.bucket >= since AND o.bucket < until
+            GROUP BY o.server_id, o.bucket
+        ) AS e ON h.server_id = e.server_id AND h.bucket = e.bucket
         WHERE
             until - since > interval '2 days'
             AND h.bucket >= since AND h.bucket < until
@@ -340,7 +348,7 @@ AS $fn$
         -- A refresh by hand can have gone beyond now.
         greatest(extract(EPOCH FROM now() - w.computed_until), 0)::double precision,
         -- Late is what was due and is not there: in a quiet night nothing is due.
-        CASE
+        coalesce(w.computed_until, '-infinity') < now() - w.allowed AND CASE
             WHEN left(w.rollup, 4) IN ('poll', 'serv') THEN EXISTS (
                 SELECT FROM meter.poll AS p
                 WHERE

@@ -12,6 +12,7 @@ from grafana import generate
 from grafana.replay import arrival, board, checks
 from grafana.replay.board import Json, Screen, Statement
 from grafana.replay.macros import TimeRange
+from tests.grafana.scans import raw_read
 
 RANGES = {
     "1h": timedelta(hours=1),
@@ -159,32 +160,6 @@ async def test_reading_raw_samples_is_noticed(reader: asyncpg.Connection) -> Non
     assert await raw_read(reader, sql) > timedelta(hours=10)
     few = "SELECT count(*) FROM meter.sample WHERE ts > now() - interval '3 hours' AND filled"
     assert await raw_read(reader, few) <= timedelta(hours=4)
-
-
-async def raw_read(reader: asyncpg.Connection, sql: str) -> timedelta:
-    """Return how much time the chunks of samples span that a query reads."""
-    async with reader.transaction():
-        # The counts may begin before the transaction.
-        before = {row["chunk_name"]: row["scans"] for row in await reader.fetch(SCANS)}
-        await reader.fetch(sql)
-        spans = [
-            row["span"]
-            for row in await reader.fetch(SCANS)
-            if row["scans"] > before.get(row["chunk_name"], 0)
-        ]
-    return sum(spans, timedelta(0))
-
-
-SCANS = """
-SELECT
-    c.chunk_name,
-    c.range_end - c.range_start AS span,
-    s.seq_scan + coalesce(s.idx_scan, 0) AS scans
-FROM timescaledb_information.chunks AS c
-INNER JOIN pg_stat_xact_all_tables AS s
-    ON s.schemaname = c.chunk_schema AND s.relname = c.chunk_name
-WHERE c.hypertable_name = 'sample'
-"""
 
 
 def test_folded_rows_are_seen() -> None:
