@@ -248,15 +248,16 @@ BEGIN
             FROM meter.server_1h AS h
             WHERE
                 step >= interval '1 hour' AND step < interval '1 day'
+                AND h.bucket >= meter.step_of(step, since) AND h.bucket < until
                 AND (of_servers IS NULL OR h.server_id = ANY(of_servers))
             UNION ALL
             SELECT d.bucket, d.covered_seconds
             FROM meter.server_1d AS d
             WHERE
                 step >= interval '1 day'
+                AND d.bucket >= meter.step_of(step, since) AND d.bucket < until
                 AND (of_servers IS NULL OR d.server_id = ANY(of_servers))
         ) AS x
-        WHERE x.bucket >= meter.step_of(step, since) AND x.bucket < until
         GROUP BY 1
     )
 
@@ -350,18 +351,21 @@ BEGIN
                 h.session_seconds, h.max_participants, h.max_sessions, h.polls, h.ok_polls,
                 h.latency_ms, h.max_latency_ms
             FROM meter.server_1h AS h
-            WHERE step >= interval '1 hour' AND step < interval '1 day'
+            WHERE
+                step >= interval '1 hour' AND step < interval '1 day'
+                AND h.bucket >= meter.step_of(step, since) AND h.bucket < until
+                AND (of_servers IS NULL OR h.server_id = ANY(of_servers))
             UNION ALL
             SELECT
                 d.bucket, d.server_id, d.covered_seconds, d.participant_seconds,
                 d.session_seconds, d.max_participants, d.max_sessions, d.polls, d.ok_polls,
                 d.latency_ms, d.max_latency_ms
             FROM meter.server_1d AS d
-            WHERE step >= interval '1 day'
+            WHERE
+                step >= interval '1 day'
+                AND d.bucket >= meter.step_of(step, since) AND d.bucket < until
+                AND (of_servers IS NULL OR d.server_id = ANY(of_servers))
         ) AS x
-        WHERE
-            x.bucket >= meter.step_of(step, since) AND x.bucket < until
-            AND (of_servers IS NULL OR x.server_id = ANY(of_servers))
         GROUP BY 1, 2
     )
 
@@ -562,8 +566,13 @@ STABLE
 AS $fn$
 DECLARE
     step interval := meter.chart_step(since, until, wanted);
+    -- NULL where all are asked for, by their names too: then nothing is to be compared.
     chosen integer[] := (
-        SELECT array_agg(v.id) FROM meter.server AS v WHERE servers IS NULL OR v.name = ANY(servers)
+        SELECT CASE WHEN count(*) FILTER (WHERE v.name = ANY(servers)) < count(*) THEN
+            coalesce(array_agg(v.id) FILTER (WHERE v.name = ANY(servers)), '{}')
+        END
+        FROM meter.server AS v
+        WHERE servers IS NOT NULL
     );
 BEGIN
     RETURN QUERY
@@ -577,7 +586,7 @@ BEGIN
         s.latency_ms::double precision / nullif(s.ok_polls, 0),
         s.max_latency_ms,
         s.covered_seconds / s.due_seconds
-    FROM meter.server_steps(since, until, step, coalesce(chosen, '{}')) AS s
+    FROM meter.server_steps(since, until, step, chosen) AS s
     INNER JOIN meter.server AS v ON s.server_id = v.id
     ORDER BY s.ts, v.name;
 END
