@@ -22,7 +22,7 @@ from grafana.replay import arrival, board
 from grafana.replay.board import Json, Screen
 from grafana.replay.frames import Frame
 from grafana.replay.macros import TimeRange
-from tests.bench.past import past
+from tests.bench.database import past
 from tests.history import TIMEZONE, History
 
 HERE = Path(__file__).parent

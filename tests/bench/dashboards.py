@@ -21,7 +21,7 @@ from grafana import generate
 from grafana.replay import arrival, board
 from grafana.replay.board import Screen, Statement
 from grafana.replay.macros import TimeRange
-from tests.bench.past import past, rows
+from tests.bench.database import past, rows
 from tests.history import History
 
 # Days, servers, sessions at a time: on a server, and what the embedded engine can be asked for.

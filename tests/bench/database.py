@@ -1,4 +1,4 @@
-"""A database with a made-up past in it, kept as in production: for benchmarks and previews."""
+"""Databases for benchmarks and previews: empty, or with a past that is kept as in production."""
 
 import os
 import tempfile
@@ -22,32 +22,40 @@ WHERE proc_name = 'policy_compression' ORDER BY job_id
 
 
 @asynccontextmanager
-async def past(history: History, keep: str | None = None) -> AsyncIterator[tuple[str, str]]:
-    """Make a database with `history` in it; yield its DSN, and the engine's name.
+async def empty(keep: str | None = None) -> AsyncIterator[tuple[str, str]]:
+    """Make an empty database; yield its DSN, and the engine's name.
 
     Where BBBMETER_TEST_DSN leads, a database of its own, else in an embedded engine. With `keep`,
     the database there has this name, is left, and is taken as it is the next time.
     """
     server = os.environ.get("BBBMETER_TEST_DSN")
     if server is None:
-        with tempfile.TemporaryDirectory(prefix="bbbmeter-past-") as folder:
+        with tempfile.TemporaryDirectory(prefix="bbbmeter-bench-") as folder:
             async with EmbeddedEngine(folder) as engine:
-                await _make(engine.dsn, history)
                 yield engine.dsn, "embedded"
         return
-    name = keep or f"past_{uuid.uuid4().hex}"
-    dsn = urlunsplit(urlsplit(server)._replace(path=f"/{name}"))
+    name = keep or f"bench_{uuid.uuid4().hex}"
     admin = await asyncpg.connect(server)
     try:
-        found = await admin.fetchval("SELECT count(*) FROM pg_database WHERE datname = $1", name)
-        if not found:
+        if not await admin.fetchval("SELECT count(*) FROM pg_database WHERE datname = $1", name):
             await admin.execute(f'CREATE DATABASE "{name}"')
-            await _make(dsn, history)
-        yield dsn, "native"
+        yield urlunsplit(urlsplit(server)._replace(path=f"/{name}")), "native"
     finally:
         if keep is None:
             await admin.execute(f'DROP DATABASE "{name}" WITH (FORCE)')
         await admin.close()
+
+
+@asynccontextmanager
+async def past(history: History, keep: str | None = None) -> AsyncIterator[tuple[str, str]]:
+    """Make a database with `history` in it, if it is not there yet; else as `empty`."""
+    async with empty(keep) as (dsn, engine):
+        connection = await asyncpg.connect(dsn)
+        made = await connection.fetchval("SELECT to_regnamespace('meter') IS NOT NULL")
+        await connection.close()
+        if not made:
+            await _make(dsn, history)
+        yield dsn, engine
 
 
 async def rows(dsn: str) -> Mapping[str, int]:

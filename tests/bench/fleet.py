@@ -1,0 +1,118 @@
+"""A fleet that costs nothing to ask: each server on a port of its own, answers rendered before.
+
+    python -m tests.bench.fleet FOLDER SERVERS MEETINGS ATTENDEES
+
+Serves HTTPS with FOLDER/cert.pem and key.pem, writes the ports to FOLDER/ports.json, and ends when
+its standard input does. Answers are as BigBlueButton lays them out, of meetings that go on.
+"""
+
+import asyncio
+import json
+import random
+import socket
+import ssl
+import subprocess
+import sys
+import uuid
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+
+from aiohttp import web
+
+from collector.simulator import marks
+from collector.simulator.meeting import Meeting, Span, Stay
+from collector.simulator.people import invent
+from collector.simulator.plan import SimTenant
+from collector.simulator.render import MeetingView, get_meetings
+
+TENANTS = tuple(SimTenant(f"tenant{n:02}", "bbblb") for n in range(20))
+_HOUR_MS = 3_600_000
+
+
+def certificate(folder: Path) -> None:
+    """Make a self-signed certificate for 127.0.0.1, and its key."""
+    subprocess.run(
+        [
+            *("openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt"),
+            *("ec_paramgen_curve:prime256v1", "-nodes", "-days", "30", "-subj", "/CN=bench"),
+            *("-addext", "subjectAltName=IP:127.0.0.1", "-keyout", str(folder / "key.pem")),
+            *("-out", str(folder / "cert.pem")),
+        ],
+        check=True,
+        capture_output=True,
+    )
+
+
+def answer(rng: random.Random, server: str, meetings: int, attendees: int) -> bytes:
+    """Return one server's answer."""
+    now_ms = int(datetime.now(UTC).timestamp() * 1000)
+    views = [
+        MeetingView(_meeting(rng, server, number, attendees, now_ms)) for number in range(meetings)
+    ]
+    return get_meetings([view.at(now_ms) for view in views])
+
+
+def _meeting(rng: random.Random, server: str, number: int, attendees: int, now_ms: int) -> Meeting:
+    tenant = rng.choice(TENANTS)
+    room = str(uuid.UUID(int=rng.getrandbits(128)))
+    start_ms, end_ms = now_ms - rng.randrange(_HOUR_MS), now_ms + 24 * _HOUR_MS
+    span = Span(start_ms, end_ms)
+    stays = tuple(
+        Stay(
+            invent(rng, host=n == 0),
+            *(start_ms, end_ms, end_ms),
+            voice=(span,) if n % 2 else (),
+            listening=() if n % 2 else (span,),
+            video=(span,) if n % 3 == 0 else (),
+        )
+        for n in range(attendees)
+    )
+    return Meeting(
+        tenant=tenant.name,
+        server=server,
+        old=False,
+        room=room,
+        name=f"Room {number}",
+        external_id=marks.external_id(tenant, room),
+        start_ms=start_ms,
+        end_ms=end_ms,
+        metadata=marks.metadata(tenant, room, f"Room {number}", server, attendees, rng),
+        stays=stays,
+        voice_bridge=rng.randint(10_000, 99_999),
+    )
+
+
+async def serve(folder: Path, servers: int, meetings: int, attendees: int) -> None:
+    """Serve until the standard input ends."""
+    rng = random.Random(f"{servers}/{meetings}/{attendees}")
+    tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    tls.load_cert_chain(folder / "cert.pem", folder / "key.pem")
+    answers: dict[int, bytes] = {}
+
+    async def handle(request: web.BaseRequest) -> web.Response:
+        assert request.transport is not None
+        port = request.transport.get_extra_info("sockname")[1]
+        return web.Response(body=answers[port], content_type="text/xml")
+
+    loop = asyncio.get_running_loop()
+    handler = web.Server(handle, access_log=None, keepalive_timeout=300)
+    ports = []
+    for number in range(servers):
+        listener = socket.create_server(("127.0.0.1", 0))
+        ports.append(listener.getsockname()[1])
+        answers[ports[-1]] = answer(rng, f"bench{number:04}", meetings, attendees)
+        await loop.create_server(handler, sock=listener, ssl=tls)
+    (folder / "ports.json.part").write_text(json.dumps(ports))
+    (folder / "ports.json.part").rename(folder / "ports.json")
+    await loop.run_in_executor(None, sys.stdin.read)
+
+
+def urls(folder: Path) -> Iterator[tuple[str, str]]:
+    """Yield each server's name and address."""
+    for number, port in enumerate(json.loads((folder / "ports.json").read_text())):
+        yield f"bench{number:04}", f"https://127.0.0.1:{port}/bigbluebutton/"
+
+
+if __name__ == "__main__":
+    asyncio.run(serve(Path(sys.argv[1]), *map(int, sys.argv[2:])))

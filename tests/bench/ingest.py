@@ -1,0 +1,212 @@
+"""CPU that ingest takes: the real daemon beside a hand-written floor, on the same fleet in turn.
+
+Over TLS, a connection a server. Each process accounts for itself; server and database are others'.
+"""
+
+import argparse
+import asyncio
+import contextlib
+import json
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import asyncpg
+
+from collector.simulator.marks import attribution_rules
+from tests.bench.database import empty
+from tests.bench.fleet import TENANTS, certificate, urls
+
+_INTERVAL_S = 5
+_WARM_UP_S = 3 * _INTERVAL_S
+_PATIENCE_S = 120.0
+
+
+@dataclass(frozen=True, slots=True)
+class Size:
+    """A fleet: servers, meetings on each, attendees in each."""
+
+    servers: int
+    meetings: int
+    attendees: int = 10
+
+    def __str__(self) -> str:
+        """Return it as the tables have it."""
+        return f"{self.servers}x{self.meetings}x{self.attendees}"
+
+
+@contextlib.contextmanager
+def fleet(folder: Path, size: Size) -> Iterator[None]:
+    """Serve a fleet meanwhile."""
+    certificate(folder)
+    command = [sys.executable, "-m", "tests.bench.fleet", str(folder)]
+    sizes = (str(size.servers), str(size.meetings), str(size.attendees))
+    with subprocess.Popen([*command, *sizes], stdin=subprocess.PIPE) as process:
+        try:
+            _wait_for(folder / "ports.json", process)
+            yield
+        finally:
+            process.kill()
+
+
+def _wait_for(path: Path, process: subprocess.Popen[bytes]) -> None:
+    deadline = time.monotonic() + _PATIENCE_S
+    while not path.exists():
+        if process.poll() is not None or time.monotonic() > deadline:
+            message = f"{path.name} does not appear"
+            raise RuntimeError(message)
+        time.sleep(0.1)
+
+
+def settings_file(folder: Path, dsn: str) -> Path:
+    """Write the daemon's settings, and return where they are."""
+    rules = [
+        "{ " + ", ".join(f"{key} = {json.dumps(value)}" for key, value in rule.items()) + " }"
+        for rule in attribution_rules(TENANTS)
+    ]
+    lines = [
+        f'database = "{dsn}"',
+        f"poll_interval_s = {_INTERVAL_S}",
+        'log_level = "warning"',
+        *(f'[spool]\ndirectory = "{folder / "spool"}"', "[http]\nport = 0"),
+        "[attribution]",
+        f"rules = [{', '.join(rules)}]",
+        *(f'[[tenant]]\nname = "{tenant.name}"' for tenant in TENANTS),
+        *(
+            f'[[server]]\nname = "{name}"\nurl = "{url}"\nsecret = "none"\n'
+            f'ca_file = "{folder / "cert.pem"}"'
+            for name, url in urls(folder)
+        ),
+    ]
+    path = folder / "bbbmeter.toml"
+    path.write_text("\n".join(lines) + "\n")
+    return path
+
+
+def _cpu_s(pid: int) -> float:
+    """Return the CPU seconds that a process has taken, user and system."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def _memory_mib(pid: int) -> float:
+    """Return the most memory that a process had resident."""
+    status = Path(f"/proc/{pid}/status").read_text()
+    return int(status.partition("VmHWM:")[2].split()[0]) / 1024
+
+
+async def daemon(folder: Path, dsn: str, ticks: int) -> dict[str, float]:
+    """Run the real daemon for some ticks, and return what it took and what it stored."""
+    path = settings_file(folder, dsn)
+    bbbmeter = Path(sys.executable).with_name("bbbmeter")
+    migrating = await asyncio.create_subprocess_exec(bbbmeter, "migrate", "--config", path)
+    if await migrating.wait():
+        message = "the database cannot be migrated"
+        raise RuntimeError(message)
+    process = await asyncio.create_subprocess_exec(bbbmeter, "run", "--config", path)
+    connection = await asyncpg.connect(dsn)
+    try:
+        await _stored(connection, 1)
+        await asyncio.sleep(_WARM_UP_S)
+        before, cpu_s = await _stored(connection, 1), _cpu_s(process.pid)
+        await asyncio.sleep(ticks * _INTERVAL_S)
+        after, cpu_s = await _stored(connection, 1), _cpu_s(process.pid) - cpu_s
+        missed = await connection.fetchval("SELECT count(*) FROM meter.poll WHERE NOT ok")
+        return {
+            "cpu_s": cpu_s,
+            "samples": after - before,
+            "failed_polls": missed,
+            "memory_mib": round(_memory_mib(process.pid), 1),
+        }
+    finally:
+        process.terminate()
+        await process.wait()
+        await connection.close()
+
+
+async def _stored(connection: asyncpg.Connection, least: int) -> int:
+    """Return how many samples there are, as soon as there are so many."""
+    async with asyncio.timeout(_PATIENCE_S):
+        while True:
+            found: int = await connection.fetchval("SELECT count(*) FROM meter.sample")
+            if found >= least:
+                return found
+            await asyncio.sleep(0.5)
+
+
+async def floor(folder: Path, dsn: str, ticks: int) -> dict[str, float]:
+    """Run the floor, and return what it took."""
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "tests.bench.floor", str(folder), dsn, str(ticks)),
+        stdout=asyncio.subprocess.PIPE,
+    )
+    output, _ = await process.communicate()
+    result: dict[str, float] = json.loads(output)
+    return result
+
+
+async def measure(size: Size, ticks: int, repeats: int) -> dict[str, Any]:
+    """Return medians of both in microseconds of CPU a sample, and their ratio."""
+    rounds: list[dict[str, Any]] = []
+    with tempfile.TemporaryDirectory(prefix="bbbmeter-bench-") as name:
+        folder = Path(name)
+        with fleet(folder, size):
+            for _ in range(repeats):
+                async with empty() as (dsn, engine):
+                    least = await floor(folder, dsn, ticks)
+                    ours = await daemon(folder, dsn, ticks)
+                rounds.append({"floor": least, "bbbmeter": ours, "engine": engine})
+                print(f"{size}: {_micros(ours):.1f} µs, floor {_micros(least):.1f} µs", flush=True)
+    pairs = [(_micros(one["bbbmeter"]), _micros(one["floor"])) for one in rounds]
+    return {
+        "fleet": str(size),
+        "engine": rounds[0]["engine"],
+        "bbbmeter_us": round(statistics.median(ours for ours, _ in pairs), 1),
+        "floor_us": round(statistics.median(least for _, least in pairs), 1),
+        "ratio": round(statistics.median(ours / least for ours, least in pairs), 2),
+        "memory_mib": max(one["bbbmeter"]["memory_mib"] for one in rounds),
+        "failed_polls": sum(one["bbbmeter"]["failed_polls"] for one in rounds),
+        "rounds": rounds,
+    }
+
+
+def _micros(result: dict[str, float]) -> float:
+    return result["cpu_s"] / result["samples"] * 1e6
+
+
+async def main(arguments: argparse.Namespace) -> int:
+    """Measure each size, print a table, and write all of it as JSON."""
+    found = [
+        await measure(Size(*map(int, size.split("x"))), arguments.ticks, arguments.repeats)
+        for size in arguments.fleets
+    ]
+    for one in found:
+        print(
+            f"{one['fleet']:>18}: {one['bbbmeter_us']:6.1f} µs a sample, floor "
+            f"{one['floor_us']:6.1f} µs, ratio {one['ratio']:.2f}, {one['memory_mib']:.0f} MiB"
+        )
+    if arguments.out:
+        arguments.out.parent.mkdir(parents=True, exist_ok=True)
+        arguments.out.write_text(json.dumps(found, indent=1) + "\n")
+    return 0
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument(
+        "--fleets",
+        nargs="+",
+        default=["100x50x10", "1000x10x10", "10x500x10"],
+        help="servers x meetings x attendees",
+    )
+    parser.add_argument("--ticks", type=int, default=8)
+    parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--out", type=Path, help="write all figures to this file, as JSON")
+    sys.exit(asyncio.run(main(parser.parse_args())))
