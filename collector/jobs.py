@@ -1,11 +1,12 @@
 """Work on the database beside polling: sessions, late data, rollups, policies."""
 
+import asyncio
 from datetime import datetime, timedelta
 
 import asyncpg
 import structlog
 
-from collector.database import READ_DEADLINE_S, borrowed
+from collector.database import READ_DEADLINE_S, Connection, borrowed
 from collector.errors import DatabaseError
 from collector.settings import ROLLUP_SOURCE
 
@@ -28,8 +29,11 @@ _WIDTH = {
 # So much is refreshed in one transaction.
 _REFRESH_PART = timedelta(days=1)
 _REFRESH = (
-    "CALL public.refresh_continuous_aggregate($1::regclass, $2::timestamptz, $3::timestamptz)"
+    "CALL public.refresh_continuous_aggregate("
+    "$1::regclass, $2::timestamptz, $3::timestamptz, force => $4)"
 )
+# A policy that refreshes the same buckets is soon done.
+_REFRESH_PAUSE_S = 1.0
 _REFRESH_REACH = """
 SELECT
     c.view_name AS rollup,
@@ -77,6 +81,22 @@ async def settle(pool: asyncpg.Pool, delay: timedelta = SETTLE_DELAY) -> int:
     return len(spans)
 
 
+async def refresh_rollup(
+    connection: Connection, rollup: str, since: datetime, until: datetime, *, force: bool = False
+) -> None:
+    """Refresh a rollup, after whoever refreshes the same time now; by `force`, also unchanged rows.
+
+    Raises what asyncpg raises.
+    """
+    while True:
+        try:
+            await connection.execute(_REFRESH, f"meter.{rollup}", since, until, force)
+        except asyncpg.LockNotAvailableError:
+            await asyncio.sleep(_REFRESH_PAUSE_S)
+        else:
+            return
+
+
 async def refresh_rollups(pool: asyncpg.Pool, since: datetime, until: datetime) -> None:
     """Refresh every rollup over [since, until), each after what it is made from.
 
@@ -96,7 +116,7 @@ async def refresh_rollups(pool: asyncpg.Pool, since: datetime, until: datetime) 
             while end - begin >= 2 * width:
                 part = min(end, begin + max(_REFRESH_PART, 4 * width))
                 try:
-                    await connection.execute(_REFRESH, f"meter.{rollup}", begin, part)
+                    await refresh_rollup(connection, rollup, begin, part)
                 except asyncpg.InsufficientPrivilegeError:
                     log.info("rollups are left to their policies", rollup=rollup)
                     return

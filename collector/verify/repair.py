@@ -5,18 +5,19 @@ from collections.abc import Sequence
 import asyncpg
 import structlog
 
-from collector.database import translated
-from collector.jobs import SETTLE_DELAY, settle, update_sessions
+from collector.database import borrowed, translated
+from collector.jobs import (
+    REFRESH_DEADLINE_S,
+    SETTLE_DELAY,
+    refresh_rollup,
+    settle,
+    update_sessions,
+)
 from collector.settings import ROLLUP_SOURCE, Settings
 from collector.verify.result import Refresh, Reopen, Result, Settle
 
 log = structlog.get_logger(__name__)
 
-# By force: where nothing is noted as changed, nothing would be computed.
-_REFRESH = (
-    "CALL public.refresh_continuous_aggregate("
-    "$1::regclass, $2::timestamptz, $3::timestamptz, force => TRUE)"
-)
 _REOPEN = """
 UPDATE meter.session AS s SET ended_at = NULL
 FROM unnest($1::bigint[], $2::timestamptz[]) AS r (session_id, started_at)
@@ -55,8 +56,9 @@ async def repair(pool: asyncpg.Pool, settings: Settings, results: Sequence[Resul
     for rollup in ROLLUP_SOURCE:
         own = [r for r in refreshes if r.rollup == rollup]
         for refresh in own:
-            with translated(f"refresh {rollup}"):
-                await pool.execute(_REFRESH, f"meter.{rollup}", refresh.since, refresh.until)
+            async with borrowed(pool, f"refresh {rollup}", REFRESH_DEADLINE_S) as connection:
+                # By force: where nothing is noted as changed, nothing would be computed.
+                await refresh_rollup(connection, rollup, refresh.since, refresh.until, force=True)
         if own:
             done.append(f"refreshed {rollup} in {len(own)} places")
     for what in done:

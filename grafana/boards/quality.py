@@ -321,6 +321,7 @@ def jobs() -> kit.Table:
                 mappings=[
                     kit.mapped("Success", "good", kit.GREEN),
                     kit.mapped("Failed", "failed", kit.RED),
+                    kit.mapped("Overtaken", "good, by another", kit.GREEN),
                 ],
                 more=kit.COLORED,
             ),

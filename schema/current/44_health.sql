@@ -386,8 +386,9 @@ AS $fn$
     ORDER BY w.rollup
 $fn$;
 
--- The database's jobs for this schema, and how their last run went. The embedded engine records no
--- runs: there, status is NULL.
+-- The database's jobs for this schema, and how their last run went. A refresh that found another
+-- one of the same time under way is overtaken, not failed. The embedded engine records no runs:
+-- there, status is NULL.
 CREATE OR REPLACE FUNCTION meter.job_state()
 RETURNS TABLE (
     job_id integer,
@@ -410,22 +411,26 @@ AS $fn$
         j.proc_name::text,
         coalesce(c.view_name, j.hypertable_name)::text,
         j.scheduled,
-        s.last_run_status,
+        CASE WHEN s.last_run_status = 'Failed' AND e.sqlerrcode = '55P03' THEN 'Overtaken'
+            ELSE s.last_run_status
+        END,
         nullif(s.last_run_started_at, '-infinity'),
         nullif(s.next_start, '-infinity'),
         coalesce(s.total_failures, 0),
-        CASE WHEN s.last_run_status = 'Failed' THEN (
-            SELECT e.err_message FROM timescaledb_information.job_errors AS e
-            WHERE e.job_id = j.job_id
-            ORDER BY e.start_time DESC
-            LIMIT 1
-        ) END
+        e.err_message
     FROM timescaledb_information.jobs AS j
     LEFT JOIN timescaledb_information.continuous_aggregates AS c
         ON
             c.view_schema = 'meter'
             AND j.hypertable_name IN (c.view_name, c.materialization_hypertable_name)
     LEFT JOIN timescaledb_information.job_stats AS s ON j.job_id = s.job_id
+    LEFT JOIN LATERAL (
+        SELECT x.sqlerrcode, x.err_message
+        FROM timescaledb_information.job_errors AS x
+        WHERE x.job_id = j.job_id AND s.last_run_status = 'Failed'
+        ORDER BY x.start_time DESC
+        LIMIT 1
+    ) AS e ON TRUE
     WHERE j.hypertable_schema = 'meter' OR c.view_name IS NOT NULL
     ORDER BY 3, 2
 $fn$;
