@@ -11,8 +11,7 @@ from datetime import datetime
 from typing import NamedTuple
 
 
-@dataclass(frozen=True, slots=True)
-class Meeting:
+class Meeting(NamedTuple):
     """One `<meeting>` of a getMeetings answer, without anything personal.
 
     `created_at` is BBB's createTime. `metadata` holds the keys that the attribution rules

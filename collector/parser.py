@@ -7,14 +7,15 @@ custom data are never parsed at all.
 
 import re
 from collections import Counter
-from collections.abc import Iterator, Mapping
-from datetime import UTC, datetime, timedelta
+from collections.abc import Mapping
+from datetime import datetime
 from types import MappingProxyType
 from typing import NamedTuple
 
 from lxml import etree
 
 from collector.attendees import CLOSE, OPEN, without_attendees
+from collector.clock import utc
 from collector.errors import ApiError, NotXmlError
 from collector.model import Answer, Meeting
 from collector.readings import readings
@@ -26,7 +27,6 @@ _MAX_SALVAGED = 10_000
 # What cannot be by the poller's clock is the pipeline's to correct.
 _MIN_CREATED_MS = 1_262_304_000_000  # 2010
 _MAX_CREATED_MS = 4_102_444_800_000  # 2100
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _NOTHING: Mapping[str, str] = MappingProxyType({})
 
 # CDATA, comments, processing instructions.
@@ -213,11 +213,12 @@ def _check_returncode(root: etree._Element) -> None:
 
 def _meeting(element: etree._Element, wanted: _Wanted) -> Meeting | None:
     """Return the meeting, or None if it has ended."""
-    fields = {child.tag: child.text for child in element}
-    if len(fields) != len(element):
+    children = {child.tag: child for child in element}
+    if len(children) != len(element):
         tags = Counter(child.tag for child in element)
         if any(tags[tag] > 1 for tag in _SCALARS):
             raise _UnreadableMeetingError
+    fields = {tag: children[tag].text for tag in _SCALARS if tag in children}
     if fields.get("hasBeenForciblyEnded") == "true" or _number(fields.get("endTime")):
         return None
     internal_id = _identifier(fields.get("internalMeetingID"))
@@ -237,7 +238,9 @@ def _meeting(element: etree._Element, wanted: _Wanted) -> Meeting | None:
         parent_internal_id=_identifier(parent) if parent else None,
         recording=fields.get("recording") == "true",
         metadata=(
-            dict(_metadata(element, wanted.metadata_keys)) if wanted.metadata_keys else _NOTHING
+            _metadata(children["metadata"], wanted.metadata_keys)
+            if wanted.metadata_keys and "metadata" in children
+            else _NOTHING
         ),
         name=(fields.get("meetingName") or "")[:_MAX_TEXT] or None if wanted.room_names else None,
     )
@@ -253,14 +256,19 @@ def _dialin_count(element: etree._Element, text: str | None) -> int:
     )
 
 
-def _metadata(element: etree._Element, keys: frozenset[str]) -> Iterator[tuple[str, str]]:
-    for child in element.iterfind("metadata/*"):
-        if child.tag in keys and child.text and len(child.text) <= _MAX_TEXT:
-            yield child.tag, child.text
+def _metadata(element: etree._Element, keys: frozenset[str]) -> dict[str, str]:
+    return {
+        tag: text
+        for child in element
+        if (tag := child.tag) in keys and (text := child.text) and len(text) <= _MAX_TEXT
+    }
 
 
 def _identifier(text: str | None) -> str:
-    if not text or text.isspace() or len(text) > _MAX_TEXT or _CONTROL.search(text):
+    if not text or text.isspace() or len(text) > _MAX_TEXT:
+        raise _UnreadableMeetingError
+    # What is printable has no control character, and nearly all is: that is looked up faster.
+    if not text.isprintable() and _CONTROL.search(text):
         raise _UnreadableMeetingError
     return text
 
@@ -275,7 +283,7 @@ def _created_at(text: str | None, internal_id: str) -> datetime:
     for candidate in (text, internal_id.rpartition("-")[2]):
         created_ms = _number(candidate)
         if _MIN_CREATED_MS <= created_ms < _MAX_CREATED_MS:
-            return _EPOCH + timedelta(milliseconds=created_ms)
+            return utc(created_ms / 1000)
     raise _UnreadableMeetingError
 
 

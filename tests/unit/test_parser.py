@@ -564,7 +564,7 @@ def test_round_trip(expected: list[Meeting]) -> None:
     answer = parse_meetings(body, metadata_keys=keys, room_names=True)
     assert answer.skipped == 0
     assert list(answer.meetings) == [
-        m if m.breakout else dataclasses.replace(m, parent_internal_id=None) for m in expected
+        m if m.breakout else m._replace(parent_internal_id=None) for m in expected
     ]
 
 
