@@ -6,12 +6,13 @@ A request has one deadline, from the wait for a connection to the last byte of t
 import asyncio
 import ssl
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection
 from concurrent.futures import Executor, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from functools import partial
+from pathlib import Path
 from typing import Self
 from urllib.request import getproxies, proxy_bypass
 
@@ -124,7 +125,7 @@ class BbbClients:
 
     def make(
         self,
-        servers: Iterable[ServerSettings],
+        servers: Collection[ServerSettings],
         *,
         max_body_bytes: int,
         metadata_keys: frozenset[str] = frozenset(),
@@ -136,6 +137,11 @@ class BbbClients:
         `room_names` are as for `parse_meetings`. Raises SettingsError where a server's secret
         or `ca_file` cannot be used.
         """
+        # Servers with the same authority share what was read of it: it takes half a megabyte.
+        contexts: dict[Path | None, ssl.SSLContext | bool] = {}
+        for server in servers:
+            if server.ca_file not in contexts:
+                contexts[server.ca_file] = _tls_context(server)
         return {
             server.name: BbbClient(
                 server,
@@ -143,6 +149,7 @@ class BbbClients:
                 self._session,
                 self._holding,
                 self._parsers,
+                tls=contexts[server.ca_file],
                 max_body_bytes=max_body_bytes,
                 metadata_keys=metadata_keys,
                 room_names=room_names,
@@ -166,14 +173,18 @@ class BbbClient:
         holding: Holding,
         parsers: Executor,
         *,
+        tls: ssl.SSLContext | bool,
         max_body_bytes: int,
         metadata_keys: frozenset[str],
         room_names: bool,
     ) -> None:
-        """Prepare requests to `server`, signed with `secret`; see `BbbClients.make`."""
+        """Prepare requests to `server`, signed with `secret`; see `BbbClients.make`.
+
+        `tls` verifies its certificate; True is aiohttp's own, which does.
+        """
         self._url = signed_url(server.api_url, "getMeetings", secret, server.checksum)
         self._timeout_s = server.timeout_s
-        self._tls = _tls_context(server)
+        self._tls = tls
         self._proxy = _proxy_for(self._url)
         self._max_body_bytes = max_body_bytes
         self._metadata_keys = metadata_keys
