@@ -4,6 +4,7 @@ No container engine is needed: these are the mistakes that can be found by readi
 """
 
 import ast
+import json
 import re
 import shlex
 import shutil
@@ -56,6 +57,18 @@ def dockerfile() -> list[tuple[str, str]]:
 
 class TestLocks:
     """The lock files."""
+
+    @pytest.mark.parametrize("folder", ["embedded", "grafana/preview", "grafana/types"])
+    def test_npm_takes_what_was_locked_from_any_registry(self, folder: str) -> None:
+        """Exact versions with their hashes, and no address; npm writes none when asked so."""
+        lock = json.loads((ROOT / folder / "package-lock.json").read_text())
+        packages = {name: package for name, package in lock["packages"].items() if name}
+        assert packages
+        assert all("resolved" not in package for package in packages.values())
+        assert all(package["integrity"].startswith("sha512-") for package in packages.values())
+        assert "omit-lockfile-registry-resolved=true" in (ROOT / folder / ".npmrc").read_text()
+        wanted = json.loads((ROOT / folder / "package.json").read_text())["dependencies"]
+        assert {name: packages[f"node_modules/{name}"]["version"] for name in wanted} == wanted
 
     def test_all_are_there(self) -> None:
         """One for running, one each for developing, building and Node."""
