@@ -31,7 +31,7 @@ T = datetime(2026, 3, 2, 10, tzinfo=UTC)
 KEPT = dict.fromkeys(RetentionSettings.model_fields, 0)
 FILES = [
     "0001_tables.sql", "0002_rollups.sql", "0003_days.sql", "0004_facts.sql", "0005_fleet.sql",
-    "0006_starts.sql", "0007_columns.sql",
+    "0006_starts.sql",
 ]  # fmt: skip
 
 
