@@ -75,44 +75,60 @@ RETURNS TABLE (
 LANGUAGE sql
 STABLE
 AS $fn$
-    WITH part AS (
+    -- By room and breakout first, as plain sums; a CTE that is read twice would be computed by one
+    -- process alone.
+    WITH used AS (
         SELECT
-            s.room_id,
-            s.breakout,
-            max(coalesce(s.last_seen_at, s.first_seen_at)) AS last_active_at,
-            bool_or(s.ended_at IS NULL) AS is_open,
-            count(*) AS sessions,
-            sum(s.participant_seconds) AS participant_seconds,
-            sum(s.duration_seconds) AS duration_seconds,
-            sum(s.seconds) AS seconds,
-            sum(s.filled_seconds) AS filled_seconds,
-            max(s.max_participants) AS max_participants,
-            avg(s.mean_participants) AS mean_participants
-        FROM meter.session AS s
-        WHERE
-            s.started_at >= since AND s.started_at < until
-            AND (of_tenant IS NULL OR s.tenant_id = (
-                SELECT x.id FROM meter.tenant AS x WHERE x.name = of_tenant
-            ))
-        GROUP BY s.room_id, s.breakout
+            p.room_id,
+            max(p.last_active_at) AS last_active_at,
+            bool_or(p.is_open AND NOT p.breakout) AS is_open,
+            sum(p.sessions) FILTER (WHERE NOT p.breakout) AS sessions,
+            sum(p.participant_seconds) FILTER (WHERE NOT p.breakout) AS participant_seconds,
+            sum(p.duration_seconds) FILTER (WHERE NOT p.breakout) AS duration_seconds,
+            sum(p.seconds) FILTER (WHERE NOT p.breakout) AS seconds,
+            sum(p.filled_seconds) FILTER (WHERE NOT p.breakout) AS filled_seconds,
+            max(p.max_participants) FILTER (WHERE NOT p.breakout) AS max_participants,
+            max(p.mean_participants) FILTER (WHERE NOT p.breakout) AS mean_participants,
+            sum(p.participant_seconds) FILTER (WHERE p.breakout) AS breakout_seconds
+        FROM (
+            SELECT
+                s.room_id,
+                s.breakout,
+                max(coalesce(s.last_seen_at, s.first_seen_at)) AS last_active_at,
+                bool_or(s.ended_at IS NULL) AS is_open,
+                count(*) AS sessions,
+                sum(s.participant_seconds) AS participant_seconds,
+                sum(s.duration_seconds) AS duration_seconds,
+                sum(s.seconds) AS seconds,
+                sum(s.filled_seconds) AS filled_seconds,
+                max(s.max_participants) AS max_participants,
+                avg(s.mean_participants) AS mean_participants
+            FROM meter.session AS s
+            WHERE
+                s.started_at >= since AND s.started_at < until
+                AND (of_tenant IS NULL OR s.tenant_id = (
+                    SELECT x.id FROM meter.tenant AS x WHERE x.name = of_tenant
+                ))
+            GROUP BY s.room_id, s.breakout
+        ) AS p
+        GROUP BY p.room_id
     )
 
     SELECT
         t.name,
         r.external_id,
         r.name,
-        greatest(u.last_active_at, b.last_active_at),
-        coalesce(u.is_open, FALSE),
-        coalesce(u.sessions, 0),
+        u.last_active_at,
+        u.is_open,
+        coalesce(u.sessions, 0)::bigint,
         coalesce(u.participant_seconds, 0) / 60.0::double precision,
         coalesce(u.duration_seconds, 0) / 60,
         u.max_participants,
         u.mean_participants,
-        coalesce(b.participant_seconds, 0) / 60.0::double precision,
+        coalesce(u.breakout_seconds, 0) / 60.0::double precision,
         u.filled_seconds::double precision / nullif(u.seconds, 0)
-    FROM (SELECT p.* FROM part AS p WHERE NOT p.breakout) AS u
-    FULL JOIN (SELECT p.* FROM part AS p WHERE p.breakout) AS b ON u.room_id = b.room_id
-    INNER JOIN meter.room AS r ON coalesce(u.room_id, b.room_id) = r.id
+    FROM used AS u
+    INNER JOIN meter.room AS r ON u.room_id = r.id
     INNER JOIN meter.tenant AS t ON r.tenant_id = t.id
     WHERE
         coalesce(part, '') = ''
