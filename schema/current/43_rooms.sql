@@ -37,7 +37,7 @@ CREATE OR REPLACE FUNCTION meter.session_list(
 )
 RETURNS SETOF meter.session_figures
 LANGUAGE sql
-STABLE
+STABLE PARALLEL SAFE
 AS $fn$
     SELECT s.*
     FROM meter.session_figures AS s
@@ -73,10 +73,10 @@ RETURNS TABLE (
     filled_share double precision
 )
 LANGUAGE sql
-STABLE
+STABLE PARALLEL SAFE
 AS $fn$
-    -- By room and breakout first, as plain sums; a CTE that is read twice would be computed by one
-    -- process alone.
+    -- By room and breakout first, as plain sums, which several processes can share; a CTE that is
+    -- read twice could not be, nor could a function that is not marked as safe for it.
     WITH used AS (
         SELECT
             p.room_id,
@@ -231,7 +231,7 @@ RETURNS TABLE (
     participant_seconds bigint
 )
 LANGUAGE sql
-STABLE
+STABLE PARALLEL SAFE
 AS $fn$
     SELECT
         s.started_at,
