@@ -1,9 +1,17 @@
 """What people arrive at: a dashboard with what the links into it would have filled in."""
 
 from collections.abc import Mapping
+from datetime import timedelta
 
 from collector.database import Connection
 
+# What people choose of the time ranges.
+RANGES = {
+    "1h": timedelta(hours=1),
+    "24h": timedelta(hours=24),
+    "30d": timedelta(days=30),
+    "1y": timedelta(days=365),
+}
 # A finished session with filled time in it, its room and its tenant.
 _ONE = """
 SELECT session_id::text AS session, tenant, room FROM meter.session_figures

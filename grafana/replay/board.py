@@ -85,6 +85,11 @@ class Screen:
             if "target" in annotation
         ]
 
+    def all_statements(self) -> list[Statement]:
+        """Return the queries of all panels, then those of the annotations."""
+        shown = [one for panel in panels(self.board) for one in self.statements(panel)]
+        return [*shown, *self.annotations()]
+
 
 def panels(board: Json) -> Iterator[Json]:
     """Yield the panels of a dashboard, also those in rows that are folded; not the rows."""

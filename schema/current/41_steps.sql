@@ -67,6 +67,19 @@ AS $fn$
     WHERE g.hi <= date_trunc('minute', now()) - interval '1 minute'
 $fn$;
 
+-- The ids of the servers named; NULL where all are asked for, by their names too: then nothing is
+-- to be compared.
+CREATE OR REPLACE FUNCTION meter.chosen_servers(servers text[]) RETURNS integer[]
+LANGUAGE sql
+STABLE
+AS $fn$
+    SELECT CASE WHEN count(*) FILTER (WHERE v.name = ANY(servers)) < count(*) THEN
+        coalesce(array_agg(v.id) FILTER (WHERE v.name = ANY(servers)), '{}')
+    END
+    FROM meter.server AS v
+    WHERE servers IS NOT NULL
+$fn$;
+
 -- Usage of each tenant, or of those in `of_tenants`, by step, from the coarsest rollup that has it.
 CREATE OR REPLACE FUNCTION meter.usage_steps(
     since timestamptz, until timestamptz, step interval, of_tenants integer[] DEFAULT NULL
@@ -566,14 +579,7 @@ STABLE
 AS $fn$
 DECLARE
     step interval := meter.chart_step(since, until, wanted);
-    -- NULL where all are asked for, by their names too: then nothing is to be compared.
-    chosen integer[] := (
-        SELECT CASE WHEN count(*) FILTER (WHERE v.name = ANY(servers)) < count(*) THEN
-            coalesce(array_agg(v.id) FILTER (WHERE v.name = ANY(servers)), '{}')
-        END
-        FROM meter.server AS v
-        WHERE servers IS NOT NULL
-    );
+    chosen integer[] := meter.chosen_servers(servers);
 BEGIN
     RETURN QUERY
     SELECT

@@ -45,9 +45,7 @@ SET plan_cache_mode = force_custom_plan
 AS $fn$
 DECLARE
     step interval := greatest(meter.chart_step(since, until, wanted), interval '1 hour');
-    chosen integer[] := (
-        SELECT array_agg(v.id) FROM meter.server AS v WHERE v.name = ANY(servers)
-    );
+    chosen integer[] := meter.chosen_servers(servers);
 BEGIN
     RETURN QUERY
     SELECT meter.step_of(step, x.bucket), x.error, sum(x.polls)::bigint
@@ -57,7 +55,7 @@ BEGIN
         FROM meter.poll_1h AS h
         WHERE
             NOT h.ok AND h.bucket >= meter.step_of(step, since) AND h.bucket < until
-            AND (servers IS NULL OR h.server_id = ANY(chosen))
+            AND (chosen IS NULL OR h.server_id = ANY(chosen))
         GROUP BY h.bucket, h.error
     ) AS x
     GROUP BY 1, 2
@@ -77,19 +75,20 @@ SET plan_cache_mode = force_custom_plan
 AS $fn$
 DECLARE
     step interval := greatest(meter.chart_step(since, until, wanted), interval '1 hour');
-    chosen integer[] := (
-        SELECT array_agg(v.id) FROM meter.server AS v WHERE v.name = ANY(servers)
-    );
+    chosen integer[] := meter.chosen_servers(servers);
 BEGIN
     RETURN QUERY
-    SELECT meter.step_of(step, x.bucket), (ARRAY[0, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000, 10000])[x.latency_class + 1], sum(x.polls)::bigint
+    SELECT
+        meter.step_of(step, x.bucket),
+        (ARRAY[0, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000, 10000])[x.latency_class + 1],
+        sum(x.polls)::bigint
     FROM (
         -- Hours of all servers first: a step's beginning takes long to find.
         SELECT h.bucket, h.latency_class, sum(h.polls) AS polls
         FROM meter.poll_1h AS h
         WHERE
             h.ok AND h.bucket >= meter.step_of(step, since) AND h.bucket < until
-            AND (servers IS NULL OR h.server_id = ANY(chosen))
+            AND (chosen IS NULL OR h.server_id = ANY(chosen))
         GROUP BY h.bucket, h.latency_class
     ) AS x
     GROUP BY 1, 2

@@ -629,6 +629,8 @@ COMMENT ON FUNCTION meter.usage_steps IS
 'meter.usage_1h.';
 COMMENT ON FUNCTION meter.fleet_steps IS
 'Usage of all tenants together, summed by step. Columns are those of meter.fleet_1h.';
+COMMENT ON FUNCTION meter.chosen_servers IS
+'The ids of servers by their names; NULL where all are meant.';
 COMMENT ON FUNCTION meter.coverage_steps IS
 'How much was seen of all servers, or of some, together, by step.';
 COMMENT ON FUNCTION meter.server_steps IS

@@ -18,7 +18,8 @@ from typing import Any
 import asyncpg
 
 from grafana import generate
-from grafana.replay import arrival, board
+from grafana.replay import arrival
+from grafana.replay.arrival import RANGES
 from grafana.replay.board import Screen, Statement
 from grafana.replay.macros import TimeRange
 from tests.bench.database import past, rows
@@ -27,12 +28,6 @@ from tests.history import History
 # Days, servers, sessions at a time: on a server, and what the embedded engine can be asked for.
 LARGE = (30, 50, 250.0)
 SMALL = (15, 6, 6.0)
-RANGES = {
-    "1h": timedelta(hours=1),
-    "24h": timedelta(hours=24),
-    "30d": timedelta(days=30),
-    "1y": timedelta(days=365),
-}
 # The tenant whose dashboards are measured: the one with most sessions.
 _TENANT = "law"
 
@@ -45,8 +40,7 @@ async def statements(
     until = datetime.now(UTC).replace(microsecond=0)
     screen = Screen(made, TimeRange(until - span, until))
     await screen.choose(connection, **arrival.given(name, session))
-    shown = [s for panel in board.panels(made) for s in screen.statements(panel)]
-    return [*shown, *screen.annotations()]
+    return screen.all_statements()
 
 
 async def measure(

@@ -10,16 +10,11 @@ import pytest
 
 from grafana import generate
 from grafana.replay import arrival, board, checks
+from grafana.replay.arrival import RANGES
 from grafana.replay.board import Json, Screen, Statement
 from grafana.replay.macros import TimeRange
 from tests.grafana.scans import raw_read
 
-RANGES = {
-    "1h": timedelta(hours=1),
-    "24h": timedelta(hours=24),
-    "30d": timedelta(days=30),
-    "1y": timedelta(days=365),
-}
 BOARDS: Mapping[str, Json] = {
     path.stem: json.loads(text) for path, text in generate.files().items() if path.suffix == ".json"
 }
@@ -54,10 +49,7 @@ async def a_session(reader: asyncpg.Connection) -> Mapping[str, str]:
 async def statements(reader: asyncpg.Connection, name: str, span: timedelta) -> list[Statement]:
     """Return all queries of a dashboard, as they reach the database."""
     shown = await screen(reader, name, span, **arrival.given(name, await a_session(reader)))
-    return [
-        *(one for panel in board.panels(shown.board) for one in shown.statements(panel)),
-        *shown.annotations(),
-    ]
+    return shown.all_statements()
 
 
 @pytest.mark.parametrize("name", BOARDS)

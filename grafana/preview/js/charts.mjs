@@ -3,6 +3,7 @@
 import { dateTimeFormat } from '@grafana/data';
 import * as echarts from 'echarts';
 
+import { element } from './dom.mjs';
 import { colorOf, numbers, textOf, theme } from './fields.mjs';
 import { seriesColor, withLegend } from './legend.mjs';
 
@@ -67,7 +68,7 @@ function marks({ annotations, from, to }) {
   };
 }
 
-function lineOf(field, times, panel) {
+function lineOf(field, times) {
   const { custom = {} } = field.config;
   const color = seriesColor(field);
   const data = times.map((time, n) => [time, field.values[n] ?? null]);
@@ -90,7 +91,6 @@ function lineOf(field, times, panel) {
     step: custom.lineInterpolation === 'stepBefore' ? 'start' : false,
     lineStyle: { width: custom.lineWidth },
     areaStyle: custom.fillOpacity ? { opacity: custom.fillOpacity / 100 } : undefined,
-    sampling: panel.type === 'timeseries' ? undefined : 'lttb',
   };
 }
 
@@ -100,7 +100,7 @@ export function timeseries(body, panel, frames, page) {
   if (!fields.length) return false;
   const place = withLegend(body, panel, fields);
   const series = frames.flatMap((frame) => numbers([frame]).map((field) => (
-    lineOf(field, frame.fields[0].values, panel)
+    lineOf(field, frame.fields[0].values)
   )));
   Object.assign(series[0], marks(page));
   const left = fields.find(({ config }) => config.custom?.axisPlacement !== 'right');
@@ -144,9 +144,9 @@ export function heatmap(body, panel, frames, page) {
   const cells = fields.flatMap((field, y) => field.values.flatMap((value, x) => (
     value ? [[x, y, value]] : []
   )));
-  body.append(document.createElement('div'));
-  body.lastChild.className = 'chart';
-  draw(body.lastChild, {
+  const place = element('div', { class: 'chart' });
+  body.append(place);
+  draw(place, {
     xAxis: categories(times, { axisLabel: { ...LABEL, formatter: (ms) => timeLabel(Number(ms), page) } }),
     yAxis: categories(fields.map(({ title }) => `${title}${unitOf(panel)}`)),
     visualMap: {
@@ -169,9 +169,9 @@ export function stateTimeline(body, panel, frames, page) {
     const value = field.values[n] ?? null;
     return value === null ? [] : [[row, time, times[n + 1] ?? page.to, colorOf(field, value)]];
   }));
-  body.append(document.createElement('div'));
-  body.lastChild.className = 'chart';
-  draw(body.lastChild, {
+  const place = element('div', { class: 'chart' });
+  body.append(place);
+  draw(place, {
     xAxis: timeAxis(page),
     yAxis: categories(fields.map(({ title }) => title), { inverse: true }),
     series: [{

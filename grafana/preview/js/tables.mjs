@@ -4,7 +4,12 @@ import { sortDataFrame } from '@grafana/data';
 
 import { element } from './dom.mjs';
 import { colorOf, textOf, theme } from './fields.mjs';
-import { pageOf } from './links.mjs';
+
+/** Returns the page of a dashboard's address `/d/<uid>?…`, or null where there is none. */
+function pageOf(url, { pages }) {
+  const uid = /^\/d\/([^?/]+)/.exec(url)?.[1];
+  return uid && pages[uid] ? `${pages[uid]}.html` : null;
+}
 
 function gaugeCell(field, value) {
   const { min = 0, max = 1 } = field.config;
