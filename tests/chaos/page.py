@@ -156,7 +156,8 @@ the run fails unless
 - each tenant's participant minutes from polls are within {tolerance:.1%} of the truth weighted by
   coverage: the simulator's own participants at the instant of each (server, tick) that has a
   successful poll; those that were filled in, a straight line between two polls, are within
-  {filled_tolerance:.0%} of the truth of the same (server, tick, session);
+  {filled_tolerance:.0%} of the truth of the same (server, tick, session), or no further from it
+  than the truth itself moves between the two polls;
 - reports say the same as the samples, and `bbbmeter verify` finds nothing;
 - spool and quarantine are empty, no log holds a traceback, no process took more memory than it
   should.
