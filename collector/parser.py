@@ -1,16 +1,18 @@
 """A getMeetings answer, from bytes to meetings.
 
 Nothing is wanted from the attendees but the number of dial-ins, and they are most of an answer.
-So their blocks are cut out of the bytes before lxml parses the rest, and names, user ids and
-custom data are never parsed at all.
+So their blocks are cut out of the bytes first, and names, user ids and custom data are never
+parsed at all. What is left of a meeting as BigBlueButton lays it out is read by one regular
+expression, and what is laid out in any other way by lxml, with the same outcome.
 """
 
 import re
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime
+from html import unescape
 from types import MappingProxyType
-from typing import NamedTuple
+from typing import AnyStr, NamedTuple
 
 from lxml import etree
 
@@ -30,26 +32,54 @@ _MAX_CREATED_MS = 4_102_444_800_000  # 2100
 _NOTHING: Mapping[str, str] = MappingProxyType({})
 
 # CDATA, comments, processing instructions.
-_NO_TAG = re.compile(rb"<[!?]")
-# A run of elements that nobody wants, the passwords among them, as BigBlueButton writes it.
-_UNWANTED = re.compile(
-    rb"\s*".join(
-        rb"<%b>[^<]*</%b>" % (tag, tag)
-        for tag in (
-            *(b"createDate", b"voiceBridge", b"dialNumber", b"attendeePW", b"moderatorPW"),
-            *(b"running", b"duration", b"hasUserJoined"),
-        )
-    )
-)
+_CDATA = b"[CDATA["
+_NO_TAG = re.compile(r"<[!?]")
 _FORBIDDEN = bytes(set(range(32)) - set(b"\t\n\r"))
+# Of what lxml refuses, this is left.
+_REFUSED = ("\ufffe", "\uffff", "]]>")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 
-_COUNTS = ("voiceParticipantCount", "videoCount", "listenerCount")
-_SCALARS = {
-    *("meetingID", "internalMeetingID", "createTime", "endTime", "hasBeenForciblyEnded"),
-    *("participantCount", *_COUNTS, "recording", "isBreakout", "parentMeetingID", "attendees"),
-    *("metadata", "meetingName"),
-}
+# Counts as they are written, nearly all.
+_USUAL = {str(count): count for count in range(1000)}
+_SCALARS = (
+    *("meetingName", "meetingID", "internalMeetingID", "createTime", "recording"),
+    *("hasBeenForciblyEnded", "endTime", "participantCount", "listenerCount"),
+    *("voiceParticipantCount", "videoCount", "attendees", "metadata", "isBreakout"),
+    "parentMeetingID",
+)
+
+# A meeting as BigBlueButton lays it out, once its attendees are cut: elements in this order, any
+# of which may be missing. The groups are `_SCALARS`, in their order.
+# A text may have entities, but no character that lxml would refuse or change.
+_CHARACTERS = r"[^<&\0-\x08\x0b-\x1f]*+"
+_TEXT = rf"{_CHARACTERS}(?:&(?:amp|lt|gt|quot|apos|#39);{_CHARACTERS})*+"
+_METADATA = re.compile(rf"<(\w[^>]*+)>({_TEXT})</\1>", re.ASCII)
+
+
+def _layout() -> re.Pattern[str]:
+    order = (
+        *("meetingName", "meetingID", "internalMeetingID", "createTime", "createDate"),
+        *("voiceBridge", "dialNumber", "attendeePW", "moderatorPW", "running", "duration"),
+        *("hasUserJoined", "recording", "hasBeenForciblyEnded", "startTime", "endTime"),
+        *("participantCount", "listenerCount", "voiceParticipantCount", "videoCount"),
+        *("maxUsers", "moderatorCount", "attendees", "metadata", "isBreakout"),
+        *("parentMeetingID", "sequence", "freeJoin", "breakoutRooms"),
+    )
+    # What ends it is not in it: a key could have the name `metadata`.
+    inside = {
+        "metadata": rf"\s*+(?:<(?!/metadata>\s*<isBreakout>){_CHARACTERS})*+",
+        "breakoutRooms": rf"\s*+(?:<breakout>{_TEXT}</breakout>\s*+)*+",
+    }
+    elements = []
+    for tag in order:
+        text = inside.get(tag, _TEXT)
+        text = f"(?P<{tag}>{text})" if tag in _SCALARS else text
+        elements.append(rf"(?:<{tag}>{text}</{tag}>\s*+)?+")
+    return re.compile(rf"<meeting>\s*+{''.join(elements)}</meeting>\s*+", re.ASCII)
+
+
+_MEETING = _layout()
+_END = re.compile(r"</meetings>\s*</response>")
 
 
 class _Wanted(NamedTuple):
@@ -57,6 +87,11 @@ class _Wanted(NamedTuple):
 
     metadata_keys: frozenset[str]
     room_names: bool
+
+
+# The texts of a meeting's `_SCALARS`, None for what it lacks, and its metadata as (key, text). The
+# text of `attendees` is the number of dial-ins, if there are attendees.
+_Fields = tuple[Sequence[str | None], Sequence[tuple[str, str]]]
 
 
 class _UnreadableMeetingError(Exception):
@@ -84,12 +119,12 @@ def parse_meetings(
 
 
 def _answer(text: bytes, wanted: _Wanted) -> Answer:
-    elements, skipped = _meeting_elements(text)
+    found, skipped = _plain(text) or _parsed_by_lxml(text)
     meetings: dict[str, Meeting] = {}
     contradictory: Counter[str] = Counter()
-    for element in elements:
+    for scalars, metadata in found:
         try:
-            meeting = _meeting(element, wanted)
+            meeting = _meeting(scalars, metadata, wanted)
         except _UnreadableMeetingError:
             skipped += 1
             continue
@@ -126,8 +161,39 @@ def _envelope(body: bytes) -> bytes:
     return text
 
 
-def _meeting_elements(text: bytes) -> tuple[list[etree._Element], int]:
-    """Return the `<meeting>` elements, and how many could not be parsed."""
+def _plain(text: bytes) -> tuple[list[_Fields], int] | None:
+    """Return the meetings of an answer as BigBlueButton lays it out; None if it is none."""
+    outside = without_attendees(text)
+    if _has(text, _CDATA):
+        return None
+    head, begin, rest = outside.partition(b"<meetings>")
+    root = _parsed(head + b"</response>")
+    try:
+        meetings = rest.decode().lstrip()
+    except UnicodeDecodeError:
+        return None
+    if not begin or root is None or any(_has(meetings, refused) for refused in _REFUSED):
+        return None
+    _check_returncode(root)
+    found = list[_Fields]()
+    at = 0
+    while match := _MEETING.match(meetings, at):
+        at = match.end()
+        scalars: Sequence[str | None] = match.groups()
+        inside = match["metadata"] or ""
+        metadata = _METADATA.findall(inside)
+        # Each tag has one `<`: so many are all.
+        if inside.count("<") != 2 * len(metadata):
+            return None
+        if "&" in match[0]:
+            scalars = [text and unescape(text) for text in scalars]
+            metadata = [(key, unescape(text)) for key, text in metadata]
+        found.append((scalars, metadata))
+    return (found, 0) if _END.fullmatch(meetings, at) else None
+
+
+def _parsed_by_lxml(text: bytes) -> tuple[list[_Fields], int]:
+    """Return the meetings, and how many could not be parsed."""
     root = _root(text)
     if root is None:
         text = _cleaned(text)
@@ -138,20 +204,40 @@ def _meeting_elements(text: bytes) -> tuple[list[etree._Element], int]:
     if root.find("meetings") is None and root.findtext("messageKey") != "noMeetings":
         msg = "the answer has no <meetings>"
         raise NotXmlError(msg)
-    return root.findall("meetings/meeting"), 0
+    return [_fields(element) for element in root.iterfind("meetings/meeting")], 0
+
+
+def _fields(meeting: etree._Element) -> _Fields:
+    """Return what a `<meeting>` has; nothing if it has something twice."""
+    fields: dict[str, str] = {}
+    metadata: list[tuple[str, str]] = []
+    for child in meeting:
+        if child.tag in fields:
+            fields.clear()
+            break
+        if child.tag in _SCALARS:
+            fields[child.tag] = child.text or ""
+        if child.tag == "attendees" and len(child):
+            fields["attendees"] = str(_dialin_count(child))
+        elif child.tag == "metadata":
+            metadata = [(data.tag, data.text or "") for data in child]
+    return [fields.get(tag) for tag in _SCALARS], metadata
 
 
 def _root(text: bytes) -> etree._Element | None:
     """Return the root element, or None where `text` is malformed outside the attendees too."""
+    outside = without_attendees(text)
     # In CDATA and comments tags are no tags, which only a parse of the whole can tell. That is
     # never BigBlueButton itself; if it is a client's name, the whole is malformed, as the name's
-    # second copy makes `</!`. (One byte is found many times faster than several.)
-    if b"[" in text and b"![CDATA[" in text:
-        root = _parsed(text)
-        if root is not None:
-            return root
-    outside = _UNWANTED.sub(b"", without_attendees(text))
-    return _parsed(text if _NO_TAG.search(outside) else outside)
+    # second copy makes `</!`.
+    no_tag = _NO_TAG.search(outside.decode(errors="replace"))
+    root = _parsed(text) if no_tag or _has(text, _CDATA) else None
+    return root if root is not None or no_tag else _parsed(outside)
+
+
+def _has(text: AnyStr, part: AnyStr) -> bool:
+    # One character is found many times faster than several.
+    return part[:1] in text and part in text
 
 
 def _parsed(text: bytes) -> etree._Element | None:
@@ -179,14 +265,14 @@ def _cleaned(text: bytes) -> bytes:
     return decoded.replace("\ufffe", "").replace("\uffff", "").encode()
 
 
-def _salvaged(text: bytes) -> tuple[list[etree._Element], int]:
+def _salvaged(text: bytes) -> tuple[list[_Fields], int]:
     """Cut a malformed answer at `<meeting>`, and parse each meeting on its own."""
     outside = without_attendees(text)
     head, _, rest = outside.partition(b"<meetings>")
     root = _parsed(head + b"</response>")
     # With a stray tag, nobody knows where the attendees end.
     stray = outside.count(OPEN) != outside.count(CLOSE)
-    if root is None or stray or _NO_TAG.search(outside):
+    if root is None or stray or _NO_TAG.search(outside.decode(errors="replace")):
         msg = "the answer is malformed"
         raise NotXmlError(msg)
     _check_returncode(root)
@@ -195,11 +281,11 @@ def _salvaged(text: bytes) -> tuple[list[etree._Element], int]:
         msg = "the answer is malformed, and has more meetings than any server"
         raise NotXmlError(msg)
     parsed = [_parsed(b"<meeting>" + inner + end) for inner, end, _ in pieces]
-    elements = [element for element in parsed if element is not None]
-    if not elements:
+    meetings = [_fields(element) for element in parsed if element is not None]
+    if not meetings:
         msg = "the answer is malformed in every meeting"
         raise NotXmlError(msg)
-    return elements, len(parsed) - len(elements)
+    return meetings, len(parsed) - len(meetings)
 
 
 def _check_returncode(root: etree._Element) -> None:
@@ -211,57 +297,43 @@ def _check_returncode(root: etree._Element) -> None:
         raise NotXmlError(msg)
 
 
-def _meeting(element: etree._Element, wanted: _Wanted) -> Meeting | None:
+def _meeting(
+    scalars: Sequence[str | None], metadata: Sequence[tuple[str, str]], wanted: _Wanted
+) -> Meeting | None:
     """Return the meeting, or None if it has ended."""
-    children = {child.tag: child for child in element}
-    if len(children) != len(element):
-        tags = Counter(child.tag for child in element)
-        if any(tags[tag] > 1 for tag in _SCALARS):
-            raise _UnreadableMeetingError
-    fields = {tag: children[tag].text for tag in _SCALARS if tag in children}
-    if fields.get("hasBeenForciblyEnded") == "true" or _number(fields.get("endTime")):
+    name, external_id, internal_id, created, recording, forcibly_ended, end, *rest = scalars
+    participants, listeners, voice, video, dialins, _, is_breakout, parent = rest
+    if forcibly_ended == "true" or _number(end):
         return None
-    internal_id = _identifier(fields.get("internalMeetingID"))
-    breakout = fields.get("isBreakout") == "true"
-    parent = fields.get("parentMeetingID") if breakout else None
-    voice, video, listeners = (_count(fields[t]) if t in fields else 0 for t in _COUNTS)
+    internal_id = _identifier(internal_id)
+    breakout = is_breakout == "true"
     return Meeting(
         internal_id=internal_id,
-        external_id=_identifier(fields.get("meetingID")),
-        created_at=_created_at(fields.get("createTime"), internal_id),
-        participants=_count(fields.get("participantCount")),
-        voice=voice,
-        video=video,
-        listeners=listeners,
-        dialins=_dialin_count(element, fields.get("attendees")),
+        external_id=_identifier(external_id),
+        created_at=_created_at(created, internal_id),
+        participants=_count(participants),
+        voice=0 if voice is None else _count(voice),
+        video=0 if video is None else _count(video),
+        listeners=0 if listeners is None else _count(listeners),
+        dialins=_count(dialins) if dialins and dialins.isdecimal() else 0,
         breakout=breakout,
-        parent_internal_id=_identifier(parent) if parent else None,
-        recording=fields.get("recording") == "true",
-        metadata=(
-            _metadata(children["metadata"], wanted.metadata_keys)
-            if wanted.metadata_keys and "metadata" in children
-            else _NOTHING
-        ),
-        name=(fields.get("meetingName") or "")[:_MAX_TEXT] or None if wanted.room_names else None,
+        parent_internal_id=_identifier(parent) if breakout and parent else None,
+        recording=recording == "true",
+        metadata=_metadata(metadata, wanted.metadata_keys) or _NOTHING,
+        name=(name or "")[:_MAX_TEXT] or None if wanted.room_names else None,
     )
 
 
-def _dialin_count(element: etree._Element, text: str | None) -> int:
-    """Return what `_without_attendees` counted, or count in an answer that was parsed whole."""
-    if text and text.isdecimal():
-        return _count(text)
+def _dialin_count(attendees: etree._Element) -> int:
+    """Count the dial-ins in an answer that was parsed whole."""
     return sum(
         attendee.findtext("role") == "DIAL-IN-USER" or attendee.findtext("clientType") == "DIAL-IN"
-        for attendee in element.iterfind("attendees/attendee")
+        for attendee in attendees.iterfind("attendee")
     )
 
 
-def _metadata(element: etree._Element, keys: frozenset[str]) -> dict[str, str]:
-    return {
-        tag: text
-        for child in element
-        if (tag := child.tag) in keys and (text := child.text) and len(text) <= _MAX_TEXT
-    }
+def _metadata(elements: Sequence[tuple[str, str]], keys: frozenset[str]) -> dict[str, str]:
+    return {tag: text for tag, text in elements if tag in keys and text and len(text) <= _MAX_TEXT}
 
 
 def _identifier(text: str | None) -> str:
@@ -280,22 +352,26 @@ def _number(text: str | None) -> int:
 
 def _created_at(text: str | None, internal_id: str) -> datetime:
     """Return createTime or, where that is missing, the end of the internal id."""
-    for candidate in (text, internal_id.rpartition("-")[2]):
-        created_ms = _number(candidate)
-        if _MIN_CREATED_MS <= created_ms < _MAX_CREATED_MS:
-            return utc(created_ms / 1000)
-    raise _UnreadableMeetingError
+    created_ms = _number(text)
+    if not _MIN_CREATED_MS <= created_ms < _MAX_CREATED_MS:
+        created_ms = _number(internal_id.rpartition("-")[2])
+    if not _MIN_CREATED_MS <= created_ms < _MAX_CREATED_MS:
+        raise _UnreadableMeetingError
+    return utc(created_ms / 1000)
 
 
 def _count(text: str | None) -> int:
     """Return a count, from 1,000 on with a separator of any locale: `1,202`, `1.202`, `1 202`."""
-    text = text or ""
-    if len(text) > _MAX_NUMBER or "-" in text or "\u2212" in text:
-        raise _UnreadableMeetingError
-    digits = text if text.isdecimal() else "".join(c for c in text if c.isdecimal())
-    if not digits:
-        raise _UnreadableMeetingError
-    count = int(digits)
-    if count > _MAX_COUNT:
-        raise _UnreadableMeetingError
+    count = _USUAL.get(text or "")
+    if count is None:
+        count = int(_digits(text or ""))
+        if count > _MAX_COUNT:
+            raise _UnreadableMeetingError
     return count
+
+
+def _digits(text: str) -> str:
+    digits = "".join(c for c in text[: _MAX_NUMBER + 1] if c.isdecimal())
+    if not digits or len(text) > _MAX_NUMBER or "-" in text or "\u2212" in text:
+        raise _UnreadableMeetingError
+    return digits

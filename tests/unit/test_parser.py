@@ -3,6 +3,7 @@
 import contextlib
 import dataclasses
 import time
+import unittest.mock
 from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
@@ -13,6 +14,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from collector import parser
 from collector.errors import ApiError, NotXmlError, PollError
 from collector.model import Answer, Meeting
 from collector.parser import parse_meetings
@@ -566,6 +568,33 @@ def test_round_trip(expected: list[Meeting]) -> None:
     assert list(answer.meetings) == [
         m if m.breakout else m._replace(parent_internal_id=None) for m in expected
     ]
+
+
+# Also what is no list of elements, or none in XML.
+loose = st.text() | st.sampled_from(
+    ["<![CDATA[a]]>", "&#233;", "&uuml;", "<b>", "<b>x</b>", "a > b", "]]>", "\r\n", "\0", "\ufffe"]
+)
+
+
+@settings(max_examples=300)
+@given(st.lists(meetings, max_size=3), loose, st.sampled_from(["", "<a/>", "<a><b>1</b></a>"]))
+def test_plain_answers_are_read_as_lxml_reads_them(
+    found: list[Meeting], name: str, add: str
+) -> None:
+    """Whether the regular expression or lxml reads a meeting makes no difference."""
+    body = answer_xml(*map(rendered, found), meeting_xml(meetingName="NAME", add=add))
+    body = body.replace(b"NAME", name.encode())
+    keys = frozenset({"bbblb-tenant", "x"})
+
+    def outcome() -> Answer | type[Exception]:
+        try:
+            return parse_meetings(body, metadata_keys=keys)
+        except NotXmlError as error:
+            return type(error)
+
+    read = outcome()
+    with unittest.mock.patch.object(parser, "_plain", return_value=None):
+        assert outcome() == read
 
 
 # -- what is no answer, and what is a broken one -----------------------------------------------
