@@ -34,9 +34,8 @@ _NOTHING: Mapping[str, str] = MappingProxyType({})
 # CDATA, comments, processing instructions.
 _CDATA = b"[CDATA["
 _NO_TAG = re.compile(r"<[!?]")
-_FORBIDDEN = bytes(set(range(32)) - set(b"\t\n\r"))
-# Of what lxml refuses, this is left.
-_REFUSED = ("\ufffe", "\uffff", "]]>")
+# Characters that XML forbids, and lxml with it.
+_FORBIDDEN = dict.fromkeys({*range(32), 0xFFFE, 0xFFFF} - set(b"\t\n\r"))
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 
 # Counts as they are written, nearly all.
@@ -50,10 +49,8 @@ _SCALARS = (
 
 # A meeting as BigBlueButton lays it out, once its attendees are cut: elements in this order, any
 # of which may be missing. The groups are `_SCALARS`, in their order.
-# A text may have entities, but no character that lxml would refuse or change.
-_CHARACTERS = r"[^<&\0-\x08\x0b-\x1f]*+"
-_TEXT = rf"{_CHARACTERS}(?:&(?:amp|lt|gt|quot|apos|#39);{_CHARACTERS})*+"
-_METADATA = re.compile(rf"<(\w[^>]*+)>({_TEXT})</\1>", re.ASCII)
+_METADATA = re.compile(r"<(\w[^>]*+)>([^<]*+)</\1>", re.ASCII)
+_ENTITY = re.compile("&(?:amp|lt|gt|quot|apos|#39);")
 
 
 def _layout() -> re.Pattern[str]:
@@ -67,12 +64,12 @@ def _layout() -> re.Pattern[str]:
     )
     # What ends it is not in it: a key could have the name `metadata`.
     inside = {
-        "metadata": rf"\s*+(?:<(?!/metadata>\s*<isBreakout>){_CHARACTERS})*+",
-        "breakoutRooms": rf"\s*+(?:<breakout>{_TEXT}</breakout>\s*+)*+",
+        "metadata": r"\s*+(?:<(?!/metadata>\s*<isBreakout>)[^<]*+)*+",
+        "breakoutRooms": r"\s*+(?:<breakout>[^<]*+</breakout>\s*+)*+",
     }
     elements = []
     for tag in order:
-        text = inside.get(tag, _TEXT)
+        text = inside.get(tag, "[^<]*+")
         text = f"(?P<{tag}>{text})" if tag in _SCALARS else text
         elements.append(rf"(?:<{tag}>{text}</{tag}>\s*+)?+")
     return re.compile(rf"<meeting>\s*+{''.join(elements)}</meeting>\s*+", re.ASCII)
@@ -172,20 +169,25 @@ def _plain(text: bytes) -> tuple[list[_Fields], int] | None:
         meetings = rest.decode().lstrip()
     except UnicodeDecodeError:
         return None
-    if not begin or root is None or any(_has(meetings, refused) for refused in _REFUSED):
+    if not begin or root is None or _has(meetings, "]]>"):
         return None
     _check_returncode(root)
+    if "\r" in meetings:
+        meetings = meetings.replace("\r\n", "\n").replace("\r", "\n")
     found = list[_Fields]()
     at = 0
     while match := _MEETING.match(meetings, at):
         at = match.end()
+        whole, inside = match.group(0, "metadata")
         scalars: Sequence[str | None] = match.groups()
-        inside = match["metadata"] or ""
-        metadata = _METADATA.findall(inside)
+        metadata = _METADATA.findall(inside or "")
         # Each tag has one `<`: so many are all.
-        if inside.count("<") != 2 * len(metadata):
+        if 2 * len(metadata) != (inside or "").count("<"):
             return None
-        if "&" in match[0]:
+        if "&" in whole:
+            # lxml refuses any other.
+            if "&" in _ENTITY.sub("", whole):
+                return None
             scalars = [text and unescape(text) for text in scalars]
             metadata = [(key, unescape(text)) for key, text in metadata]
         found.append((scalars, metadata))
@@ -261,8 +263,12 @@ def _parsed(text: bytes) -> etree._Element | None:
 
 def _cleaned(text: bytes) -> bytes:
     """Return `text` as UTF-8 without characters that XML forbids."""
-    decoded = text.translate(None, _FORBIDDEN).decode(errors="replace")
-    return decoded.replace("\ufffe", "").replace("\uffff", "").encode()
+    return _allowed(text.decode(errors="replace")).encode()
+
+
+def _allowed(text: str) -> str:
+    # What is printable has none of them, and nearly all is: that is looked up faster.
+    return text if text.isprintable() else text.translate(_FORBIDDEN)
 
 
 def _salvaged(text: bytes) -> tuple[list[_Fields], int]:
@@ -320,7 +326,7 @@ def _meeting(
         parent_internal_id=_identifier(parent) if breakout and parent else None,
         recording=recording == "true",
         metadata=_metadata(metadata, wanted.metadata_keys) or _NOTHING,
-        name=(name or "")[:_MAX_TEXT] or None if wanted.room_names else None,
+        name=_allowed(name or "")[:_MAX_TEXT] or None if wanted.room_names else None,
     )
 
 
@@ -333,13 +339,17 @@ def _dialin_count(attendees: etree._Element) -> int:
 
 
 def _metadata(elements: Sequence[tuple[str, str]], keys: frozenset[str]) -> dict[str, str]:
-    return {tag: text for tag, text in elements if tag in keys and text and len(text) <= _MAX_TEXT}
+    return {
+        tag: text
+        for tag, value in elements
+        if tag in keys and (text := _allowed(value)) and len(text) <= _MAX_TEXT
+    }
 
 
 def _identifier(text: str | None) -> str:
+    text = _allowed(text or "")
     if not text or text.isspace() or len(text) > _MAX_TEXT:
         raise _UnreadableMeetingError
-    # What is printable has no control character, and nearly all is: that is looked up faster.
     if not text.isprintable() and _CONTROL.search(text):
         raise _UnreadableMeetingError
     return text

@@ -572,23 +572,32 @@ def test_round_trip(expected: list[Meeting]) -> None:
 
 # Also what is no list of elements, or none in XML.
 loose = st.text() | st.sampled_from(
-    ["<![CDATA[a]]>", "&#233;", "&uuml;", "<b>", "<b>x</b>", "a > b", "]]>", "\r\n", "\0", "\ufffe"]
+    [
+        *("<![CDATA[a]]>", "&#233;", "&uuml;", "<b>", "<b>x</b>", "a > b", "]]>", "\r\n", "a\rb"),
+        *("a\0b", "\ufffe\uffff", "\x85", "&amp;lt;", "&apos;&#39;&quot;", "a\nb", " "),
+    ]
 )
 
 
-@settings(max_examples=300)
-@given(st.lists(meetings, max_size=3), loose, st.sampled_from(["", "<a/>", "<a><b>1</b></a>"]))
+@settings(max_examples=500)
+@given(
+    st.lists(meetings, max_size=3),
+    st.sampled_from(["meetingName", "meetingID", "internalMeetingID", "dialNumber", "metadata"]),
+    loose,
+    st.sampled_from(["", "<a/>", "<a><b>1</b></a>", "<parentMeetingID>\0p</parentMeetingID>"]),
+)
 def test_plain_answers_are_read_as_lxml_reads_them(
-    found: list[Meeting], name: str, add: str
+    found: list[Meeting], element: str, text: str, add: str
 ) -> None:
     """Whether the regular expression or lxml reads a meeting makes no difference."""
-    body = answer_xml(*map(rendered, found), meeting_xml(meetingName="NAME", add=add))
-    body = body.replace(b"NAME", name.encode())
-    keys = frozenset({"bbblb-tenant", "x"})
+    changes: dict[str, Any] = {} if element == "metadata" else {element: "TEXT"}
+    body = answer_xml(
+        *map(rendered, found), meeting_xml(metadata={"x": "TEXT"}, add=add, **changes)
+    ).replace(b"TEXT", text.encode())
 
     def outcome() -> Answer | type[Exception]:
         try:
-            return parse_meetings(body, metadata_keys=keys)
+            return parse_meetings(body, metadata_keys=frozenset({"x"}), room_names=True)
         except NotXmlError as error:
             return type(error)
 
