@@ -11,7 +11,7 @@ from concurrent.futures import Executor, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
-from functools import partial
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Self
 from urllib.request import getproxies, proxy_bypass
@@ -78,7 +78,7 @@ class _Response(aiohttp.ClientResponse):
     async def start(self, connection: aiohttp.connector.Connection) -> Self:
         certificate = connection.transport and connection.transport.get_extra_info("peercert")
         if certificate:
-            self.tls_expires_at = utc(ssl.cert_time_to_seconds(certificate["notAfter"]))
+            self.tls_expires_at = _certificate_time(certificate["notAfter"])
         await super().start(connection)
         return self
 
@@ -268,14 +268,25 @@ def _proxy_for(url: URL) -> URL | None:
 
 
 def _clock_skew_s(date: str | None, now: datetime) -> float | None:
-    """Return how far a clock that says `date`, a Date header, is ahead of `now`; None if unclear.
-
-    A header that names no zone means GMT, as all are to do.
-    """
-    try:
-        said = parsedate_to_datetime(date or "")
-        said = said.astimezone(UTC) if said.tzinfo else said.replace(tzinfo=UTC)
-    except (ValueError, OverflowError):
+    """Return how far a clock that says `date` (a header) is ahead of `now`; None if unclear."""
+    said = _date(date or "")
+    if said is None:
         return None
     skew_s = (said - now).total_seconds()
     return skew_s if abs(skew_s) < _MAX_SKEW_S else None
+
+
+# A fleet's servers say the same few seconds, and have certificates of a few days.
+@lru_cache(maxsize=64)
+def _date(header: str) -> datetime | None:
+    """Return what a Date header says; one that names no zone means GMT, as all are to do."""
+    try:
+        said = parsedate_to_datetime(header)
+        return said.astimezone(UTC) if said.tzinfo else said.replace(tzinfo=UTC)
+    except (ValueError, OverflowError):
+        return None
+
+
+@lru_cache(maxsize=1024)
+def _certificate_time(text: str) -> datetime:
+    return utc(ssl.cert_time_to_seconds(text))

@@ -1,6 +1,7 @@
 """The command line: `bbbmeter COMMAND`. Each command is a few lines; the work is elsewhere."""
 
 import asyncio
+import gc
 import os
 import sys
 from datetime import UTC, datetime
@@ -178,6 +179,10 @@ def run(config: Config = None) -> None:
     setup_logging(settings.log_format, settings.log_level)
     if not settings.enabled_servers:
         raise SettingsError(["server: there is none to poll"], str(path or "environment"))
+    # What a tick makes lives to its end, so that the collector of cycles, which looks at it every
+    # few hundred objects, finds nothing and takes a quarter of the processor's time.
+    gc.freeze()
+    gc.set_threshold(50_000, 20, 20)
     asyncio.run(Daemon(settings, path).run())
 
 

@@ -76,6 +76,7 @@ def _layout() -> re.Pattern[str]:
 
 
 _MEETING = _layout()
+_BEGIN = re.compile(rb"<response>\s*<returncode>SUCCESS</returncode>\s*<meetings>\s*")
 _END = re.compile(r"</meetings>\s*</response>")
 
 
@@ -160,18 +161,15 @@ def _envelope(body: bytes) -> bytes:
 
 def _plain(text: bytes) -> tuple[list[_Fields], int] | None:
     """Return the meetings of an answer as BigBlueButton lays it out; None if it is none."""
-    outside = without_attendees(text)
-    if _has(text, _CDATA):
+    begin = _BEGIN.match(text)
+    if not begin or _has(text, _CDATA):
         return None
-    head, begin, rest = outside.partition(b"<meetings>")
-    root = _parsed(head + b"</response>")
     try:
-        meetings = rest.decode().lstrip()
+        meetings = without_attendees(text[begin.end() :]).decode()
     except UnicodeDecodeError:
         return None
-    if not begin or root is None or _has(meetings, "]]>"):
+    if _has(meetings, "]]>"):
         return None
-    _check_returncode(root)
     if "\r" in meetings:
         meetings = meetings.replace("\r\n", "\n").replace("\r", "\n")
     found = list[_Fields]()
