@@ -6,6 +6,7 @@ A request has one deadline, from the wait for a connection to the last byte of t
 import asyncio
 import ssl
 import time
+from asyncio import sslproto
 from collections.abc import Callable, Collection
 from concurrent.futures import Executor, ThreadPoolExecutor
 from dataclasses import dataclass, replace
@@ -33,6 +34,11 @@ from collector.transport import Holding, as_poll_error, read_body, redirected
 # Longer than the longest poll interval, shorter than the 65 s after which nginx, as Debian and
 # BigBlueButton set it up, closes an idle connection.
 _KEEPALIVE_S = 63.0
+# A connection with TLS takes some 150 kB while it is kept; to make one takes a millisecond of the
+# processor. So those of larger fleets are closed.
+_MAX_KEPT_CONNECTIONS = 1000
+# asyncio sets aside 256 KiB for each connection with TLS, of which a record has 16 at most.
+sslproto.SSLProtocol.max_size = 32 * 1024
 # Many servers can be one load balancer, seen with each tenant's secret.
 _CONNECTIONS_PER_HOST = 16
 _MAX_REDIRECTS = 3
@@ -150,6 +156,7 @@ class BbbClients:
                 self._holding,
                 self._parsers,
                 tls=contexts[server.ca_file],
+                keep_connection=len(servers) <= _MAX_KEPT_CONNECTIONS,
                 max_body_bytes=max_body_bytes,
                 metadata_keys=metadata_keys,
                 room_names=room_names,
@@ -174,6 +181,7 @@ class BbbClient:
         parsers: Executor,
         *,
         tls: ssl.SSLContext | bool,
+        keep_connection: bool,
         max_body_bytes: int,
         metadata_keys: frozenset[str],
         room_names: bool,
@@ -185,6 +193,7 @@ class BbbClient:
         self._url = signed_url(server.api_url, "getMeetings", secret, server.checksum)
         self._timeout_s = server.timeout_s
         self._tls = tls
+        self._headers = {} if keep_connection else {"Connection": "close"}
         self._proxy = _proxy_for(self._url)
         self._max_body_bytes = max_body_bytes
         self._metadata_keys = metadata_keys
@@ -231,7 +240,11 @@ class BbbClient:
             for _ in range(_MAX_REDIRECTS + 1):
                 asked_at = datetime.now(UTC)
                 async with self._session.get(
-                    url, allow_redirects=False, ssl=self._tls, proxy=self._proxy
+                    url,
+                    headers=self._headers,
+                    allow_redirects=False,
+                    ssl=self._tls,
+                    proxy=self._proxy,
                 ) as response:
                     if response.status in _REDIRECTS:
                         url = redirected(url, response.headers.get("Location", ""))

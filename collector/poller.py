@@ -2,8 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime
 from typing import Protocol
 
@@ -21,6 +20,8 @@ _DEADLINE = TickDeadlineError.kind
 # requests a slot, as each costs a socket and little else.
 PATIENCE_S = 1.0
 _SLOW_PER_SLOT = 2
+# Servers that a line of the log names.
+_MAX_NAMED = 20
 
 
 class Client(Protocol):
@@ -35,35 +36,42 @@ class _Slots:
 
     def __init__(self, count: int) -> None:
         """Have `count` slots, and room for `_SLOW_PER_SLOT` slow requests each."""
-        self._free = asyncio.Semaphore(count)
-        self._room = _SLOW_PER_SLOT * count
+        self.free = asyncio.Semaphore(count)
+        self.room = _SLOW_PER_SLOT * count
 
-    @asynccontextmanager
-    async def taken(self) -> AsyncIterator[None]:
-        """Take a slot meanwhile, at first; later, as soon as there is room, only that."""
-        loop = asyncio.get_running_loop()
-        slow = False
-        timer: asyncio.TimerHandle
+    async def take(self) -> "_Slot":
+        """Return a slot, as soon as one is free."""
+        await self.free.acquire()
+        return _Slot(self)
 
-        def step_aside() -> None:
-            nonlocal slow, timer
-            if self._room:
-                self._room -= 1
-                slow = True
-                self._free.release()
-            else:
-                timer = loop.call_later(PATIENCE_S, step_aside)
 
-        await self._free.acquire()
-        timer = loop.call_later(PATIENCE_S, step_aside)
-        try:
-            yield
-        finally:
-            timer.cancel()
-            if slow:
-                self._room += 1
-            else:
-                self._free.release()
+class _Slot:
+    """A slot that was taken: it is given back later, as soon as there is room beside the slots."""
+
+    def __init__(self, slots: _Slots) -> None:
+        """Take one of `slots`, which has been acquired."""
+        self._slots = slots
+        self._slow = False
+        self._wait()
+
+    def _wait(self) -> None:
+        self._timer = asyncio.get_running_loop().call_later(PATIENCE_S, self._step_aside)
+
+    def _step_aside(self) -> None:
+        if self._slots.room:
+            self._slots.room -= 1
+            self._slow = True
+            self._slots.free.release()
+        else:
+            self._wait()
+
+    def release(self, _: object) -> None:
+        """Give it back: the request is done."""
+        self._timer.cancel()
+        if self._slow:
+            self._slots.room += 1
+        else:
+            self._slots.free.release()
 
 
 class Poller:
@@ -93,9 +101,8 @@ class Poller:
         asked = set[str]()
 
         async def one(name: str) -> None:
-            async with self._slots.taken():
-                asked.add(name)
-                result = await self._ask(name, ts)
+            asked.add(name)
+            result = await self._ask(name, ts)
             waiting.discard(name)
             (self._failing.discard if result.ok else self._failing.add)(name)
             deliver(result)
@@ -103,9 +110,15 @@ class Poller:
         try:
             async with asyncio.timeout(deadline_s) as self._timeout, asyncio.TaskGroup() as group:
                 for name in sorted(names, key=self._failing.__contains__):
-                    group.create_task(one(name))
+                    slot = await self._slots.take()
+                    group.create_task(one(name)).add_done_callback(slot.release)
         except TimeoutError:
-            log.warning("tick cut at its deadline", tick=ts.isoformat(), servers=sorted(waiting))
+            log.warning(
+                "tick cut at its deadline",
+                tick=ts.isoformat(),
+                without_answer=len(waiting),
+                servers=sorted(waiting)[:_MAX_NAMED],
+            )
         finally:
             self._timeout = None
         latency_ms = round((time.monotonic() - started) * 1000)

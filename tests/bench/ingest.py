@@ -8,6 +8,7 @@ import asyncio
 import contextlib
 import json
 import os
+import socket
 import statistics
 import subprocess
 import sys
@@ -18,14 +19,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import aiohttp
 import asyncpg
+from prometheus_client.parser import text_string_to_metric_families
 
 from collector.simulator.marks import attribution_rules
 from tests.bench.database import empty
 from tests.bench.fleet import TENANTS, certificate, urls
 
-_INTERVAL_S = 5
-_WARM_UP_S = 3 * _INTERVAL_S
+_WARM_UP_TICKS = 2
 _PATIENCE_S = 120.0
 
 
@@ -65,7 +67,7 @@ def _wait_for(path: Path, process: subprocess.Popen[bytes]) -> None:
         time.sleep(0.1)
 
 
-def settings_file(folder: Path, dsn: str) -> Path:
+def settings_file(folder: Path, dsn: str, interval_s: int, port: int) -> Path:
     """Write the daemon's settings, and return where they are."""
     rules = [
         "{ " + ", ".join(f"{key} = {json.dumps(value)}" for key, value in rule.items()) + " }"
@@ -73,9 +75,9 @@ def settings_file(folder: Path, dsn: str) -> Path:
     ]
     lines = [
         f'database = "{dsn}"',
-        f"poll_interval_s = {_INTERVAL_S}",
+        f"poll_interval_s = {interval_s}",
         'log_level = "warning"',
-        *(f'[spool]\ndirectory = "{folder / "spool"}"', "[http]\nport = 0"),
+        *(f'[spool]\ndirectory = "{folder / "spool"}"', f"[http]\nport = {port}"),
         "[attribution]",
         f"rules = [{', '.join(rules)}]",
         *(f'[[tenant]]\nname = "{tenant.name}"' for tenant in TENANTS),
@@ -102,11 +104,15 @@ def _memory_mib(pid: int) -> float:
     return int(status.partition("VmHWM:")[2].split()[0]) / 1024
 
 
-async def daemon(folder: Path, dsn: str, ticks: int) -> dict[str, float]:
+async def daemon(folder: Path, dsn: str, ticks: int, interval_s: int) -> dict[str, float]:
     """Run the real daemon for some ticks, and return what it took and what it stored."""
-    path = settings_file(folder, dsn)
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    path = settings_file(folder, dsn, interval_s, port)
     bbbmeter = Path(sys.executable).with_name("bbbmeter")
-    migrating = await asyncio.create_subprocess_exec(bbbmeter, "migrate", "--config", path)
+    migrating = await asyncio.create_subprocess_exec(
+        *(bbbmeter, "migrate", "--config", path), stdout=asyncio.subprocess.DEVNULL
+    )
     if await migrating.wait():
         message = "the database cannot be migrated"
         raise RuntimeError(message)
@@ -114,9 +120,9 @@ async def daemon(folder: Path, dsn: str, ticks: int) -> dict[str, float]:
     connection = await asyncpg.connect(dsn)
     try:
         await _stored(connection, 1)
-        await asyncio.sleep(_WARM_UP_S)
+        await asyncio.sleep(_WARM_UP_TICKS * interval_s)
         before, cpu_s = await _stored(connection, 1), _cpu_s(process.pid)
-        await asyncio.sleep(ticks * _INTERVAL_S)
+        await asyncio.sleep(ticks * interval_s)
         after, cpu_s = await _stored(connection, 1), _cpu_s(process.pid) - cpu_s
         missed = await connection.fetchval("SELECT count(*) FROM meter.poll WHERE NOT ok")
         return {
@@ -124,11 +130,26 @@ async def daemon(folder: Path, dsn: str, ticks: int) -> dict[str, float]:
             "samples": after - before,
             "failed_polls": missed,
             "memory_mib": round(_memory_mib(process.pid), 1),
+            "tick_s": await _tick_s(port),
         }
     finally:
         process.terminate()
         await process.wait()
         await connection.close()
+
+
+async def _tick_s(port: int) -> float:
+    """Return the mean time from a tick to the answer of its last server."""
+    async with (
+        aiohttp.ClientSession() as session,
+        session.get(f"http://127.0.0.1:{port}/metrics") as answer,
+    ):
+        metrics = {
+            sample.name: sample.value
+            for family in text_string_to_metric_families(await answer.text())
+            for sample in family.samples
+        }
+    return round(metrics["bbbmeter_tick_seconds_sum"] / metrics["bbbmeter_tick_seconds_count"], 2)
 
 
 async def _stored(connection: asyncpg.Connection, least: int) -> int:
@@ -152,7 +173,7 @@ async def floor(folder: Path, dsn: str, ticks: int) -> dict[str, float]:
     return result
 
 
-async def measure(size: Size, ticks: int, repeats: int) -> dict[str, Any]:
+async def measure(size: Size, ticks: int, interval_s: int, repeats: int) -> dict[str, Any]:
     """Return medians of both in microseconds of CPU a sample, and their ratio."""
     rounds: list[dict[str, Any]] = []
     with tempfile.TemporaryDirectory(prefix="bbbmeter-bench-") as name:
@@ -161,7 +182,7 @@ async def measure(size: Size, ticks: int, repeats: int) -> dict[str, Any]:
             for _ in range(repeats):
                 async with empty() as (dsn, engine):
                     least = await floor(folder, dsn, ticks)
-                    ours = await daemon(folder, dsn, ticks)
+                    ours = await daemon(folder, dsn, ticks, interval_s)
                 rounds.append({"floor": least, "bbbmeter": ours, "engine": engine})
                 print(f"{size}: {_micros(ours):.1f} µs, floor {_micros(least):.1f} µs", flush=True)
     pairs = [(_micros(one["bbbmeter"]), _micros(one["floor"])) for one in rounds]
@@ -172,6 +193,10 @@ async def measure(size: Size, ticks: int, repeats: int) -> dict[str, Any]:
         "floor_us": round(statistics.median(least for _, least in pairs), 1),
         "ratio": round(statistics.median(ours / least for ours, least in pairs), 2),
         "memory_mib": max(one["bbbmeter"]["memory_mib"] for one in rounds),
+        "tick_s": statistics.median(one["bbbmeter"]["tick_s"] for one in rounds),
+        "cpu_s_a_tick": round(
+            statistics.median(one["bbbmeter"]["cpu_s"] for one in rounds) / ticks, 2
+        ),
         "failed_polls": sum(one["bbbmeter"]["failed_polls"] for one in rounds),
         "rounds": rounds,
     }
@@ -184,13 +209,19 @@ def _micros(result: dict[str, float]) -> float:
 async def main(arguments: argparse.Namespace) -> int:
     """Measure each size, print a table, and write all of it as JSON."""
     found = [
-        await measure(Size(*map(int, size.split("x"))), arguments.ticks, arguments.repeats)
+        await measure(
+            Size(*map(int, size.split("x"))),
+            arguments.ticks,
+            arguments.interval,
+            arguments.repeats,
+        )
         for size in arguments.fleets
     ]
     for one in found:
         print(
             f"{one['fleet']:>18}: {one['bbbmeter_us']:6.1f} µs a sample, floor "
-            f"{one['floor_us']:6.1f} µs, ratio {one['ratio']:.2f}, {one['memory_mib']:.0f} MiB"
+            f"{one['floor_us']:6.1f} µs, ratio {one['ratio']:.2f}, {one['memory_mib']:.0f} MiB, "
+            f"{one['cpu_s_a_tick']:.2f} s of CPU and {one['tick_s']:.2f} s a tick"
         )
     if arguments.out:
         arguments.out.parent.mkdir(parents=True, exist_ok=True)
@@ -207,6 +238,7 @@ if __name__ == "__main__":
         help="servers x meetings x attendees",
     )
     parser.add_argument("--ticks", type=int, default=8)
+    parser.add_argument("--interval", type=int, default=5, help="seconds between ticks")
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--out", type=Path, help="write all figures to this file, as JSON")
     sys.exit(asyncio.run(main(parser.parse_args())))
