@@ -2,8 +2,8 @@
 
     python -m tests.bench.fleet FOLDER SERVERS MEETINGS ATTENDEES
 
-Serves HTTPS with FOLDER/cert.pem and key.pem, writes the ports to FOLDER/ports.json, and ends when
-its standard input does. Answers are as BigBlueButton lays them out, of meetings that go on.
+Serves HTTPS with FOLDER/cert.pem and key.pem, writes ports and meetings to FOLDER/fleet.json and
+ends when its standard input does. Answers are as BigBlueButton lays them out.
 """
 
 import asyncio
@@ -14,7 +14,7 @@ import ssl
 import subprocess
 import sys
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -44,13 +44,9 @@ def certificate(folder: Path) -> None:
     )
 
 
-def answer(rng: random.Random, server: str, meetings: int, attendees: int) -> bytes:
-    """Return one server's answer."""
-    now_ms = int(datetime.now(UTC).timestamp() * 1000)
-    views = [
-        MeetingView(_meeting(rng, server, number, attendees, now_ms)) for number in range(meetings)
-    ]
-    return get_meetings([view.at(now_ms) for view in views])
+def answer(meetings: Sequence[Meeting], now_ms: int) -> bytes:
+    """Return the answer of the server that has these meetings."""
+    return get_meetings([MeetingView(meeting).at(now_ms) for meeting in meetings])
 
 
 def _meeting(rng: random.Random, server: str, number: int, attendees: int, now_ms: int) -> Meeting:
@@ -88,6 +84,7 @@ async def serve(folder: Path, servers: int, meetings: int, attendees: int) -> No
     rng = random.Random(f"{servers}/{meetings}/{attendees}")
     tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     tls.load_cert_chain(folder / "cert.pem", folder / "key.pem")
+    now_ms = int(datetime.now(UTC).timestamp() * 1000)
     answers: dict[int, bytes] = {}
 
     async def handle(request: web.BaseRequest) -> web.Response:
@@ -97,21 +94,24 @@ async def serve(folder: Path, servers: int, meetings: int, attendees: int) -> No
 
     loop = asyncio.get_running_loop()
     handler = web.Server(handle, access_log=None, keepalive_timeout=300)
-    ports = []
-    for number in range(servers):
+    known = []
+    for server in range(servers):
         listener = socket.create_server(("127.0.0.1", 0))
-        ports.append(listener.getsockname()[1])
-        answers[ports[-1]] = answer(rng, f"bench{number:04}", meetings, attendees)
+        port = listener.getsockname()[1]
+        held = [_meeting(rng, f"bench{server:04}", n, attendees, now_ms) for n in range(meetings)]
+        answers[port] = answer(held, now_ms)
         await loop.create_server(handler, sock=listener, ssl=tls)
-    (folder / "ports.json.part").write_text(json.dumps(ports))
-    (folder / "ports.json.part").rename(folder / "ports.json")
+        who = [{"internal_id": m.internal_id, "room": m.room, "tenant": m.tenant} for m in held]
+        known.append({"port": port, "meetings": who})
+    (folder / "fleet.json.part").write_text(json.dumps(known))
+    (folder / "fleet.json.part").rename(folder / "fleet.json")
     await loop.run_in_executor(None, sys.stdin.read)
 
 
 def urls(folder: Path) -> Iterator[tuple[str, str]]:
     """Yield each server's name and address."""
-    for number, port in enumerate(json.loads((folder / "ports.json").read_text())):
-        yield f"bench{number:04}", f"https://127.0.0.1:{port}/bigbluebutton/"
+    for number, server in enumerate(json.loads((folder / "fleet.json").read_text())):
+        yield f"bench{number:04}", f"https://127.0.0.1:{server['port']}/bigbluebutton/"
 
 
 if __name__ == "__main__":

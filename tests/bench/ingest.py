@@ -1,6 +1,7 @@
 """CPU that ingest takes: the real daemon beside a hand-written floor, on the same fleet in turn.
 
 Over TLS, a connection a server. Each process accounts for itself; server and database are others'.
+Where a Python is named that has BBBLB, its poller has its turn too.
 """
 
 import argparse
@@ -28,6 +29,7 @@ from tests.bench.database import empty
 from tests.bench.fleet import TENANTS, certificate, urls
 
 _WARM_UP_TICKS = 2
+_WHO = ("floor", "bbbmeter", "bbblb")
 _PATIENCE_S = 120.0
 
 
@@ -52,7 +54,7 @@ def fleet(folder: Path, size: Size) -> Iterator[None]:
     sizes = (str(size.servers), str(size.meetings), str(size.attendees))
     with subprocess.Popen([*command, *sizes], stdin=subprocess.PIPE) as process:
         try:
-            _wait_for(folder / "ports.json", process)
+            _wait_for(folder / "fleet.json", process)
             yield
         finally:
             process.kill()
@@ -162,18 +164,42 @@ async def _stored(connection: asyncpg.Connection, least: int) -> int:
             await asyncio.sleep(0.5)
 
 
-async def floor(folder: Path, dsn: str, ticks: int) -> dict[str, float]:
-    """Run the floor, and return what it took."""
+async def script(folder: Path, *command: object) -> Any:  # noqa: ANN401 - what the script prints
+    """Run one of the scripts beside this one, and return the JSON that it prints, if any."""
     process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "tests.bench.floor", str(folder), dsn, str(ticks)),
+        *map(str, command),
         stdout=asyncio.subprocess.PIPE,
+        # Read when the modules are loaded.
+        env=os.environ | {"SSL_CERT_FILE": str(folder / "cert.pem")},
     )
     output, _ = await process.communicate()
-    result: dict[str, float] = json.loads(output)
+    if process.returncode:
+        message = f"{command[2]} fails"
+        raise RuntimeError(message)
+    return json.loads(output or "null")
+
+
+async def floor(folder: Path, dsn: str, ticks: int) -> dict[str, float]:
+    """Run the floor, and return what it took."""
+    result: dict[str, float] = await script(
+        folder, sys.executable, "-m", "tests.bench.floor", folder, dsn, ticks
+    )
     return result
 
 
-async def measure(size: Size, ticks: int, interval_s: int, repeats: int) -> dict[str, Any]:
+async def bbblb(python: str, folder: Path, ticks: int) -> dict[str, float]:
+    """Run BBBLB's poller in a database of its own, and return what it took."""
+    async with empty() as (dsn, _):
+        for what in ("prepare", "poll"):
+            result: dict[str, float] = await script(
+                folder, python, "-m", "tests.bench.bbblb", what, folder, dsn, ticks
+            )
+    return result
+
+
+async def measure(
+    size: Size, ticks: int, interval_s: int, repeats: int, python: str | None
+) -> dict[str, Any]:
     """Return medians of both in microseconds of CPU a sample, and their ratio."""
     rounds: list[dict[str, Any]] = []
     with tempfile.TemporaryDirectory(prefix="bbbmeter-bench-") as name:
@@ -183,8 +209,13 @@ async def measure(size: Size, ticks: int, interval_s: int, repeats: int) -> dict
                 async with empty() as (dsn, engine):
                     least = await floor(folder, dsn, ticks)
                     ours = await daemon(folder, dsn, ticks, interval_s)
-                rounds.append({"floor": least, "bbbmeter": ours, "engine": engine})
-                print(f"{size}: {_micros(ours):.1f} µs, floor {_micros(least):.1f} µs", flush=True)
+                one: dict[str, Any] = {"floor": least, "bbbmeter": ours, "engine": engine}
+                if python:
+                    one["bbblb"] = await bbblb(python, folder, ticks)
+                rounds.append(one)
+                print(
+                    size, *(f"{n} {_micros(one[n]):.1f} µs" for n in _WHO if n in one), flush=True
+                )
     pairs = [(_micros(one["bbbmeter"]), _micros(one["floor"])) for one in rounds]
     return {
         "fleet": str(size),
@@ -199,6 +230,16 @@ async def measure(size: Size, ticks: int, interval_s: int, repeats: int) -> dict
         ),
         "failed_polls": sum(one["bbbmeter"]["failed_polls"] for one in rounds),
         "rounds": rounds,
+    } | _beside_bbblb(rounds)
+
+
+def _beside_bbblb(rounds: list[dict[str, Any]]) -> dict[str, float]:
+    pairs = [(_micros(one["bbblb"]), _micros(one["bbbmeter"])) for one in rounds if "bbblb" in one]
+    if not pairs:
+        return {}
+    return {
+        "bbblb_us": round(statistics.median(theirs for theirs, _ in pairs), 1),
+        "bbblb_ratio": round(statistics.median(theirs / ours for theirs, ours in pairs), 1),
     }
 
 
@@ -214,6 +255,7 @@ async def main(arguments: argparse.Namespace) -> int:
             arguments.ticks,
             arguments.interval,
             arguments.repeats,
+            arguments.bbblb,
         )
         for size in arguments.fleets
     ]
@@ -222,6 +264,7 @@ async def main(arguments: argparse.Namespace) -> int:
             f"{one['fleet']:>18}: {one['bbbmeter_us']:6.1f} µs a sample, floor "
             f"{one['floor_us']:6.1f} µs, ratio {one['ratio']:.2f}, {one['memory_mib']:.0f} MiB, "
             f"{one['cpu_s_a_tick']:.2f} s of CPU and {one['tick_s']:.2f} s a tick"
+            + (f", BBBLB {one['bbblb_us']:.1f} µs" if "bbblb_us" in one else "")
         )
     if arguments.out:
         arguments.out.parent.mkdir(parents=True, exist_ok=True)
@@ -240,5 +283,6 @@ if __name__ == "__main__":
     parser.add_argument("--ticks", type=int, default=8)
     parser.add_argument("--interval", type=int, default=5, help="seconds between ticks")
     parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--bbblb", metavar="PYTHON", help="a Python that has bbblb and greenlet")
     parser.add_argument("--out", type=Path, help="write all figures to this file, as JSON")
     sys.exit(asyncio.run(main(parser.parse_args())))
