@@ -81,6 +81,11 @@ async def _make(dsn: str, history: History) -> None:
                 "FROM timescaledb_information.jobs WHERE job_id >= 1000"
             )
         await fill(connection, history)
+    finally:
+        await connection.close()
+    # What the role was told by the migration holds for new sessions.
+    connection = await asyncpg.connect(dsn)
+    try:
         for job in await connection.fetch(_COMPRESS):
             await connection.execute(f"CALL public.run_job({job['job_id']})")
         await connection.execute("VACUUM ANALYZE")
