@@ -25,6 +25,9 @@ _REJECTIONS = (
     asyncpg.ProgramLimitExceededError,
 )
 
+# The last one is the driver's own confusion, as about a connection that was lost half-way.
+_FAILURES = (asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError)
+
 
 @asynccontextmanager
 async def open_pool(
@@ -74,7 +77,7 @@ async def _pool(dsn: str, max_size: int, *, at_once: bool = True) -> AsyncIterat
     finally:
         try:
             await asyncio.wait_for(pool.close(), CLOSE_DEADLINE_S)
-        except (TimeoutError, OSError, asyncpg.PostgresError, asyncpg.InterfaceError):
+        except (*_FAILURES, OSError, TimeoutError):
             pool.terminate()
 
 
@@ -114,7 +117,7 @@ def translated(operation: str) -> Iterator[None]:
     except _REJECTIONS as error:
         msg = f"{operation}: {_said(error)}"
         raise RejectedBatchError(msg) from error
-    except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError) as error:
+    except (*_FAILURES, OSError, TimeoutError) as error:
         msg = f"{operation}: {_said(error)}"
         raise DatabaseError(msg) from error
 

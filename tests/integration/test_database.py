@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 from urllib.parse import urlsplit, urlunsplit
 
+import asyncpg
 import pytest
 
 from collector.database import borrowed, open_pool
@@ -63,3 +64,15 @@ async def test_what_the_database_says_costs_no_connection(dsn: str) -> None:
             async with borrowed(pool, "wrong", 30) as connection:
                 await connection.execute("SELECT no_such_column")
         assert pool.get_idle_size() == 1
+
+
+async def test_the_drivers_own_confusion_is_the_databases(dsn: str) -> None:
+    """Whoever calls while another call is under way gets a DatabaseError, and a new connection."""
+    async with open_pool(dsn, max_size=1) as pool:
+        with pytest.raises(DatabaseError, match="confused: another operation"):
+            async with borrowed(pool, "confused", 30):
+                message = "another operation (2) is in progress"
+                raise asyncpg.InternalClientError(message)
+        assert pool.get_idle_size() == 0
+        async with borrowed(pool, "next", 30) as connection:
+            assert await connection.fetchval("SELECT 1") == 1
