@@ -1,5 +1,6 @@
 """Databases for benchmarks and previews: empty, or with a past that is kept as in production."""
 
+import logging
 import os
 import tempfile
 import uuid
@@ -8,11 +9,14 @@ from contextlib import asynccontextmanager
 from urllib.parse import urlsplit, urlunsplit
 
 import asyncpg
+import structlog
 
 from collector.engine import EmbeddedEngine
 from collector.migrate import migrate
 from tests.conftest import PAST_RETENTION, make_settings
 from tests.history import History, fill
+
+structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.WARNING))
 
 # Columnstore, but no retention: the past is to stay.
 _COMPRESS = """

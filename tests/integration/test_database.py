@@ -69,10 +69,10 @@ async def test_what_the_database_says_costs_no_connection(dsn: str) -> None:
 async def test_the_drivers_own_confusion_is_the_databases(dsn: str) -> None:
     """Whoever calls while another call is under way gets a DatabaseError, and a new connection."""
     async with open_pool(dsn, max_size=1) as pool:
+        error = asyncpg.InternalClientError("another operation (2) is in progress")
         with pytest.raises(DatabaseError, match="confused: another operation"):
             async with borrowed(pool, "confused", 30):
-                message = "another operation (2) is in progress"
-                raise asyncpg.InternalClientError(message)
+                raise error
         assert pool.get_idle_size() == 0
         async with borrowed(pool, "next", 30) as connection:
             assert await connection.fetchval("SELECT 1") == 1
