@@ -10,6 +10,9 @@ CHAOS_ARGS ?=
 FUZZ_ARGS ?=
 PREVIEW_ARGS ?=
 BENCH_ARGS ?=
+INGEST_ARGS ?=
+SIZES_ARGS ?= --fleets 10x10x10 50x20x10 100x100x10 1000x100x10 --interval 10 --ticks 2 --repeats 1
+REPORTS_ARGS ?=
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -22,7 +25,7 @@ LOCK := $(BIN)/uv --no-config pip compile --quiet --universal --python-version 3
 	--custom-compile-command "make lock" $(LOCK_ARGS)
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test lint format lock psql accuracy chaos fuzz picture dashboards dashboards-preview bench docs build clean
+.PHONY: help install demo test lint format lock psql accuracy chaos fuzz picture dashboards dashboards-preview bench performance docs build clean
 
 help: ## List what can be made.
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 27
@@ -98,8 +101,15 @@ chaos: install ## Let everything fail for 5 minutes, and take account (CHAOS_ARG
 fuzz: install ## Feed the parser a million hostile answers (FUZZ_ARGS="--cases 100000").
 	$(BIN)/python tests/fuzz/fuzz_parser.py $(FUZZ_ARGS)
 
-bench: install ## Measure how long the dashboards' queries take (BENCH_ARGS="--days 7 --sessions 50").
+bench: install ## Measure ingest, writing, reports and dashboards, into build/bench (see docs/performance.md).
+	$(BIN)/python -m tests.bench.ingest --out build/bench/ingest.json $(INGEST_ARGS)
+	$(BIN)/python -m tests.bench.ingest --out build/bench/sizes.json $(SIZES_ARGS)
+	$(BIN)/python -m tests.bench.write --out build/bench/write.json
+	$(BIN)/python -m tests.bench.reports --out build/bench/reports.json $(REPORTS_ARGS)
 	$(BIN)/python -m tests.bench.dashboards --out build/bench/dashboards.json $(BENCH_ARGS)
+
+performance: install ## Draw the plots of docs/performance.md from what bench measured.
+	$(BIN)/python docs/draw_performance.py build/bench/reports.json build/bench/sizes.json
 
 picture: install ## Draw the README's picture of a report anew.
 	$(BIN)/python docs/draw_report.py

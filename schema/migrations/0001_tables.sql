@@ -122,7 +122,7 @@ CREATE INDEX sample_by_session ON meter.sample (session_id, ts);
 ALTER TABLE meter.sample SET (
     timescaledb.enable_columnstore,
     timescaledb.segmentby = 'tenant_id',
-    timescaledb.orderby = 'session_id, ts'
+    timescaledb.orderby = 'server_id, session_id, ts'
 );
 
 -- What was stored late or filled, until meter.settle has seen to what hangs on it.

@@ -96,6 +96,14 @@ async def _median_ms(
     return round(statistics.median(took), 1)
 
 
+async def _month(connection: asyncpg.Connection, history: History) -> tuple[datetime, datetime]:
+    """Return the last 30 billing days that are over, or as many as there are."""
+    until: datetime = await connection.fetchval(
+        "SELECT meter.billing_trunc('day', $1::timestamptz)", history.end
+    )
+    return max(history.begin, until - timedelta(days=30)), until
+
+
 async def storage(connection: asyncpg.Connection) -> list[dict[str, Any]]:
     """Return, for each table of facts, bytes a row as rows and in columns, all included."""
     found = []
@@ -115,12 +123,10 @@ async def storage(connection: asyncpg.Connection) -> list[dict[str, Any]]:
 
 async def measure(history: History, keep: str | None, repeats: int) -> dict[str, Any]:
     """Return what one past costs: to keep, and to ask."""
-    # The last whole month of 30 days, or as much of it as there is.
-    until = datetime.combine(history.end.date(), datetime.min.time(), UTC)
-    since = max(history.begin, until - timedelta(days=30))
     async with past(history, keep) as (dsn, engine):
         connection = await asyncpg.connect(dsn)
         try:
+            period = await _month(connection, history)
             result: dict[str, Any] = {
                 "days": history.days,
                 "engine": engine,
@@ -130,7 +136,7 @@ async def measure(history: History, keep: str | None, repeats: int) -> dict[str,
                 ),
                 "storage": await storage(connection),
                 "queries_ms": {
-                    name: await _median_ms(connection, query, (since, until), repeats)
+                    name: await _median_ms(connection, query, period, repeats)
                     for name, query in _OUR_QUERIES.items()
                 },
             }
@@ -141,11 +147,10 @@ async def measure(history: History, keep: str | None, repeats: int) -> dict[str,
 
 async def beside(history: History, keep: str | None, repeats: int) -> dict[str, Any]:
     """Return what `meeting_stats` costs with the same data."""
-    until = datetime.combine(history.end.date(), datetime.min.time(), UTC)
-    since = max(history.begin, until - timedelta(days=30))
     async with past(history, keep) as (dsn, _):
         connection = await asyncpg.connect(dsn)
         try:
+            period = await _month(connection, history)
             await connection.execute("DROP TABLE IF EXISTS public.meeting_stats")
             for statement in _MEETING_STATS.split(";"):
                 await connection.execute(statement)
@@ -156,7 +161,7 @@ async def beside(history: History, keep: str | None, repeats: int) -> dict[str, 
             return {
                 "rows": count,
                 "bytes_a_row": round(size / count, 1),
-                "report_ms": await _median_ms(connection, _THEIR_REPORT, (since, until), repeats),
+                "report_ms": await _median_ms(connection, _THEIR_REPORT, period, repeats),
             }
         finally:
             await connection.execute("DROP TABLE IF EXISTS public.meeting_stats")
