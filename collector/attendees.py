@@ -54,7 +54,8 @@ def _block_end(text: bytes, start: int) -> int:
 
 def _dialins(text: bytes, start: int, end: int) -> int:
     """Count the dial-ins in a block of attendees; custom data cannot fake one."""
-    if text.find(b"DIAL-IN", start, end) < 0:
+    # One character is found many times faster than several.
+    if text.find(b"-", start, end) < 0 or text.find(b"DIAL-IN", start, end) < 0:
         return 0
     # Custom data stand last in an attendee.
     attendees = (a.partition(b"<customdata>")[0] for a in _ATTENDEE.split(text[start:end]))

@@ -44,15 +44,12 @@ class Attribution:
         self._suffixes = [rule for rule in settings.rules if isinstance(rule, SuffixRule)]
         self.metadata_keys = frozenset((*_keys(settings.rules), PRODUCT_KEY, GREENLIGHT_KEY))
 
-    def place(
-        self, meeting: Meeting, server: ServerSettings, parents: Mapping[str, Place]
-    ) -> Place:
+    def place(self, meeting: Meeting, server: ServerSettings, parent: Place | None) -> Place:
         """Return tenant and room of `meeting`, which `server` reported.
 
-        `parents` maps internal ids of sessions on that server to their places; a breakout whose
-        parent is not among them has no room, and rule `parent` does not match it.
+        `parent` is the place of a breakout's parent, None where that is unknown: then the breakout
+        has no room, and rule `parent` does not match it.
         """
-        parent = parents.get(meeting.parent_internal_id) if meeting.parent_internal_id else None
         # A breakout's own id is a hash made anew each time: its room is its parent's.
         room = (parent.room if parent else None) if meeting.breakout else self._unscoped(meeting)
         for rule in self._rules:

@@ -38,7 +38,7 @@ _KEEPALIVE_S = 63.0
 # processor. So those of larger fleets are closed.
 _MAX_KEPT_CONNECTIONS = 1000
 # asyncio sets aside 256 KiB for each connection with TLS, of which a record has 16 at most.
-sslproto.SSLProtocol.max_size = 32 * 1024
+sslproto.SSLProtocol.max_size = 64 * 1024
 # Many servers can be one load balancer, seen with each tenant's secret.
 _CONNECTIONS_PER_HOST = 16
 _MAX_REDIRECTS = 3

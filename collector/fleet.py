@@ -6,7 +6,7 @@ from datetime import datetime, timedelta
 from collector.attribution import Place
 from collector.database import Connection, translated
 from collector.model import Sample
-from collector.pipeline import LastPoll
+from collector.pipeline import LastPoll, Seen
 from collector.settings import ServerSettings, TenantSettings
 from collector.writer import ensure_names
 
@@ -172,7 +172,8 @@ async def last_polls(
         # Without its row, which may wait in a spool, a session is announced again.
         if row["internal_id"] is None:
             continue
-        poll.places[row["internal_id"]] = Place(row["tenant"], row["room"])
+        place = Place(row["tenant"], row["room"])
+        poll.sessions[row["internal_id"]] = Seen(row["session_id"], place)
         poll.samples.append(
             Sample(
                 poll_ts=row["ts"],

@@ -10,6 +10,7 @@ import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from datetime import datetime
+from functools import lru_cache
 from html import unescape
 from types import MappingProxyType
 from typing import AnyStr, NamedTuple
@@ -43,13 +44,13 @@ _USUAL = {str(count): count for count in range(1000)}
 _SCALARS = (
     *("meetingName", "meetingID", "internalMeetingID", "createTime", "recording"),
     *("hasBeenForciblyEnded", "endTime", "participantCount", "listenerCount"),
-    *("voiceParticipantCount", "videoCount", "attendees", "metadata", "isBreakout"),
+    *("voiceParticipantCount", "videoCount", "attendees", "metadata", "key", "isBreakout"),
     "parentMeetingID",
 )
+_METADATA = _SCALARS.index("metadata")
 
 # A meeting as BigBlueButton lays it out, once its attendees are cut: elements in this order, any
-# of which may be missing. The groups are `_SCALARS`, in their order.
-_METADATA = re.compile(r"<(\w[^>]*+)>([^<]*+)</\1>", re.ASCII)
+# of which may be missing. The groups are `_SCALARS`, in their order; `key` is metadata's last one.
 _ENTITY = re.compile("&(?:amp|lt|gt|quot|apos|#39);")
 
 
@@ -62,9 +63,8 @@ def _layout() -> re.Pattern[str]:
         *("maxUsers", "moderatorCount", "attendees", "metadata", "isBreakout"),
         *("parentMeetingID", "sequence", "freeJoin", "breakoutRooms"),
     )
-    # What ends it is not in it: a key could have the name `metadata`.
     inside = {
-        "metadata": r"\s*+(?:<(?!/metadata>\s*<isBreakout>)[^<]*+)*+",
+        "metadata": r"\s*+(?:<(?P<key>[a-zA-Z_][\w.-]*+)>[^<]*+</(?P=key)>\s*+)*+",
         "breakoutRooms": r"\s*+(?:<breakout>[^<]*+</breakout>\s*+)*+",
     }
     elements = []
@@ -81,10 +81,17 @@ _END = re.compile(r"</meetings>\s*</response>")
 
 
 class _Wanted(NamedTuple):
-    """What the caller wants of a meeting."""
+    """What the caller wants of a meeting; `metadata` finds the keys' elements in well-formed XML."""
 
     metadata_keys: frozenset[str]
+    metadata: re.Pattern[str]
     room_names: bool
+
+
+@lru_cache
+def _wanted(metadata_keys: frozenset[str], room_names: bool) -> _Wanted:  # noqa: FBT001
+    keys = "|".join(map(re.escape, sorted(metadata_keys))) or "(?!)"
+    return _Wanted(metadata_keys, re.compile(f"<({keys})>([^<]*+)"), room_names)
 
 
 # The texts of a meeting's `_SCALARS`, None for what it lacks, and its metadata as (key, text). The
@@ -111,13 +118,13 @@ def parse_meetings(
     Raises NotXmlError where `body` is no whole getMeetings answer, and ApiError where
     BigBlueButton answered FAILED.
     """
-    wanted = _Wanted(metadata_keys, room_names)
+    wanted = _wanted(metadata_keys, room_names)
     answer, *others = (_answer(text, wanted) for text in readings(_envelope(body)))
     return _common(answer, others) if others else answer
 
 
 def _answer(text: bytes, wanted: _Wanted) -> Answer:
-    found, skipped = _plain(text) or _parsed_by_lxml(text)
+    found, skipped = _plain(text, wanted) or _parsed_by_lxml(text)
     meetings: dict[str, Meeting] = {}
     contradictory: Counter[str] = Counter()
     for scalars, metadata in found:
@@ -159,7 +166,7 @@ def _envelope(body: bytes) -> bytes:
     return text
 
 
-def _plain(text: bytes) -> tuple[list[_Fields], int] | None:
+def _plain(text: bytes, wanted: _Wanted) -> tuple[list[_Fields], int] | None:
     """Return the meetings of an answer as BigBlueButton lays it out; None if it is none."""
     begin = _BEGIN.match(text)
     if not begin or _has(text, _CDATA):
@@ -175,20 +182,17 @@ def _plain(text: bytes) -> tuple[list[_Fields], int] | None:
     found = list[_Fields]()
     at = 0
     while match := _MEETING.match(meetings, at):
-        at = match.end()
-        whole, inside = match.group(0, "metadata")
+        end = match.end()
         scalars: Sequence[str | None] = match.groups()
-        metadata = _METADATA.findall(inside or "")
-        # Each tag has one `<`: so many are all.
-        if 2 * len(metadata) != (inside or "").count("<"):
-            return None
-        if "&" in whole:
+        metadata = wanted.metadata.findall(scalars[_METADATA] or "")
+        if meetings.find("&", at, end) >= 0:
             # lxml refuses any other.
-            if "&" in _ENTITY.sub("", whole):
+            if "&" in _ENTITY.sub("", match[0]):
                 return None
             scalars = [text and unescape(text) for text in scalars]
             metadata = [(key, unescape(text)) for key, text in metadata]
         found.append((scalars, metadata))
+        at = end
     return (found, 0) if _END.fullmatch(meetings, at) else None
 
 
@@ -306,25 +310,25 @@ def _meeting(
 ) -> Meeting | None:
     """Return the meeting, or None if it has ended."""
     name, external_id, internal_id, created, recording, forcibly_ended, end, *rest = scalars
-    participants, listeners, voice, video, dialins, _, is_breakout, parent = rest
+    participants, listeners, voice, video, dialins, _, _, is_breakout, parent = rest
     if forcibly_ended == "true" or _number(end):
         return None
     internal_id = _identifier(internal_id)
     breakout = is_breakout == "true"
     return Meeting(
-        internal_id=internal_id,
-        external_id=_identifier(external_id),
-        created_at=_created_at(created, internal_id),
-        participants=_count(participants),
-        voice=0 if voice is None else _count(voice),
-        video=0 if video is None else _count(video),
-        listeners=0 if listeners is None else _count(listeners),
-        dialins=_count(dialins) if dialins and dialins.isdecimal() else 0,
-        breakout=breakout,
-        parent_internal_id=_identifier(parent) if breakout and parent else None,
-        recording=recording == "true",
-        metadata=_metadata(metadata, wanted.metadata_keys) or _NOTHING,
-        name=_allowed(name or "")[:_MAX_TEXT] or None if wanted.room_names else None,
+        internal_id,
+        _identifier(external_id),
+        _created_at(created, internal_id),
+        _count(participants),
+        0 if voice is None else _count(voice),
+        0 if video is None else _count(video),
+        0 if listeners is None else _count(listeners),
+        _count(dialins) if dialins and dialins.isdecimal() else 0,
+        breakout,
+        _identifier(parent) if breakout and parent else None,
+        recording == "true",
+        _metadata(metadata, wanted.metadata_keys) if metadata else _NOTHING,
+        _allowed(name or "")[:_MAX_TEXT] or None if wanted.room_names else None,
     )
 
 
@@ -345,6 +349,8 @@ def _metadata(elements: Sequence[tuple[str, str]], keys: frozenset[str]) -> dict
 
 
 def _identifier(text: str | None) -> str:
+    if text and len(text) <= _MAX_TEXT and text.isprintable() and not text.isspace():
+        return text  # nearly all
     text = _allowed(text or "")
     if not text or text.isspace() or len(text) > _MAX_TEXT:
         raise _UnreadableMeetingError

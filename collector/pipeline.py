@@ -5,10 +5,11 @@ fills gaps: what is lost with it (a restart) is read back from the database, and
 it (another collector polled meanwhile) is caught by the writer's statement.
 """
 
-from collections import ChainMap
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from operator import attrgetter
+from typing import NamedTuple
 
 from collector.attribution import Attribution, Place, origin
 from collector.clock import MAX_SKEW_S, utc
@@ -20,13 +21,20 @@ from collector.settings import ServerSettings, Settings
 _MAX_AGE_S = 366 * 86_400
 
 
+class Seen(NamedTuple):
+    """A session as it was first seen: its tenant is fixed, whatever its marks become later."""
+
+    session_id: int
+    place: Place
+
+
 @dataclass(slots=True)
 class LastPoll:
-    """The last successful poll of a server: its tick, its samples, its sessions' places."""
+    """The last successful poll of a server: its tick, its samples, its sessions by internal id."""
 
     ts: datetime
     samples: list[Sample] = field(default_factory=list)
-    places: dict[str, Place] = field(default_factory=dict)
+    sessions: dict[str, Seen] = field(default_factory=dict)
 
 
 class Pipeline:
@@ -71,16 +79,16 @@ class Pipeline:
         if not result.ok:
             return Batch(polls=[self._poll_row(result, [])])
         last = self._last.get(server.name)
-        places = self._places(result.meetings, server, last)
+        sessions = self._sessions(result, server, last)
         samples = [
-            self._sample(result, meeting, places[meeting.internal_id])
+            self._sample(result, meeting, sessions[meeting.internal_id])
             for meeting in result.meetings
         ]
         known = self._known.get(server.name, set())
         batch = Batch(
             polls=[self._poll_row(result, samples)],
             sessions=[
-                self._session_row(result, meeting, places[meeting.internal_id], sample.session_id)
+                self._session_row(result, meeting, sessions[meeting.internal_id])
                 for meeting, sample in zip(result.meetings, samples, strict=True)
                 if sample.session_id not in known
             ],
@@ -90,52 +98,54 @@ class Pipeline:
             filled = fill_gap(last.samples, samples, self._interval_s, self._max_gap_s)
             batch.samples = [*samples, *filled]
         if last is None or last.ts < result.ts:
-            self._last[server.name] = LastPoll(result.ts, samples, places)
+            self._last[server.name] = LastPoll(result.ts, samples, sessions)
             self._known[server.name] = {sample.session_id for sample in samples}
         return batch
 
-    def _places(
-        self, meetings: Sequence[Meeting], server: ServerSettings, last: LastPoll | None
-    ) -> dict[str, Place]:
-        """Return the place of each meeting by internal id; parents first, breakouts after."""
-        remembered: dict[str, Place] = last.places if last else {}
-        places: dict[str, Place] = {}
-        parents = ChainMap(places, remembered)
-        for meeting in sorted(meetings, key=lambda m: m.breakout):
-            # A tenant is fixed when a session is first seen, whatever its marks become later.
-            places[meeting.internal_id] = remembered.get(
-                meeting.internal_id
-            ) or self._attribution.place(meeting, server, parents)
-        return places
+    def _sessions(
+        self, result: PollResult, server: ServerSettings, last: LastPoll | None
+    ) -> dict[str, Seen]:
+        """Return the session of each meeting by internal id; parents first, breakouts after."""
+        before: dict[str, Seen] = last.sessions if last else {}
+        now: dict[str, Seen] = {}
+        for meeting in sorted(result.meetings, key=attrgetter("breakout")):
+            seen = before.get(meeting.internal_id)
+            if seen is None:
+                parent_id = meeting.parent_internal_id or ""
+                parent = now.get(parent_id) or before.get(parent_id)
+                seen = Seen(
+                    session_id(server.name, meeting.internal_id),
+                    self._attribution.place(meeting, server, parent and parent.place),
+                )
+            now[meeting.internal_id] = seen
+        return now
 
-    def _sample(self, result: PollResult, meeting: Meeting, place: Place) -> Sample:
+    def _sample(self, result: PollResult, meeting: Meeting, seen: Seen) -> Sample:
         return Sample(
-            poll_ts=result.ts,
-            server=result.server,
-            ts=result.ts,
-            tenant=place.tenant,
-            session_id=session_id(result.server, meeting.internal_id),
-            participants=meeting.participants,
-            voice=meeting.voice,
-            video=meeting.video,
-            listeners=meeting.listeners,
-            dialins=meeting.dialins,
-            seconds=self._interval_s,
-            breakout=meeting.breakout,
+            result.ts,
+            result.server,
+            result.ts,
+            seen.place.tenant,
+            seen.session_id,
+            meeting.participants,
+            meeting.voice,
+            meeting.video,
+            meeting.listeners,
+            meeting.dialins,
+            self._interval_s,
+            meeting.breakout,
             filled=False,
         )
 
-    def _session_row(
-        self, result: PollResult, meeting: Meeting, place: Place, identity: int
-    ) -> SessionRow:
+    def _session_row(self, result: PollResult, meeting: Meeting, seen: Seen) -> SessionRow:
         return SessionRow(
             ts=result.ts,
             server=result.server,
-            session_id=identity,
+            session_id=seen.session_id,
             internal_id=meeting.internal_id,
             started_at=self._started_at(result, meeting),
-            tenant=place.tenant,
-            room=place.room,
+            tenant=seen.place.tenant,
+            room=seen.place.room,
             # A breakout's name is not its parent's, whose room it counts for.
             room_name=meeting.name if self._store_room_names and not meeting.breakout else None,
             parent_internal_id=meeting.parent_internal_id,
