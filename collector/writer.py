@@ -14,17 +14,27 @@ from collector.model import Batch, PollRow, Sample, SessionRow
 # replay, a second collector or a retry after an unknown outcome stores nothing twice.
 # A filled sample is left out where its tick has a successful poll after all (another collector's),
 # or was filled by another one. Two that cross do not see each other: meter.settle looks again.
+# A sample names its poll by number, and its tick by the seconds that it lies before the poll's: of
+# all that the driver encodes, times take longest.
 _STATEMENT = """
-WITH new_poll AS (
-    INSERT INTO meter.poll (
-        ts, server_id, ok, error, latency_ms, seconds, skipped,
-        sessions, participants, voice, video, listeners, dialins, breakouts
-    )
+WITH given AS (
     SELECT * FROM unnest(
         $1::timestamptz[], $2::integer[], $3::boolean[], $4::text[], $5::integer[], $6::smallint[],
         $7::integer[], $8::integer[], $9::integer[], $10::integer[], $11::integer[],
         $12::integer[], $13::integer[], $14::integer[]
+    ) WITH ORDINALITY AS g (
+        ts, server_id, ok, error, latency_ms, seconds, skipped,
+        sessions, participants, voice, video, listeners, dialins, breakouts, number
     )
+), new_poll AS (
+    INSERT INTO meter.poll (
+        ts, server_id, ok, error, latency_ms, seconds, skipped,
+        sessions, participants, voice, video, listeners, dialins, breakouts
+    )
+    SELECT
+        ts, server_id, ok, error, latency_ms, seconds, skipped,
+        sessions, participants, voice, video, listeners, dialins, breakouts
+    FROM given
     ON CONFLICT (server_id, ts) DO NOTHING
     RETURNING ts, server_id, seconds
 ), new_session AS (
@@ -65,15 +75,19 @@ WITH new_poll AS (
     SELECT
         a.ts, a.tenant_id, a.server_id, a.session_id,
         a.participants, a.voice, a.video, a.listeners, a.dialins, a.seconds, a.breakout, a.filled
-    FROM unnest(
-        $26::timestamptz[], $27::integer[], $28::timestamptz[], $29::integer[], $30::bigint[],
-        $31::smallint[], $32::smallint[], $33::smallint[], $34::smallint[], $35::smallint[],
-        $36::smallint[], $37::boolean[], $38::boolean[]
-    ) AS a (
-        poll_ts, server_id, ts, tenant_id, session_id,
-        participants, voice, video, listeners, dialins, seconds, breakout, filled
-    )
-    INNER JOIN new_poll AS p ON p.ts = a.poll_ts AND p.server_id = a.server_id
+    FROM (
+        SELECT x.*, p.server_id, p.ts - make_interval(secs => x.before_s) AS ts
+        FROM unnest(
+            $26::integer[], $27::integer[], $28::integer[], $29::bigint[],
+            $30::smallint[], $31::smallint[], $32::smallint[], $33::smallint[], $34::smallint[],
+            $35::smallint[], $36::boolean[], $37::boolean[]
+        ) AS x (
+            poll, before_s, tenant_id, session_id,
+            participants, voice, video, listeners, dialins, seconds, breakout, filled
+        )
+        INNER JOIN given AS g ON x.poll = g.number
+        INNER JOIN new_poll AS p ON g.ts = p.ts AND g.server_id = p.server_id
+    ) AS a
     WHERE NOT a.filled OR (
         NOT EXISTS (
             SELECT FROM meter.poll AS o
@@ -91,9 +105,9 @@ WITH new_poll AS (
     FROM (
         SELECT p.ts AS since, p.ts + make_interval(secs => p.seconds) AS until
         FROM new_poll AS p
-        WHERE $39 OR p.ts < now() - interval '1 minute'
+        WHERE $38 OR p.ts < now() - interval '1 minute'
         UNION ALL
-        SELECT $40::timestamptz, $41::timestamptz WHERE $40::timestamptz IS NOT NULL
+        SELECT $39::timestamptz, $40::timestamptz WHERE $39::timestamptz IS NOT NULL
     ) AS t
     HAVING count(*) > 0
 )
@@ -211,11 +225,13 @@ class Writer:
             self._rooms[tenants[row["tenant_id"]], row["external_id"]] = row["id"]
 
     def _arrays(self, batch: Batch) -> Iterable[list[Any]]:
-        """Return the statement's 38 arrays, in its order.
+        """Return the statement's 37 arrays, in its order.
 
         Rows come in the same order everywhere: writers that cross wait, but not for each other.
         """
-        polls = _columns(sorted(batch.polls, key=_poll_key), len(PollRow._fields))
+        poll_rows = sorted(batch.polls, key=_poll_key)
+        numbers = {_poll_key(row): number for number, row in enumerate(poll_rows, 1)}
+        polls = _columns(poll_rows, len(PollRow._fields))
         polls[1] = [self._servers[name] for name in polls[1]]
         # A session twice in one statement would be an error: the first one announces it.
         first = {row.session_id: row for row in reversed(batch.sessions)}
@@ -224,9 +240,8 @@ class Writer:
             sessions, len(SessionRow._fields)
         )
         room_ids = [self._rooms[row.tenant, row.room] if row.room else None for row in sessions]
-        samples = _columns(batch.samples, len(Sample._fields))
-        samples[1] = [self._servers[name] for name in samples[1]]
-        samples[3] = [self._tenants[name] for name in samples[3]]
+        poll_ts, poll_server, tick, *samples = _columns(batch.samples, len(Sample._fields))
+        samples[0] = [self._tenants[name] for name in samples[0]]
         return [
             *polls,
             ts,
@@ -237,6 +252,12 @@ class Writer:
             [self._tenants[name] for name in tenant],
             room_ids,
             *rest,
+            # A sample without its poll is not stored.
+            [numbers.get(key) for key in zip(poll_server, poll_ts, strict=True)],
+            [
+                0 if ts == poll else round((poll - ts).total_seconds())
+                for poll, ts in zip(poll_ts, tick, strict=True)
+            ],
             *samples,
         ]
 

@@ -590,7 +590,9 @@ class TestMarks:
             answer = parse_meetings(fleet.answer(name, at), metadata_keys=attribution.metadata_keys)
             assert not answer.skipped
             for meeting in answer.meetings:
-                found[meeting.internal_id] = attribution.place(meeting, server, found)
+                found[meeting.internal_id] = attribution.place(
+                    meeting, server, found.get(meeting.parent_internal_id or "")
+                )
                 ours = true[meeting.internal_id]
                 if ours.tenant == "acme" and not meeting.breakout:
                     assert meeting.external_id == f"{ours.room}-bbblb-acme"
