@@ -21,11 +21,11 @@ OPEN, CLOSE = b"<attendees>", b"</attendees>"
 _ATTENDEE = re.compile(rb"<attendee>\s*(?=<[^/])")
 
 
-def without_attendees(text: bytes) -> bytes:
-    """Return `text`, an answer, with each block of attendees replaced by its number of dial-ins."""
+def without_attendees(text: bytes, begin: int = 0) -> bytes:
+    """Return `text[begin:]`, each block of attendees replaced by its number of dial-ins."""
     pieces: list[bytes] = []
-    kept = 0
-    at = text.find(OPEN)
+    kept = begin
+    at = text.find(OPEN, begin)
     while at >= 0:
         start = at + len(OPEN)
         end = _block_end(text, start)

@@ -14,13 +14,13 @@ from typing import NamedTuple
 class Meeting(NamedTuple):
     """One `<meeting>` of a getMeetings answer, without anything personal.
 
-    `created_at` is BBB's createTime. `metadata` holds the keys that the attribution rules
-    name, no others. `name` is None unless room names are stored.
+    `created_ms` is BBB's createTime, since 1970. `metadata` holds the keys that the attribution
+    rules name, no others. `name` is None unless room names are stored.
     """
 
     internal_id: str
     external_id: str
-    created_at: datetime
+    created_ms: int
     participants: int
     voice: int
     video: int

@@ -9,7 +9,6 @@ expression, and what is laid out in any other way by lxml, with the same outcome
 import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from datetime import datetime
 from functools import lru_cache
 from html import unescape
 from types import MappingProxyType
@@ -18,7 +17,6 @@ from typing import AnyStr, NamedTuple
 from lxml import etree
 
 from collector.attendees import CLOSE, OPEN, without_attendees
-from collector.clock import utc
 from collector.errors import ApiError, NotXmlError
 from collector.model import Answer, Meeting
 from collector.readings import readings
@@ -81,7 +79,7 @@ _END = re.compile(r"</meetings>\s*</response>")
 
 
 class _Wanted(NamedTuple):
-    """What the caller wants of a meeting; `metadata` finds the keys' elements in well-formed XML."""
+    """What the caller wants of a meeting; `metadata` finds it among well-formed metadata."""
 
     metadata_keys: frozenset[str]
     metadata: re.Pattern[str]
@@ -172,7 +170,7 @@ def _plain(text: bytes, wanted: _Wanted) -> tuple[list[_Fields], int] | None:
     if not begin or _has(text, _CDATA):
         return None
     try:
-        meetings = without_attendees(text[begin.end() :]).decode()
+        meetings = without_attendees(text, begin.end()).decode()
     except UnicodeDecodeError:
         return None
     if _has(meetings, "]]>"):
@@ -318,7 +316,7 @@ def _meeting(
     return Meeting(
         internal_id,
         _identifier(external_id),
-        _created_at(created, internal_id),
+        _created_ms(created, internal_id),
         _count(participants),
         0 if voice is None else _count(voice),
         0 if video is None else _count(video),
@@ -364,23 +362,23 @@ def _number(text: str | None) -> int:
     return int(text) if text and text.isdecimal() and len(text) <= _MAX_NUMBER else 0
 
 
-def _created_at(text: str | None, internal_id: str) -> datetime:
+def _created_ms(text: str | None, internal_id: str) -> int:
     """Return createTime or, where that is missing, the end of the internal id."""
     created_ms = _number(text)
     if not _MIN_CREATED_MS <= created_ms < _MAX_CREATED_MS:
         created_ms = _number(internal_id.rpartition("-")[2])
     if not _MIN_CREATED_MS <= created_ms < _MAX_CREATED_MS:
         raise _UnreadableMeetingError
-    return utc(created_ms / 1000)
+    return created_ms
 
 
 def _count(text: str | None) -> int:
     """Return a count, from 1,000 on with a separator of any locale: `1,202`, `1.202`, `1 202`."""
-    count = _USUAL.get(text or "")
-    if count is None:
-        count = int(_digits(text or ""))
-        if count > _MAX_COUNT:
-            raise _UnreadableMeetingError
+    if text in _USUAL:
+        return _USUAL[text]
+    count = int(_digits(text or ""))
+    if count > _MAX_COUNT:
+        raise _UnreadableMeetingError
     return count
 
 

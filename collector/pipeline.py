@@ -162,7 +162,7 @@ class Pipeline:
         A start that cannot be, behind the tick's end or more than a year back, is the tick: the
         server's clock was changed meanwhile, or is wrong, and it does not say its time.
         """
-        start_s = meeting.created_at.timestamp()
+        start_s = meeting.created_ms / 1000
         skew_s = result.clock_skew_s
         if skew_s is not None and abs(skew_s) > MAX_SKEW_S:
             start_s -= round(skew_s)

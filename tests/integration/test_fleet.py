@@ -128,7 +128,7 @@ def meeting(name: str, participants: int, parent: str | None = None) -> Meeting:
     return Meeting(
         internal_id=f"{name}-internal",
         external_id=name,
-        created_at=START,
+        created_ms=int(START.timestamp() * 1000),
         participants=participants,
         voice=3,
         video=2,

@@ -197,7 +197,7 @@ class FakeServer:
         return Meeting(
             internal_id=f"{self._name}-{room}-{run}",
             external_id=f"{self._name}-{room}",
-            created_at=START,
+            created_ms=int(START.timestamp() * 1000),
             participants=self._asked % 30,
             voice=1,
             video=1,

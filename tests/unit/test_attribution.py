@@ -1,7 +1,6 @@
 """Whose meeting is it? The rules, in order."""
 
 from collections.abc import Callable
-from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -12,15 +11,13 @@ from collector.attribution import Attribution, Place, origin
 from collector.model import Meeting
 from collector.settings import AttributionSettings, ServerSettings
 
-CREATED = datetime(2026, 2, 2, 8, tzinfo=UTC)
-
 
 def meeting(external_id: str = "room", **changes: Any) -> Meeting:  # noqa: ANN401 - any field
     """Return a meeting with invented figures."""
     values: dict[str, Any] = {
         "internal_id": f"{external_id}-internal",
         "external_id": external_id,
-        "created_at": CREATED,
+        "created_ms": 1_770_019_200_000,
         "participants": 3,
         "voice": 2,
         "video": 1,

@@ -18,12 +18,17 @@ START = datetime(2026, 2, 2, 8, tzinfo=UTC)
 SERVER = ServerSettings(name="bbb1", url="https://bbb1.example.org/", secret=SecretStr("invented"))
 
 
+def epoch_ms(instant: datetime) -> int:
+    """Return `instant` as BigBlueButton has it."""
+    return round(instant.timestamp() * 1000)
+
+
 def meeting(room: str = "room", participants: int = 3, **changes: Any) -> Meeting:  # noqa: ANN401
     """Return a meeting with invented figures."""
     values: dict[str, Any] = {
         "internal_id": f"{room}-internal",
         "external_id": room,
-        "created_at": START - timedelta(minutes=5),
+        "created_ms": epoch_ms(START - timedelta(minutes=5)),
         "participants": participants,
         "voice": 2,
         "video": 1,
@@ -203,7 +208,7 @@ def test_a_session_starts_by_our_clock(
 ) -> None:
     """A server's clock that is off moves no session; a start that cannot be is the tick."""
     created_at = START + timedelta(seconds=created_s)
-    result = ok(0, meeting(created_at=created_at), clock_skew_s=skew_s)
+    result = ok(0, meeting(created_ms=epoch_ms(created_at)), clock_skew_s=skew_s)
     (session,) = pipeline.process(result).sessions
     assert session.started_at == START + timedelta(seconds=started_s)
 
@@ -219,7 +224,7 @@ def test_no_session_starts_when_none_can(
     """Whatever the clocks say: not after the tick's end, nor more than a year before the tick."""
     ts = datetime.fromtimestamp(30 * tick, UTC)
     pipeline = Pipeline(Settings(server=(SERVER,)))
-    result = replace(ok(0, meeting(created_at=created_at)), ts=ts, clock_skew_s=skew_s)
+    result = replace(ok(0, meeting(created_ms=epoch_ms(created_at))), ts=ts, clock_skew_s=skew_s)
     (session,) = pipeline.process(result).sessions
     assert ts - timedelta(days=366) <= session.started_at <= ts + timedelta(seconds=30)
     assert session.started_at.tzinfo is UTC
@@ -234,7 +239,7 @@ def test_a_wrong_clock_moves_no_start(age_s: float, skew_s: int, error_s: float)
     """However far off a clock is, a start is as good as the Date header that corrects it."""
     created_at = START - timedelta(seconds=age_s - skew_s)
     pipeline = Pipeline(Settings(server=(SERVER,)))
-    result = ok(0, meeting(created_at=created_at), clock_skew_s=skew_s + error_s)
+    result = ok(0, meeting(created_ms=epoch_ms(created_at)), clock_skew_s=skew_s + error_s)
     (session,) = pipeline.process(result).sessions
     off_s = (session.started_at - START).total_seconds() + age_s
     assert abs(off_s) <= (2.51 if abs(skew_s) > 12 else 12)
