@@ -85,7 +85,7 @@ class Outbox:
         self.open = True
         self._in_a_hurry = False
         self._disk_takes = True
-        self._gauge()
+        self._show_what_waits()
 
     def put(self, batch: Batch) -> None:
         """Take one server's batch; refuse it when there is no room."""
@@ -101,7 +101,6 @@ class Outbox:
         self._samples += len(batch.samples)
         self._idle.clear()
         self._arrived.set()
-        self._gauge()
 
     async def drain(self) -> None:
         """Wait until all that was put is stored, on disk, or given up."""
@@ -151,6 +150,15 @@ class Outbox:
         backlog = self._spool is not None and self._spool.polls > 0
         return backlog or len(self._waiting) > 0 or self._refused.count > 0
 
+    def _show_what_waits(self) -> None:
+        metrics, spool = self._metrics, self._spool
+        metrics.queue_polls.set_function(lambda: len(self._waiting))
+        metrics.queue_samples.set_function(lambda: self._samples)
+        if spool is not None:
+            metrics.spool_polls.set_function(lambda: spool.polls)
+            metrics.spool_bytes.set_function(lambda: spool.bytes)
+            metrics.quarantined_batches.set_function(lambda: spool.quarantined)
+
     async def _work_to_do(self) -> None:
         while not self._behind:
             self._arrived.clear()
@@ -169,7 +177,6 @@ class Outbox:
                 log.info("took over the backlog of a collector that is gone", batches=adopted)
         except (SpoolError, OSError) as error:
             log.error("cannot look into the spool", error=str(error))  # noqa: TRY400
-        self._gauge()
 
     async def _store_some(self) -> None:
         """Store what is live, then a piece of the backlog, then what was refused."""
@@ -201,7 +208,6 @@ class Outbox:
             self._samples -= len(self._waiting.popleft().samples)
         if not self._waiting:
             self._idle.set()
-        self._gauge()
 
     # -- the disk ----------------------------------------------------------------------------
 
@@ -253,7 +259,6 @@ class Outbox:
                 await asyncio.wait({write})
             write.result()
         await self._on_disk(partial(spool.remove, [entry.id for entry in entries]))
-        self._gauge()
 
     async def _young_enough(self, spool: Spool, entries: list[Entry]) -> list[Entry]:
         """Return the entries that are not too old; the others go into quarantine."""
@@ -325,14 +330,6 @@ class Outbox:
                 self._not_stored(poll.server)
         newest = max(poll.ts for poll in batch.polls)
         self.newest_stored = max(self.newest_stored or newest, newest)
-
-    def _gauge(self) -> None:
-        self._metrics.queue_polls.set(len(self._waiting))
-        self._metrics.queue_samples.set(self._samples)
-        if self._spool is not None:
-            self._metrics.spool_polls.set(self._spool.polls)
-            self._metrics.spool_bytes.set(self._spool.bytes)
-            self._metrics.quarantined_batches.set(self._spool.quarantined)
 
 
 def _fitting(batches: Iterable[Batch]) -> list[Batch]:

@@ -76,14 +76,16 @@ WITH given AS (
         a.ts, a.tenant_id, a.server_id, a.session_id,
         a.participants, a.voice, a.video, a.listeners, a.dialins, a.seconds, a.breakout, a.filled
     FROM (
-        SELECT x.*, p.server_id, p.ts - make_interval(secs => x.before_s) AS ts
+        SELECT
+            x.*, p.server_id, p.ts - make_interval(secs => x.before_s) AS ts,
+            x.before_s > 0 AS filled
         FROM unnest(
             $26::integer[], $27::integer[], $28::integer[], $29::bigint[],
             $30::smallint[], $31::smallint[], $32::smallint[], $33::smallint[], $34::smallint[],
-            $35::smallint[], $36::boolean[], $37::boolean[]
+            $35::smallint[], $36::boolean[]
         ) AS x (
             poll, before_s, tenant_id, session_id,
-            participants, voice, video, listeners, dialins, seconds, breakout, filled
+            participants, voice, video, listeners, dialins, seconds, breakout
         )
         INNER JOIN given AS g ON x.poll = g.number
         INNER JOIN new_poll AS p ON g.ts = p.ts AND g.server_id = p.server_id
@@ -105,9 +107,9 @@ WITH given AS (
     FROM (
         SELECT p.ts AS since, p.ts + make_interval(secs => p.seconds) AS until
         FROM new_poll AS p
-        WHERE $38 OR p.ts < now() - interval '1 minute'
+        WHERE $37 OR p.ts < now() - interval '1 minute'
         UNION ALL
-        SELECT $39::timestamptz, $40::timestamptz WHERE $39::timestamptz IS NOT NULL
+        SELECT $38::timestamptz, $39::timestamptz WHERE $38::timestamptz IS NOT NULL
     ) AS t
     HAVING count(*) > 0
 )
@@ -225,7 +227,7 @@ class Writer:
             self._rooms[tenants[row["tenant_id"]], row["external_id"]] = row["id"]
 
     def _arrays(self, batch: Batch) -> Iterable[list[Any]]:
-        """Return the statement's 37 arrays, in its order.
+        """Return the statement's 36 arrays, in its order.
 
         Rows come in the same order everywhere: writers that cross wait, but not for each other.
         """
@@ -240,7 +242,7 @@ class Writer:
             sessions, len(SessionRow._fields)
         )
         room_ids = [self._rooms[row.tenant, row.room] if row.room else None for row in sessions]
-        poll_ts, poll_server, tick, *samples = _columns(batch.samples, len(Sample._fields))
+        poll_ts, poll_server, tick, *samples, _ = _columns(batch.samples, len(Sample._fields))
         samples[0] = [self._tenants[name] for name in samples[0]]
         return [
             *polls,
