@@ -1,10 +1,11 @@
 """BBBLB's own poller, with POLL_STATS, for as many ticks: what its table costs to fill.
 
-    PYTHON -m tests.bench.bbblb prepare|poll FOLDER DSN TICKS
+    PYTHON -m tests.bench.bbblb prepare|poll FOLDER DSN TICKS INTERVAL
 
 Runs with a Python that has `bbblb`, `greenlet` and `asyncpg` (Python 3.13), not with bbbmeter's.
 `prepare` makes its tables and tells it of the servers and meetings of FOLDER, which it would
-otherwise ignore; `poll` prints, as JSON, its CPU seconds and the rows it stored.
+otherwise ignore; `poll` polls TICKS times, every INTERVAL seconds, and prints, as JSON, its CPU
+seconds and the rows it stored.
 """
 
 import asyncio
@@ -57,8 +58,10 @@ async def prepare(database: DBContext, folder: Path) -> None:
             )
 
 
-async def poll(database: DBContext, config: BBBLBConfig, ticks: int) -> dict[str, float]:
-    """Poll as `MeetingPoller.poll_loop` does, without its waits; return what that took."""
+async def poll(
+    database: DBContext, config: BBBLBConfig, ticks: int, interval_s: int
+) -> dict[str, float]:
+    """Poll as `MeetingPoller.poll_loop` does; return what that took."""
     bbb = BBBHelper(config, database)
     poller = MeetingPoller(config, database, LockManager(database), bbb)
     async with database.session() as session:
@@ -74,15 +77,17 @@ async def poll(database: DBContext, config: BBBLBConfig, ticks: int) -> dict[str
     for tick in range(ticks + 1):
         if tick == 1:
             before, cpu_s = await rows(), time.process_time()
+        next_s = time.monotonic() + interval_s
         poller._poll_start = model.utcnow()
         await asyncio.gather(*(poller.poll_one(server) for server in servers))
+        await asyncio.sleep(max(next_s - time.monotonic(), 0))
     cpu_s = time.process_time() - cpu_s
     stored = await rows() - before
     await bbb.connector.close()
     return {"cpu_s": cpu_s, "samples": stored}
 
 
-async def main(what: str, folder: Path, dsn: str, ticks: int) -> None:
+async def main(what: str, folder: Path, dsn: str, ticks: int, interval_s: int) -> None:
     """Do `what`."""
     logging.disable(logging.WARNING)
     config = BBBLBConfig()
@@ -92,9 +97,9 @@ async def main(what: str, folder: Path, dsn: str, ticks: int) -> None:
     if what == "prepare":
         await prepare(database, folder)
     else:
-        print(json.dumps(await poll(database, config, ticks)))
+        print(json.dumps(await poll(database, config, ticks, interval_s)))
     await database.on_shutdown()
 
 
 if __name__ == "__main__":
-    asyncio.run(main(sys.argv[1], Path(sys.argv[2]), sys.argv[3], int(sys.argv[4])))
+    asyncio.run(main(sys.argv[1], Path(sys.argv[2]), sys.argv[3], *map(int, sys.argv[4:])))

@@ -1,9 +1,9 @@
 """The least that one would write by hand: fetch all, parse all with lxml, one COPY. No more.
 
-    python -m tests.bench.floor FOLDER DSN TICKS
+    python -m tests.bench.floor FOLDER DSN TICKS INTERVAL
 
-Polls the fleet of FOLDER (see tests.bench.fleet) TICKS times; prints, as JSON, its CPU seconds and
-the samples it stored. It knows no tenants, gaps, sessions, retries or errors.
+Polls the fleet of FOLDER (see tests.bench.fleet) TICKS times, every INTERVAL seconds; prints, as
+JSON, its CPU seconds and the samples it stored. It knows no tenants, gaps, sessions, retries or errors.
 """
 
 import asyncio
@@ -30,7 +30,7 @@ CREATE TABLE IF NOT EXISTS public.floor (
 _COUNTS = ("participantCount", "voiceParticipantCount", "videoCount")
 
 
-async def poll(folder: Path, dsn: str, ticks: int) -> dict[str, float]:
+async def poll(folder: Path, dsn: str, ticks: int, interval_s: int) -> dict[str, float]:
     """Return what it took."""
     tls = ssl.create_default_context(cafile=folder / "cert.pem")
     servers = [(name, f"{url}api/getMeetings?checksum=0") for name, url in urls(folder)]
@@ -58,10 +58,12 @@ async def poll(folder: Path, dsn: str, ticks: int) -> dict[str, float]:
         for tick in range(ticks + 1):
             if tick == 1:
                 begun = time.process_time()
+            next_s = time.monotonic() + interval_s
             rows = await asyncio.gather(*(one(name, url) for name, url in servers))
             records = [row for part in rows for row in part]
             await connection.copy_records_to_table("floor", schema_name="public", records=records)
             samples += len(records) if tick else 0
+            await asyncio.sleep(max(next_s - time.monotonic(), 0))
         cpu_s = time.process_time() - begun
     await connection.execute("DROP TABLE public.floor")
     await connection.close()
@@ -69,4 +71,4 @@ async def poll(folder: Path, dsn: str, ticks: int) -> dict[str, float]:
 
 
 if __name__ == "__main__":
-    print(json.dumps(asyncio.run(poll(Path(sys.argv[1]), sys.argv[2], int(sys.argv[3])))))
+    print(json.dumps(asyncio.run(poll(Path(sys.argv[1]), sys.argv[2], *map(int, sys.argv[3:])))))

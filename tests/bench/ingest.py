@@ -1,7 +1,7 @@
 """CPU that ingest takes: the real daemon beside a hand-written floor, on the same fleet in turn.
 
-Over TLS, a connection a server. Each process accounts for itself; server and database are others'.
-Where a Python is named that has BBBLB, its poller has its turn too.
+At the same interval, over TLS, a connection a server. Each process accounts for itself; server and
+database are others'. Where a Python is named that has BBBLB, its poller has its turn too.
 """
 
 import argparse
@@ -179,20 +179,20 @@ async def script(folder: Path, *command: object) -> Any:  # noqa: ANN401 - what 
     return json.loads(output or "null")
 
 
-async def floor(folder: Path, dsn: str, ticks: int) -> dict[str, float]:
+async def floor(folder: Path, dsn: str, ticks: int, interval_s: int) -> dict[str, float]:
     """Run the floor, and return what it took."""
     result: dict[str, float] = await script(
-        folder, sys.executable, "-m", "tests.bench.floor", folder, dsn, ticks
+        folder, sys.executable, "-m", "tests.bench.floor", folder, dsn, ticks, interval_s
     )
     return result
 
 
-async def bbblb(python: str, folder: Path, ticks: int) -> dict[str, float]:
+async def bbblb(python: str, folder: Path, ticks: int, interval_s: int) -> dict[str, float]:
     """Run BBBLB's poller in a database of its own, and return what it took."""
     async with empty() as (dsn, _):
         for what in ("prepare", "poll"):
             result: dict[str, float] = await script(
-                folder, python, "-m", "tests.bench.bbblb", what, folder, dsn, ticks
+                *(folder, python, "-m", "tests.bench.bbblb", what, folder, dsn, ticks, interval_s)
             )
     return result
 
@@ -207,11 +207,11 @@ async def measure(
         with fleet(folder, size):
             for _ in range(repeats):
                 async with empty() as (dsn, engine):
-                    least = await floor(folder, dsn, ticks)
+                    least = await floor(folder, dsn, ticks, interval_s)
                     ours = await daemon(folder, dsn, ticks, interval_s)
                 one: dict[str, Any] = {"floor": least, "bbbmeter": ours, "engine": engine}
                 if python:
-                    one["bbblb"] = await bbblb(python, folder, ticks)
+                    one["bbblb"] = await bbblb(python, folder, ticks, interval_s)
                 rounds.append(one)
                 print(
                     size, *(f"{n} {_micros(one[n]):.1f} µs" for n in _WHO if n in one), flush=True
