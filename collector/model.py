@@ -124,7 +124,7 @@ class Sample(NamedTuple):
     """A row for `meter.sample`: one session from `ts` for `seconds` seconds.
 
     `poll_ts` is the tick of the poll it is committed with: its own, or, when it is filled,
-    that of the poll that ended the gap.
+    that of the poll that ended the gap. `seconds` are those of that poll.
     """
 
     poll_ts: datetime

@@ -309,7 +309,7 @@ def _meeting(
     """Return the meeting, or None if it has ended."""
     name, external_id, internal_id, created, recording, forcibly_ended, end, *rest = scalars
     participants, listeners, voice, video, dialins, _, _, is_breakout, parent = rest
-    if forcibly_ended == "true" or _number(end):
+    if forcibly_ended == "true" or (end != "0" and _number(end)):
         return None
     internal_id = _identifier(internal_id)
     breakout = is_breakout == "true"

@@ -14,8 +14,8 @@ from collector.model import Batch, PollRow, Sample, SessionRow
 # replay, a second collector or a retry after an unknown outcome stores nothing twice.
 # A filled sample is left out where its tick has a successful poll after all (another collector's),
 # or was filled by another one. Two that cross do not see each other: meter.settle looks again.
-# A sample names its poll by number, and its tick by the seconds that it lies before the poll's: of
-# all that the driver encodes, times take longest.
+# A sample names its poll by number, and its tick by the seconds that it lies before the poll's; the
+# rest follows from that. To encode values is most of what storing takes here, and times take longest.
 _STATEMENT = """
 WITH given AS (
     SELECT * FROM unnest(
@@ -77,15 +77,15 @@ WITH given AS (
         a.participants, a.voice, a.video, a.listeners, a.dialins, a.seconds, a.breakout, a.filled
     FROM (
         SELECT
-            x.*, p.server_id, p.ts - make_interval(secs => x.before_s) AS ts,
+            x.*, p.server_id, p.seconds, p.ts - make_interval(secs => x.before_s) AS ts,
             x.before_s > 0 AS filled
         FROM unnest(
             $26::integer[], $27::integer[], $28::integer[], $29::bigint[],
             $30::smallint[], $31::smallint[], $32::smallint[], $33::smallint[], $34::smallint[],
-            $35::smallint[], $36::boolean[]
+            $35::boolean[]
         ) AS x (
             poll, before_s, tenant_id, session_id,
-            participants, voice, video, listeners, dialins, seconds, breakout
+            participants, voice, video, listeners, dialins, breakout
         )
         INNER JOIN given AS g ON x.poll = g.number
         INNER JOIN new_poll AS p ON g.ts = p.ts AND g.server_id = p.server_id
@@ -107,9 +107,9 @@ WITH given AS (
     FROM (
         SELECT p.ts AS since, p.ts + make_interval(secs => p.seconds) AS until
         FROM new_poll AS p
-        WHERE $37 OR p.ts < now() - interval '1 minute'
+        WHERE $36 OR p.ts < now() - interval '1 minute'
         UNION ALL
-        SELECT $38::timestamptz, $39::timestamptz WHERE $38::timestamptz IS NOT NULL
+        SELECT $37::timestamptz, $38::timestamptz WHERE $37::timestamptz IS NOT NULL
     ) AS t
     HAVING count(*) > 0
 )
@@ -227,40 +227,58 @@ class Writer:
             self._rooms[tenants[row["tenant_id"]], row["external_id"]] = row["id"]
 
     def _arrays(self, batch: Batch) -> Iterable[list[Any]]:
-        """Return the statement's 36 arrays, in its order.
+        """Return the statement's 35 arrays, in its order.
 
         Rows come in the same order everywhere: writers that cross wait, but not for each other.
         """
-        poll_rows = sorted(batch.polls, key=_poll_key)
-        numbers = {_poll_key(row): number for number, row in enumerate(poll_rows, 1)}
-        polls = _columns(poll_rows, len(PollRow._fields))
-        polls[1] = [self._servers[name] for name in polls[1]]
+        polls = sorted(batch.polls, key=_poll_key)
         # A session twice in one statement would be an error: the first one announces it.
         first = {row.session_id: row for row in reversed(batch.sessions)}
         sessions = [first[identity] for identity in sorted(first)]
-        ts, server, session, internal, start, tenant, _, _, *rest = _columns(
+        numbers = {_poll_key(row): number for number, row in enumerate(polls, 1)}
+        return [
+            *self._poll_arrays(polls),
+            *self._session_arrays(sessions),
+            *self._sample_arrays(batch.samples, numbers),
+        ]
+
+    def _poll_arrays(self, polls: list[PollRow]) -> Iterable[list[Any]]:
+        arrays = _columns(polls, len(PollRow._fields))
+        arrays[1] = [self._servers[name] for name in arrays[1]]
+        return arrays
+
+    def _session_arrays(self, sessions: list[SessionRow]) -> Iterable[list[Any]]:
+        ts, server, session, internal_id, started_at, tenant, _, _, *rest = _columns(
             sessions, len(SessionRow._fields)
         )
-        room_ids = [self._rooms[row.tenant, row.room] if row.room else None for row in sessions]
-        poll_ts, poll_server, tick, *samples, _ = _columns(batch.samples, len(Sample._fields))
-        samples[0] = [self._tenants[name] for name in samples[0]]
         return [
-            *polls,
             ts,
             [self._servers[name] for name in server],
             session,
-            internal,
-            start,
+            internal_id,
+            started_at,
             [self._tenants[name] for name in tenant],
-            room_ids,
+            [self._rooms[row.tenant, row.room] if row.room else None for row in sessions],
             *rest,
-            # A sample without its poll is not stored.
-            [numbers.get(key) for key in zip(poll_server, poll_ts, strict=True)],
+        ]
+
+    def _sample_arrays(
+        self, samples: list[Sample], numbers: dict[tuple[str, datetime], int]
+    ) -> Iterable[list[Any]]:
+        """Return arrays of samples; one whose poll is not among `numbers` is not stored."""
+        poll_ts, server, ts, tenant, session, *counts, _, breakout, _ = _columns(
+            samples, len(Sample._fields)
+        )
+        return [
+            [numbers.get(key) for key in zip(server, poll_ts, strict=True)],
             [
-                0 if ts == poll else round((poll - ts).total_seconds())
-                for poll, ts in zip(poll_ts, tick, strict=True)
+                0 if tick == poll else round((poll - tick).total_seconds())
+                for poll, tick in zip(poll_ts, ts, strict=True)
             ],
-            *samples,
+            [self._tenants[name] for name in tenant],
+            session,
+            *counts,
+            breakout,
         ]
 
 

@@ -3,7 +3,8 @@
     python -m tests.bench.floor FOLDER DSN TICKS INTERVAL
 
 Polls the fleet of FOLDER (see tests.bench.fleet) TICKS times, every INTERVAL seconds; prints, as
-JSON, its CPU seconds and the samples it stored. It knows no tenants, gaps, sessions, retries or errors.
+JSON, its CPU seconds and the samples it stored. It knows no tenants, gaps, sessions, retries or
+errors.
 """
 
 import asyncio
