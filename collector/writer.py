@@ -15,7 +15,7 @@ from collector.model import Batch, PollRow, Sample, SessionRow
 # A filled sample is left out where its tick has a successful poll after all (another collector's),
 # or was filled by another one. Two that cross do not see each other: meter.settle looks again.
 # A sample names its poll by number, and its tick by the seconds that it lies before the poll's; the
-# rest follows from that. To encode values is most of what storing takes here, and times take longest.
+# rest follows from that. Encoding is most of what storing takes here, and times take longest.
 _STATEMENT = """
 WITH given AS (
     SELECT * FROM unnest(
