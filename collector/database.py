@@ -61,6 +61,7 @@ async def _pool(dsn: str, max_size: int, *, at_once: bool = True) -> AsyncIterat
                 timeout=CONNECT_DEADLINE_S,
                 command_timeout=READ_DEADLINE_S,
                 server_settings={"application_name": "bbbmeter", "timezone": "UTC"},
+                reset=_keep,
             )
             if at_once:
                 async with pool.acquire():
@@ -79,6 +80,13 @@ async def _pool(dsn: str, max_size: int, *, at_once: bool = True) -> AsyncIterat
             await asyncio.wait_for(pool.close(), CLOSE_DEADLINE_S)
         except (*_FAILURES, OSError, TimeoutError):
             pool.terminate()
+
+
+async def _keep(_connection: Connection) -> None:
+    """Hand a connection back as it is; an open transaction has been rolled back.
+
+    Nothing here changes a session but for a transaction, and to reset it takes a round trip.
+    """
 
 
 @asynccontextmanager
