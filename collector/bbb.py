@@ -9,7 +9,7 @@ import time
 from asyncio import sslproto
 from collections.abc import Callable, Collection
 from concurrent.futures import Executor, ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from functools import lru_cache, partial
@@ -37,8 +37,10 @@ _KEEPALIVE_S = 63.0
 # A connection with TLS takes some 150 kB while it is kept; to make one takes a millisecond of the
 # processor. So those of larger fleets are closed.
 _MAX_KEPT_CONNECTIONS = 1000
-# asyncio sets aside 256 KiB for each connection with TLS, of which a record has 16 at most.
-sslproto.SSLProtocol.max_size = 64 * 1024
+# asyncio sets aside 256 KiB for each connection with TLS, of which a record has 16 at most: with
+# 64 KiB it reads as fast. All connections together are to have so much, if that is enough.
+_TLS_BUFFERS_BYTES = 32 * 1024 * 1024
+_MIN_TLS_BUFFER_BYTES, _MAX_TLS_BUFFER_BYTES = 16 * 1024, 64 * 1024
 # Many servers can be one load balancer, seen with each tenant's secret.
 _CONNECTIONS_PER_HOST = 16
 _MAX_REDIRECTS = 3
@@ -143,6 +145,10 @@ class BbbClients:
         `room_names` are as for `parse_meetings`. Raises SettingsError where a server's secret
         or `ca_file` cannot be used.
         """
+        share = _TLS_BUFFERS_BYTES // max(len(servers), 1)
+        sslproto.SSLProtocol.max_size = min(
+            max(share, _MIN_TLS_BUFFER_BYTES), _MAX_TLS_BUFFER_BYTES
+        )
         # Servers with the same authority share what was read of it: it takes half a megabyte.
         contexts: dict[Path | None, ssl.SSLContext | bool] = {}
         for server in servers:
@@ -230,9 +236,7 @@ class BbbClient:
             answer = parse()
         else:
             answer = await asyncio.get_running_loop().run_in_executor(self._parsers, parse)
-        return replace(
-            answer, clock_skew_s=fetched.clock_skew_s, tls_expires_at=fetched.tls_expires_at
-        )
+        return Answer(answer.meetings, answer.skipped, fetched.clock_skew_s, fetched.tls_expires_at)
 
     async def _fetch(self, grow_to: Callable[[int], None]) -> _Fetched:
         url = self._url
