@@ -581,15 +581,21 @@ loose = st.text() | st.sampled_from(
     st.sampled_from(["meetingName", "meetingID", "internalMeetingID", "dialNumber", "metadata"]),
     loose,
     st.sampled_from(["", "<a/>", "<a><b>1</b></a>", "<parentMeetingID>\0p</parentMeetingID>"]),
+    st.sampled_from(["x", "_a-b.1", "1a", "a b", "a b='c'", "a:b", "x/", "\u00e9", "metadata"]),
 )
 def test_plain_answers_are_read_as_lxml_reads_them(
-    found: list[Meeting], element: str, text: str, add: str
+    found: list[Meeting], element: str, text: str, add: str, key: str
 ) -> None:
     """Whether the regular expression or lxml reads a meeting makes no difference."""
     changes: dict[str, Any] = {} if element == "metadata" else {element: "TEXT"}
-    body = answer_xml(
-        *map(rendered, found), meeting_xml(metadata={"x": "TEXT"}, add=add, **changes)
-    ).replace(b"TEXT", text.encode())
+    body = (
+        answer_xml(
+            *map(rendered, found),
+            meeting_xml(metadata={"x": "TEXT", "KEY": ""}, add=add, **changes),
+        )
+        .replace(b"TEXT", text.encode())
+        .replace(b"KEY", key.encode())
+    )
 
     def outcome() -> Answer | type[Exception]:
         try:
