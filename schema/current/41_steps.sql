@@ -43,7 +43,20 @@ RETURN CASE
     ELSE public.time_bucket(step, instant, meter.billing_timezone())
 END;
 
--- The steps [ts, hi) of [since, until) that are over, the first one whole.
+-- The end of the step that an instant lies in, its beginning if it is that.
+CREATE OR REPLACE FUNCTION meter.step_end(step interval, instant timestamptz) RETURNS timestamptz
+LANGUAGE sql
+STABLE PARALLEL SAFE
+RETURN CASE
+    WHEN meter.step_of(step, instant) = instant THEN instant
+    WHEN step < interval '1 day' THEN meter.step_of(step, instant) + step
+    -- Added in local time: a day has 23 or 25 hours when the clocks change.
+    ELSE
+        (meter.step_of(step, instant) AT TIME ZONE meter.billing_timezone() + step)
+        AT TIME ZONE meter.billing_timezone()
+END;
+
+-- The steps [ts, hi) of [since, until) that are over, the first and the last one whole.
 CREATE OR REPLACE FUNCTION meter.steps(since timestamptz, until timestamptz, step interval)
 RETURNS TABLE (ts timestamptz, hi timestamptz)
 LANGUAGE sql
@@ -51,14 +64,7 @@ STABLE
 AS $fn$
     SELECT g.ts, g.hi
     FROM (
-        SELECT
-            s.ts,
-            -- Added in local time: a day has 23 or 25 hours when the clocks change.
-            CASE
-                WHEN step < interval '1 day' THEN s.ts + step
-                ELSE (s.ts AT TIME ZONE meter.billing_timezone() + step)
-                    AT TIME ZONE meter.billing_timezone()
-            END AS hi
+        SELECT s.ts, meter.step_end(step, s.ts + interval '1 microsecond') AS hi
         FROM generate_series(
             meter.step_of(step, since), until - interval '1 microsecond', step,
             CASE WHEN step < interval '1 day' THEN 'UTC' ELSE meter.billing_timezone() END
@@ -101,6 +107,8 @@ LANGUAGE plpgsql
 STABLE
 SET plan_cache_mode = force_custom_plan
 AS $fn$
+DECLARE
+    steps_end timestamptz := meter.step_end(step, until);
 BEGIN
     RETURN QUERY
     SELECT
@@ -140,7 +148,7 @@ BEGIN
         WHERE step >= interval '1 day'
     ) AS u
     WHERE
-        u.bucket >= meter.step_of(step, since) AND u.bucket < until
+        u.bucket >= meter.step_of(step, since) AND u.bucket < steps_end
         AND (of_tenants IS NULL OR u.tenant_id = ANY(of_tenants))
     GROUP BY 1, 2;
 END
@@ -166,6 +174,8 @@ LANGUAGE plpgsql
 STABLE
 SET plan_cache_mode = force_custom_plan
 AS $fn$
+DECLARE
+    steps_end timestamptz := meter.step_end(step, until);
 BEGIN
     RETURN QUERY
     SELECT
@@ -196,7 +206,7 @@ BEGIN
         FROM meter.fleet_1h AS h
         WHERE step >= interval '1 hour'
     ) AS u
-    WHERE u.bucket >= meter.step_of(step, since) AND u.bucket < until
+    WHERE u.bucket >= meter.step_of(step, since) AND u.bucket < steps_end
     GROUP BY 1;
 END
 $fn$;
@@ -211,6 +221,8 @@ LANGUAGE plpgsql
 STABLE
 SET plan_cache_mode = force_custom_plan
 AS $fn$
+DECLARE
+    steps_end timestamptz := meter.step_end(step, until);
 BEGIN
     RETURN QUERY
     WITH grid AS MATERIALIZED (
@@ -253,7 +265,7 @@ BEGIN
             FROM meter.poll AS p
             WHERE
                 step < interval '1 hour' AND p.ok
-                AND p.ts >= meter.step_of(step, since) AND p.ts < until
+                AND p.ts >= meter.step_of(step, since) AND p.ts < steps_end
                 AND (of_servers IS NULL OR p.server_id = ANY(of_servers))
             GROUP BY 1
             UNION ALL
@@ -261,14 +273,14 @@ BEGIN
             FROM meter.server_1h AS h
             WHERE
                 step >= interval '1 hour' AND step < interval '1 day'
-                AND h.bucket >= meter.step_of(step, since) AND h.bucket < until
+                AND h.bucket >= meter.step_of(step, since) AND h.bucket < steps_end
                 AND (of_servers IS NULL OR h.server_id = ANY(of_servers))
             UNION ALL
             SELECT d.bucket, d.covered_seconds
             FROM meter.server_1d AS d
             WHERE
                 step >= interval '1 day'
-                AND d.bucket >= meter.step_of(step, since) AND d.bucket < until
+                AND d.bucket >= meter.step_of(step, since) AND d.bucket < steps_end
                 AND (of_servers IS NULL OR d.server_id = ANY(of_servers))
         ) AS x
         GROUP BY 1
@@ -303,6 +315,8 @@ LANGUAGE plpgsql
 STABLE
 SET plan_cache_mode = force_custom_plan
 AS $fn$
+DECLARE
+    steps_end timestamptz := meter.step_end(step, until);
 BEGIN
     RETURN QUERY
     WITH grid AS MATERIALIZED (
@@ -355,7 +369,7 @@ BEGIN
             FROM meter.poll AS p
             WHERE
                 step < interval '1 hour'
-                AND p.ts >= meter.step_of(step, since) AND p.ts < until
+                AND p.ts >= meter.step_of(step, since) AND p.ts < steps_end
                 AND (of_servers IS NULL OR p.server_id = ANY(of_servers))
             GROUP BY 1, 2
             UNION ALL
@@ -366,7 +380,7 @@ BEGIN
             FROM meter.server_1h AS h
             WHERE
                 step >= interval '1 hour' AND step < interval '1 day'
-                AND h.bucket >= meter.step_of(step, since) AND h.bucket < until
+                AND h.bucket >= meter.step_of(step, since) AND h.bucket < steps_end
                 AND (of_servers IS NULL OR h.server_id = ANY(of_servers))
             UNION ALL
             SELECT
@@ -376,7 +390,7 @@ BEGIN
             FROM meter.server_1d AS d
             WHERE
                 step >= interval '1 day'
-                AND d.bucket >= meter.step_of(step, since) AND d.bucket < until
+                AND d.bucket >= meter.step_of(step, since) AND d.bucket < steps_end
                 AND (of_servers IS NULL OR d.server_id = ANY(of_servers))
         ) AS x
         GROUP BY 1, 2

@@ -45,7 +45,7 @@ BEGIN
                 meter.default_tenant,
                 meter.calculation_version, meter.missing_polls,
                 meter.tenant_server, meter.contract_at, meter.report_edge, meter.chart_step,
-                meter.step_of, meter.steps, meter.usage_steps, meter.fleet_steps,
+                meter.step_of, meter.step_end, meter.steps, meter.usage_steps, meter.fleet_steps,
                 meter.chosen_servers, meter.coverage_steps, meter.server_steps,
                 meter.fleet_concurrency, meter.concurrency, meter.server_load,
                 meter.tenant_ranking, meter.month_to_date,

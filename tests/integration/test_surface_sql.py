@@ -111,6 +111,30 @@ async def test_tenants_add_up_to_the_fleet(
     assert any(values[0] > 0 for values in fleet.values())
 
 
+@pytest.mark.parametrize(
+    ("step", "cut"),
+    [(STEP, timedelta(minutes=3)), (6 * HOUR, 5 * HOUR), (DAY, timedelta(hours=7, minutes=1))],
+)
+@pytest.mark.parametrize(
+    "query",
+    [
+        "SELECT ts, participants, coverage FROM meter.fleet_concurrency($1, $2, $3)",
+        "SELECT ts || tenant, participants, coverage FROM meter.concurrency($1, $2, $3)",
+        "SELECT ts || server, participants, coverage FROM meter.server_load($1, $2, $3)",
+    ],
+)
+async def test_the_last_step_is_whole(
+    reader: asyncpg.Connection, until: datetime, query: str, step: timedelta, cut: timedelta
+) -> None:
+    """A period that ends within a step that is over has the whole of it."""
+    # Days are those of the billing zone.
+    until = await reader.fetchval("SELECT meter.step_of($1, $2)", step, until - DAY)
+    since = until - (DAY if step == STEP else 10 * DAY)
+    whole = await by(reader, query, since, until, step)
+    assert any(participants for participants, _ in whole.values())
+    assert await by(reader, query, since, until - cut, step) == whole
+
+
 async def test_one_tenant_is_asked_for(reader: asyncpg.Connection, until: datetime) -> None:
     """Its figures do not depend on who else is asked for; a tenant that is none has no rows."""
     query = (
