@@ -11,7 +11,7 @@ import statistics
 import sys
 import time
 from collections.abc import Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -97,11 +97,22 @@ async def _median_ms(
 
 
 async def _month(connection: asyncpg.Connection, history: History) -> tuple[datetime, datetime]:
-    """Return the last 30 billing days that are over, or as many as there are."""
-    until: datetime = await connection.fetchval(
-        "SELECT meter.billing_trunc('day', $1::timestamptz)", history.end
+    """Return the last 30 billing days that are over, or as many whole ones as there are."""
+    row = await connection.fetchrow(
+        """
+        SELECT
+            u.until,
+            meter.billing_trunc('day', u.until - interval '29 days 12 hours'),
+            meter.billing_trunc('day', $1::timestamptz + interval '1 day')
+        FROM (SELECT meter.billing_trunc('day', $2::timestamptz) AS until) AS u
+        """,
+        history.begin,
+        history.end,
     )
-    return max(history.begin, until - timedelta(days=30)), until
+    assert row is not None
+    until, since, first = row
+    # In a day that is none of them, there is but a part of it.
+    return max(since, first if first < until else history.begin), until
 
 
 async def storage(connection: asyncpg.Connection) -> list[dict[str, Any]]:
