@@ -622,8 +622,10 @@ COMMENT ON FUNCTION meter.chart_step IS
 'wide that few rows are read.';
 COMMENT ON FUNCTION meter.step_of IS
 'The beginning of the step that an instant lies in; days and weeks in the billing time zone.';
+COMMENT ON FUNCTION meter.step_end IS
+'The end of the step that an instant lies in, or the instant where a step begins with it.';
 COMMENT ON FUNCTION meter.steps IS
-'The steps [ts, hi) of a period that are over.';
+'The steps [ts, hi) of a period that are over, the first and the last one whole.';
 COMMENT ON FUNCTION meter.usage_steps IS
 'Usage of each tenant, or of those in `of_tenants`, summed by step. Columns are those of '
 'meter.usage_1h.';
