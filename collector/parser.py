@@ -42,16 +42,17 @@ _USUAL = {str(count): count for count in range(1000)}
 _SCALARS = (
     *("meetingName", "meetingID", "internalMeetingID", "createTime", "recording"),
     *("hasBeenForciblyEnded", "endTime", "participantCount", "listenerCount"),
-    *("voiceParticipantCount", "videoCount", "attendees", "metadata", "key", "isBreakout"),
-    "parentMeetingID",
+    *("voiceParticipantCount", "videoCount", "attendees", "metadata", "metadata_key"),
+    *("isBreakout", "parentMeetingID"),
 )
 _METADATA = _SCALARS.index("metadata")
 
-# A meeting as BigBlueButton lays it out, once its attendees are cut: elements in this order, any
-# of which may be missing. The groups are `_SCALARS`, in their order; `key` is metadata's last one.
 _ENTITY = re.compile("&(?:amp|lt|gt|quot|apos|#39);")
 
 
+# A meeting as BigBlueButton lays it out, once its attendees are cut: elements in this order, any
+# of which may be missing. The groups are `_SCALARS`, in their order; the last of the metadata's
+# keys is among them because the expression refers to it.
 def _layout() -> re.Pattern[str]:
     order = (
         *("meetingName", "meetingID", "internalMeetingID", "createTime", "createDate"),
@@ -62,7 +63,9 @@ def _layout() -> re.Pattern[str]:
         *("parentMeetingID", "sequence", "freeJoin", "breakoutRooms"),
     )
     inside = {
-        "metadata": r"\s*+(?:<(?P<key>[a-zA-Z_][\w.-]*+)>[^<]*+</(?P=key)>\s*+)*+",
+        "metadata": (
+            r"\s*+(?:<(?P<metadata_key>[a-zA-Z_][\w.-]*+)>[^<]*+</(?P=metadata_key)>\s*+)*+"
+        ),
         "breakoutRooms": r"\s*+(?:<breakout>[^<]*+</breakout>\s*+)*+",
     }
     elements = []
@@ -309,10 +312,11 @@ def _meeting(
     """Return the meeting, or None if it has ended."""
     name, external_id, internal_id, created, recording, forcibly_ended, end, *rest = scalars
     participants, listeners, voice, video, dialins, _, _, is_breakout, parent = rest
-    if forcibly_ended == "true" or (end != "0" and _number(end)):
+    if forcibly_ended == "true" or _number(end):
         return None
     internal_id = _identifier(internal_id)
     breakout = is_breakout == "true"
+    # By position, as in the pipeline's samples: keywords take twice as long, for every meeting.
     return Meeting(
         internal_id,
         _identifier(external_id),
@@ -325,7 +329,7 @@ def _meeting(
         breakout,
         _identifier(parent) if breakout and parent else None,
         recording == "true",
-        _metadata(metadata, wanted.metadata_keys) if metadata else _NOTHING,
+        _metadata(metadata, wanted.metadata_keys) or _NOTHING,
         _allowed(name or "")[:_MAX_TEXT] or None if wanted.room_names else None,
     )
 

@@ -89,8 +89,8 @@ class Pipeline:
             polls=[self._poll_row(result, samples)],
             sessions=[
                 self._session_row(result, meeting, sessions[meeting.internal_id])
-                for meeting, sample in zip(result.meetings, samples, strict=True)
-                if sample.session_id not in known
+                for meeting in result.meetings
+                if sessions[meeting.internal_id].session_id not in known
             ],
             samples=samples,
         )

@@ -43,16 +43,15 @@ RETURN CASE
     ELSE public.time_bucket(step, instant, meter.billing_timezone())
 END;
 
--- The end of the step that an instant lies in, its beginning if it is that.
-CREATE OR REPLACE FUNCTION meter.step_end(step interval, instant timestamptz) RETURNS timestamptz
+-- The end of the step that begins at an instant.
+CREATE OR REPLACE FUNCTION meter.step_end(step interval, beginning timestamptz) RETURNS timestamptz
 LANGUAGE sql
 STABLE PARALLEL SAFE
 RETURN CASE
-    WHEN meter.step_of(step, instant) = instant THEN instant
-    WHEN step < interval '1 day' THEN meter.step_of(step, instant) + step
+    WHEN step < interval '1 day' THEN beginning + step
     -- Added in local time: a day has 23 or 25 hours when the clocks change.
     ELSE
-        (meter.step_of(step, instant) AT TIME ZONE meter.billing_timezone() + step)
+        (beginning AT TIME ZONE meter.billing_timezone() + step)
         AT TIME ZONE meter.billing_timezone()
 END;
 
@@ -64,7 +63,7 @@ STABLE
 AS $fn$
     SELECT g.ts, g.hi
     FROM (
-        SELECT s.ts, meter.step_end(step, s.ts + interval '1 microsecond') AS hi
+        SELECT s.ts, meter.step_end(step, s.ts) AS hi
         FROM generate_series(
             meter.step_of(step, since), until - interval '1 microsecond', step,
             CASE WHEN step < interval '1 day' THEN 'UTC' ELSE meter.billing_timezone() END
@@ -108,7 +107,9 @@ STABLE
 SET plan_cache_mode = force_custom_plan
 AS $fn$
 DECLARE
-    steps_end timestamptz := meter.step_end(step, until);
+    steps_end timestamptz := meter.step_end(
+        step, meter.step_of(step, until - interval '1 microsecond')
+    );
 BEGIN
     RETURN QUERY
     SELECT
@@ -175,7 +176,9 @@ STABLE
 SET plan_cache_mode = force_custom_plan
 AS $fn$
 DECLARE
-    steps_end timestamptz := meter.step_end(step, until);
+    steps_end timestamptz := meter.step_end(
+        step, meter.step_of(step, until - interval '1 microsecond')
+    );
 BEGIN
     RETURN QUERY
     SELECT
@@ -222,7 +225,9 @@ STABLE
 SET plan_cache_mode = force_custom_plan
 AS $fn$
 DECLARE
-    steps_end timestamptz := meter.step_end(step, until);
+    steps_end timestamptz := meter.step_end(
+        step, meter.step_of(step, until - interval '1 microsecond')
+    );
 BEGIN
     RETURN QUERY
     WITH grid AS MATERIALIZED (
@@ -316,7 +321,9 @@ STABLE
 SET plan_cache_mode = force_custom_plan
 AS $fn$
 DECLARE
-    steps_end timestamptz := meter.step_end(step, until);
+    steps_end timestamptz := meter.step_end(
+        step, meter.step_of(step, until - interval '1 microsecond')
+    );
 BEGIN
     RETURN QUERY
     WITH grid AS MATERIALIZED (

@@ -623,7 +623,7 @@ COMMENT ON FUNCTION meter.chart_step IS
 COMMENT ON FUNCTION meter.step_of IS
 'The beginning of the step that an instant lies in; days and weeks in the billing time zone.';
 COMMENT ON FUNCTION meter.step_end IS
-'The end of the step that an instant lies in, or the instant where a step begins with it.';
+'The end of the step that begins at an instant.';
 COMMENT ON FUNCTION meter.steps IS
 'The steps [ts, hi) of a period that are over, the first and the last one whole.';
 COMMENT ON FUNCTION meter.usage_steps IS

@@ -11,6 +11,7 @@ from collector.fleet import last_polls, sync_fleet
 from collector.model import Meeting, PollResult, session_id
 from collector.pipeline import LastPoll, Pipeline
 from collector.settings import ServerSettings, Settings, TenantSettings
+from collector.simulator.plan import epoch_ms
 from collector.writer import Writer
 
 START = datetime(2026, 3, 2, 8, tzinfo=UTC)
@@ -128,7 +129,7 @@ def meeting(name: str, participants: int, parent: str | None = None) -> Meeting:
     return Meeting(
         internal_id=f"{name}-internal",
         external_id=name,
-        created_ms=int(START.timestamp() * 1000),
+        created_ms=epoch_ms(START),
         participants=participants,
         voice=3,
         video=2,

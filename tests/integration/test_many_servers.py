@@ -20,6 +20,7 @@ from collector.model import Answer, Meeting, PollResult
 from collector.pipeline import Pipeline
 from collector.poller import Poller
 from collector.settings import ServerSettings, Settings
+from collector.simulator.plan import epoch_ms
 
 START = datetime(2026, 2, 2, 8, tzinfo=UTC)
 INTERVAL_S = 30
@@ -197,7 +198,7 @@ class FakeServer:
         return Meeting(
             internal_id=f"{self._name}-{room}-{run}",
             external_id=f"{self._name}-{room}",
-            created_ms=int(START.timestamp() * 1000),
+            created_ms=epoch_ms(START),
             participants=self._asked % 30,
             voice=1,
             video=1,

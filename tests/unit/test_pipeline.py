@@ -13,14 +13,10 @@ from pydantic import SecretStr
 from collector.model import Meeting, PollResult, session_id
 from collector.pipeline import LastPoll, Pipeline
 from collector.settings import ServerSettings, Settings
+from collector.simulator.plan import epoch_ms
 
 START = datetime(2026, 2, 2, 8, tzinfo=UTC)
 SERVER = ServerSettings(name="bbb1", url="https://bbb1.example.org/", secret=SecretStr("invented"))
-
-
-def epoch_ms(instant: datetime) -> int:
-    """Return `instant` as BigBlueButton has it."""
-    return round(instant.timestamp() * 1000)
 
 
 def meeting(room: str = "room", participants: int = 3, **changes: Any) -> Meeting:  # noqa: ANN401
