@@ -2,9 +2,8 @@
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
 
-from collector.model import Meeting
+from collector.model import Meeting, Place
 from collector.settings import (
     AttributionSettings,
     MetadataRule,
@@ -24,14 +23,6 @@ PRODUCT_KEY = "bbb-origin"
 GREENLIGHT_KEY = "gl-listed"
 _PRODUCT = re.compile(r"[a-z0-9][a-z0-9._-]{0,31}")
 _BBBLB_TENANT = re.compile(r"[a-zA-Z0-9]{1,16}")
-
-
-@dataclass(frozen=True, slots=True)
-class Place:
-    """Where a session belongs. `room` is None where it is unknown."""
-
-    tenant: str
-    room: str | None
 
 
 class Attribution:

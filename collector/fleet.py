@@ -3,10 +3,8 @@
 from collections.abc import Collection, Mapping
 from datetime import datetime, timedelta
 
-from collector.attribution import Place
 from collector.database import Connection, translated
-from collector.model import Sample
-from collector.pipeline import LastPoll, Seen
+from collector.model import LastPoll, Place, Sample, Seen
 from collector.settings import ServerSettings, TenantSettings
 from collector.writer import ensure_names
 

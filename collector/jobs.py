@@ -8,7 +8,7 @@ import structlog
 
 from collector.database import READ_DEADLINE_S, Connection, borrowed
 from collector.errors import DatabaseError
-from collector.settings import ROLLUP_SOURCE
+from collector.rollups import ROLLUP_SOURCE
 
 log = structlog.get_logger(__name__)
 

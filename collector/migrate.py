@@ -20,7 +20,8 @@ import structlog
 
 from collector.database import Connection, translated
 from collector.errors import MigrationError
-from collector.settings import ROLLUP_SOURCE, Settings
+from collector.rollups import ROLLUP_SOURCE
+from collector.settings import Settings
 
 log = structlog.get_logger(__name__)
 T = TypeVar("T")

@@ -66,6 +66,20 @@ class PollResult:
     tls_expires_at: datetime | None = None
 
 
+class Place(NamedTuple):
+    """Where a session belongs. `room` is None where it is unknown."""
+
+    tenant: str
+    room: str | None
+
+
+class Seen(NamedTuple):
+    """A session as it was first seen: its tenant is fixed, whatever its marks become later."""
+
+    session_id: int
+    place: Place
+
+
 class PollRow(NamedTuple):
     """A row for `meter.poll`; the totals are None when the poll failed (unknown, not zero).
 
@@ -140,6 +154,15 @@ class Sample(NamedTuple):
     seconds: int
     breakout: bool
     filled: bool
+
+
+@dataclass(slots=True)
+class LastPoll:
+    """The last successful poll of a server: its tick, its samples, its sessions by internal id."""
+
+    ts: datetime
+    samples: list[Sample] = field(default_factory=list)
+    sessions: dict[str, Seen] = field(default_factory=dict)
 
 
 @dataclass(slots=True)

@@ -6,35 +6,27 @@ it (another collector polled meanwhile) is caught by the writer's statement.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from operator import attrgetter
-from typing import NamedTuple
 
-from collector.attribution import Attribution, Place, origin
+from collector.attribution import Attribution, origin
 from collector.clock import MAX_SKEW_S, utc
 from collector.gapfill import fill_gap
-from collector.model import Batch, Meeting, PollResult, PollRow, Sample, SessionRow, session_id
+from collector.model import (
+    Batch,
+    LastPoll,
+    Meeting,
+    PollResult,
+    PollRow,
+    Sample,
+    Seen,
+    SessionRow,
+    session_id,
+)
 from collector.settings import ServerSettings, Settings
 
 # No meeting runs for longer. A server whose clock was not set when it booted says otherwise.
 _MAX_AGE_S = 366 * 86_400
-
-
-class Seen(NamedTuple):
-    """A session as it was first seen: its tenant is fixed, whatever its marks become later."""
-
-    session_id: int
-    place: Place
-
-
-@dataclass(slots=True)
-class LastPoll:
-    """The last successful poll of a server: its tick, its samples, its sessions by internal id."""
-
-    ts: datetime
-    samples: list[Sample] = field(default_factory=list)
-    sessions: dict[str, Seen] = field(default_factory=dict)
 
 
 class Pipeline:

@@ -21,7 +21,8 @@ from collector.outbox import MAX_STATEMENT_SAMPLES
 from collector.parser import parse_meetings
 from collector.pipeline import Pipeline
 from collector.report import Request, fetch_report
-from collector.settings import ROLLUP_SOURCE, Settings
+from collector.rollups import ROLLUP_SOURCE
+from collector.settings import Settings
 from collector.simulator import Fleet, Truth
 from collector.simulator.marks import attribution_rules
 from collector.writer import Writer

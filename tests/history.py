@@ -12,7 +12,7 @@ from datetime import UTC, datetime, timedelta
 
 import asyncpg
 
-from collector.settings import ROLLUP_SOURCE
+from collector.rollups import ROLLUP_SOURCE
 
 TENANTS = (
     *(("law", "Law"), ("medicine", "Medicine"), ("physics", "Physics"), ("arts", "Arts & Music")),

@@ -13,7 +13,8 @@ from collector.jobs import (
     settle,
     update_sessions,
 )
-from collector.settings import ROLLUP_SOURCE, Settings
+from collector.rollups import ROLLUP_SOURCE
+from collector.settings import Settings
 from collector.verify.result import Refresh, Reopen, Result, Settle
 
 log = structlog.get_logger(__name__)

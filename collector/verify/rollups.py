@@ -11,7 +11,7 @@ from typing import Any
 from collector.clock import utc
 from collector.database import translated
 from collector.errors import DatabaseError
-from collector.settings import ROLLUP_SOURCE
+from collector.rollups import ROLLUP_SOURCE
 from collector.verify.recount import ROLLUPS, Rollup
 from collector.verify.result import Examined, Refresh, Result, Tally, examine
 from collector.verify.scope import Scope

@@ -6,7 +6,8 @@ from datetime import datetime, timedelta
 import asyncpg
 
 from collector.migrate import variables_of
-from collector.settings import ROLLUP_SOURCE, ColumnstoreSettings, RetentionSettings, Settings
+from collector.rollups import ROLLUP_SOURCE
+from collector.settings import ColumnstoreSettings, RetentionSettings, Settings
 from collector.verify.result import Result, Tally
 from collector.verify.scope import FIRST_DAY, IN_ADVANCE, Scope
 

@@ -18,7 +18,8 @@ from pydantic import SecretStr
 from collector.fleet import sync_fleet
 from collector.migrate import migrate
 from collector.model import Batch, PollRow, Sample, SessionRow, session_id
-from collector.settings import ROLLUP_SOURCE, RetentionSettings, ServerSettings, Settings
+from collector.rollups import ROLLUP_SOURCE
+from collector.settings import RetentionSettings, ServerSettings, Settings
 from collector.simulator import Fleet, FleetPlan
 from collector.simulator.command import settings_toml
 from collector.simulator.plan import sim_tenants

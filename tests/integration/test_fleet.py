@@ -8,8 +8,8 @@ import asyncpg
 import pytest
 
 from collector.fleet import last_polls, sync_fleet
-from collector.model import Meeting, PollResult, session_id
-from collector.pipeline import LastPoll, Pipeline
+from collector.model import LastPoll, Meeting, PollResult, session_id
+from collector.pipeline import Pipeline
 from collector.settings import ServerSettings, Settings, TenantSettings
 from collector.simulator.plan import epoch_ms
 from collector.writer import Writer

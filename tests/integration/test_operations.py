@@ -17,7 +17,8 @@ import pytest
 
 from collector.jobs import settle, update_sessions
 from collector.report import Request, fetch_report
-from collector.settings import ROLLUP_SOURCE, RetentionSettings
+from collector.rollups import ROLLUP_SOURCE
+from collector.settings import RetentionSettings
 
 if TYPE_CHECKING:
     from tests.integration.conftest import Feed

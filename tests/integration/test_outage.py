@@ -20,7 +20,7 @@ from collector.outbox import Outbox
 from collector.parser import parse_meetings
 from collector.pipeline import Pipeline
 from collector.rehearsal import settings_for
-from collector.settings import ROLLUP_SOURCE
+from collector.rollups import ROLLUP_SOURCE
 from collector.simulator import Fleet, FleetPlan
 from collector.simulator.plan import sim_tenants
 from collector.spool import Spool

@@ -18,7 +18,8 @@ from collector.errors import DatabaseError, MigrationError
 from collector.jobs import update_sessions
 from collector.migrate import check_edition, migrate, require_current
 from collector.report import Request, fetch_report
-from collector.settings import ROLLUP_SOURCE, RetentionSettings, Settings
+from collector.rollups import ROLLUP_SOURCE
+from collector.settings import RetentionSettings, Settings
 
 if TYPE_CHECKING:
     from tests.integration.conftest import Feed

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from collector.attribution import Attribution, Place, origin
-from collector.model import Meeting
+from collector.attribution import Attribution, origin
+from collector.model import Meeting, Place
 from collector.settings import AttributionSettings, ServerSettings
 
 

@@ -11,9 +11,8 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from collector.errors import SettingsError
+from collector.rollups import LEAST_KEPT_DAYS, ROLLUP_SOURCE
 from collector.settings import (
-    LEAST_KEPT_DAYS,
-    ROLLUP_SOURCE,
     ColumnstoreSettings,
     MetadataRule,
     ParentRule,

@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 from lxml import etree
 
-from collector.attribution import Attribution, Place
+from collector.attribution import Attribution
+from collector.model import Place
 from collector.parser import parse_meetings
 from collector.settings import AttributionSettings, ServerSettings
 from collector.simulator import Fleet, FleetPlan, Rhythm, SimTenant, Truth
