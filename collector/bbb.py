@@ -1,32 +1,28 @@
-"""Clients that ask BigBlueButton servers for their meetings.
+"""Clients that ask BigBlueButton servers; what an answer means is for others to say.
 
 A request has one deadline, from the wait for a connection to the last byte of the body.
 """
 
 import asyncio
 import ssl
-import time
 from asyncio import sslproto
 from collections.abc import Callable, Collection
 from concurrent.futures import Executor, ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
-from functools import lru_cache, partial
+from functools import lru_cache
 from pathlib import Path
-from typing import Self
+from typing import Generic, Self, TypeVar
 from urllib.request import getproxies, proxy_bypass
 
 import aiohttp
-from pydantic import SecretStr
 from yarl import URL
 
 from collector import __version__
 from collector.checksum import signed_url
 from collector.clock import utc
 from collector.errors import HttpStatusError, RedirectError, SettingsError
-from collector.model import Answer
-from collector.parser import parse_meetings
 from collector.resolver import Resolver
 from collector.settings import ServerSettings
 from collector.transport import Holding, as_poll_error, read_body, redirected
@@ -53,17 +49,18 @@ _PARSER_THREADS = 2
 _MAX_SKEW_S = 100 * 366 * 86_400
 
 
-@dataclass(frozen=True, slots=True)
-class Probe:
-    """What `bbbmeter check` wants to know of a server."""
-
-    answer: Answer
-    latency_ms: int
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
-class _Fetched:
-    body: bytes
+class Reply(Generic[T]):
+    """What a server answered, parsed, and what its connection showed beside it.
+
+    `clock_skew_s` is how many seconds the server's clock was ahead of ours, to a second or so;
+    None where the server did not send its time. `tls_expires_at` is None without TLS.
+    """
+
+    value: T
     clock_skew_s: float | None
     tls_expires_at: datetime | None
 
@@ -134,16 +131,17 @@ class BbbClients:
     def make(
         self,
         servers: Collection[ServerSettings],
+        call: str,
+        parse: Callable[[bytes], T],
         *,
         max_body_bytes: int,
-        metadata_keys: frozenset[str] = frozenset(),
-        room_names: bool = False,
-    ) -> dict[str, "BbbClient"]:
-        """Return a client for each of `servers`, by name.
+    ) -> dict[str, "BbbClient[T]"]:
+        """Return a client for each of `servers`, by name, for one call of the API.
 
-        `max_body_bytes` limits a body as sent and after decompression. `metadata_keys` and
-        `room_names` are as for `parse_meetings`. Raises SettingsError where a server's secret
-        or `ca_file` cannot be used.
+        `call` is its name, such as `getMeetings`. `parse` turns a body into the reply's value; it
+        may raise PollErrors, and runs in a thread where a body is large. `max_body_bytes` limits
+        a body as sent and after decompression. Raises SettingsError where a server's secret or
+        `ca_file` cannot be used.
         """
         share = _TLS_BUFFERS_BYTES // max(len(servers), 1)
         sslproto.SSLProtocol.max_size = min(
@@ -157,22 +155,21 @@ class BbbClients:
         return {
             server.name: BbbClient(
                 server,
-                server.read_secret(),
+                signed_url(server.api_url, call, server.read_secret(), server.checksum),
+                parse,
                 self._session,
                 self._holding,
                 self._parsers,
                 tls=contexts[server.ca_file],
                 keep_connection=len(servers) <= _MAX_KEPT_CONNECTIONS,
                 max_body_bytes=max_body_bytes,
-                metadata_keys=metadata_keys,
-                room_names=room_names,
             )
             for server in servers
         }
 
 
-class BbbClient:
-    """Asks one server for its meetings.
+class BbbClient(Generic[T]):
+    """Asks one server one call.
 
     A proxy is used where the environment names one for the server (`https_proxy`, `http_proxy`,
     `no_proxy`), as of the client's making.
@@ -181,7 +178,8 @@ class BbbClient:
     def __init__(
         self,
         server: ServerSettings,
-        secret: SecretStr,
+        url: URL,
+        parse: Callable[[bytes], T],
         session: aiohttp.ClientSession,
         holding: Holding,
         parsers: Executor,
@@ -189,56 +187,37 @@ class BbbClient:
         tls: ssl.SSLContext | bool,
         keep_connection: bool,
         max_body_bytes: int,
-        metadata_keys: frozenset[str],
-        room_names: bool,
     ) -> None:
-        """Prepare requests to `server`, signed with `secret`; see `BbbClients.make`.
+        """Prepare requests of `url`, which is signed, to `server`; see `BbbClients.make`.
 
         `tls` verifies its certificate; True is aiohttp's own, which does.
         """
-        self._url = signed_url(server.api_url, "getMeetings", secret, server.checksum)
+        self._url = url
+        self._parse = parse
         self._timeout_s = server.timeout_s
         self._tls = tls
         self._headers = {} if keep_connection else {"Connection": "close"}
         self._proxy = _proxy_for(self._url)
         self._max_body_bytes = max_body_bytes
-        self._metadata_keys = metadata_keys
-        self._room_names = room_names
         self._session = session
         self._holding = holding
         self._parsers = parsers
 
-    async def get_meetings(self) -> Answer:
-        """Return the server's meetings. Raises nothing but PollErrors."""
-        with as_poll_error():
-            return (await self._ask()).answer
-
-    async def probe(self) -> Probe:
-        """Ask as `get_meetings` does, and look at clock and certificate. Raises PollErrors."""
-        with as_poll_error():
-            return await self._ask()
-
-    async def _ask(self) -> Probe:
-        with self._holding.body() as grow_to:
-            started_s = time.monotonic()
+    async def ask(self) -> Reply[T]:
+        """Return the server's reply. Raises nothing but PollErrors."""
+        with as_poll_error(), self._holding.body() as grow_to:
             fetched = await self._fetch(grow_to)
-            latency_ms = round((time.monotonic() - started_s) * 1000)
-            return Probe(await self._parse(fetched), latency_ms)
+            return Reply(
+                await self._parsed(fetched.value), fetched.clock_skew_s, fetched.tls_expires_at
+            )
 
-    async def _parse(self, fetched: _Fetched) -> Answer:
-        parse = partial(
-            parse_meetings,
-            fetched.body,
-            metadata_keys=self._metadata_keys,
-            room_names=self._room_names,
-        )
-        if len(fetched.body) <= _INLINE_PARSE_BYTES:
-            answer = parse()
-        else:
-            answer = await asyncio.get_running_loop().run_in_executor(self._parsers, parse)
-        return Answer(answer.meetings, answer.skipped, fetched.clock_skew_s, fetched.tls_expires_at)
+    async def _parsed(self, body: bytes) -> T:
+        if len(body) <= _INLINE_PARSE_BYTES:
+            return self._parse(body)
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(self._parsers, self._parse, body)
 
-    async def _fetch(self, grow_to: Callable[[int], None]) -> _Fetched:
+    async def _fetch(self, grow_to: Callable[[int], None]) -> Reply[bytes]:
         url = self._url
         async with asyncio.timeout(self._timeout_s):
             for _ in range(_MAX_REDIRECTS + 1):
@@ -259,7 +238,7 @@ class BbbClient:
                     answered_at = datetime.now(UTC)
                     body = await read_body(response, self._max_body_bytes, grow_to)
                     middle = asked_at + (answered_at - asked_at) / 2
-                    return _Fetched(
+                    return Reply(
                         body,
                         _clock_skew_s(response.headers.get("Date"), middle),
                         getattr(response, "tls_expires_at", None),

@@ -1,18 +1,21 @@
 """`bbbmeter check`: call every server and the database, and say what was found, a line each."""
 
 import asyncio
+import time
 from collections.abc import Iterable
 from datetime import UTC, datetime
 
 from rich.console import Console
 from rich.text import Text
 
-from collector.bbb import BbbClients, Probe
+from collector.bbb import BbbClients, Reply
 from collector.clock import MAX_SKEW_S
 from collector.database import open_pool, translated
 from collector.engine import parse_embedded
 from collector.errors import ApiError, BbbmeterError, PollError
 from collector.migrate import missing_files
+from collector.model import Answer
+from collector.parser import parse_meetings
 from collector.settings import ServerSettings, Settings
 
 TLS_WARNING_DAYS = 21
@@ -44,8 +47,12 @@ async def _check_server(
     clients: BbbClients, settings: Settings, server: ServerSettings
 ) -> tuple[bool, str]:
     try:
-        client = clients.make([server], max_body_bytes=settings.max_body_bytes)[server.name]
-        probe = await client.probe()
+        made = clients.make(
+            [server], "getMeetings", parse_meetings, max_body_bytes=settings.max_body_bytes
+        )
+        started_s = time.monotonic()
+        reply = await made[server.name].ask()
+        latency_ms = round((time.monotonic() - started_s) * 1000)
     except ApiError as error:
         if error.key == "checksumError":
             return (
@@ -57,29 +64,29 @@ async def _check_server(
         return False, f"{error.code}" + (f": {error}" if str(error) else "")
     except BbbmeterError as error:
         return False, str(error)
-    notes = list(_notes(probe, datetime.now(UTC)))
+    notes = list(_notes(reply, latency_ms, datetime.now(UTC)))
     return True, ", ".join(notes)
 
 
-def _notes(probe: Probe, now: datetime) -> Iterable[str]:
-    sessions = len(probe.answer.meetings)
-    yield f"reachable in {probe.latency_ms} ms"
+def _notes(reply: Reply[Answer], latency_ms: int, now: datetime) -> Iterable[str]:
+    sessions = len(reply.value.meetings)
+    yield f"reachable in {latency_ms} ms"
     yield "checksum accepted"
     yield f"{sessions} session{'' if sessions == 1 else 's'}"
-    if probe.answer.skipped:
-        yield f"{probe.answer.skipped} unreadable"
-    if probe.answer.clock_skew_s is None:
+    if reply.value.skipped:
+        yield f"{reply.value.skipped} unreadable"
+    if reply.clock_skew_s is None:
         yield "clock unknown"
     else:
-        yield f"clock {probe.answer.clock_skew_s:+.0f} s" + (
+        yield f"clock {reply.clock_skew_s:+.0f} s" + (
             " (WRONG: starts of sessions are corrected by it)"
-            if abs(probe.answer.clock_skew_s) > MAX_SKEW_S
+            if abs(reply.clock_skew_s) > MAX_SKEW_S
             else ""
         )
-    if probe.answer.tls_expires_at is None:
+    if reply.tls_expires_at is None:
         yield "no TLS"
     else:
-        days = (probe.answer.tls_expires_at - now).days
+        days = (reply.tls_expires_at - now).days
         yield f"certificate expires in {days} days" + (" (SOON)" if days < TLS_WARNING_DAYS else "")
 
 

@@ -8,6 +8,7 @@ import socket
 import uuid
 from collections.abc import AsyncIterator, Callable
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 
 import asyncpg
@@ -33,6 +34,7 @@ from collector.metrics import Metrics
 from collector.migrate import migrate, require_current
 from collector.model import PollResult
 from collector.outbox import Outbox
+from collector.parser import parse_meetings
 from collector.pipeline import Pipeline
 from collector.poller import Poller
 from collector.settings import Settings
@@ -216,11 +218,13 @@ class Daemon:
 
     def _make_poller(self, settings: Settings) -> Poller:
         """Return a poller for the enabled servers; SettingsError where a secret is missing."""
-        clients = self._clients.make(
-            settings.enabled_servers,
-            max_body_bytes=settings.max_body_bytes,
+        parse = partial(
+            parse_meetings,
             metadata_keys=Attribution(settings.attribution).metadata_keys,
             room_names=settings.store_room_names,
+        )
+        clients = self._clients.make(
+            settings.enabled_servers, "getMeetings", parse, max_body_bytes=settings.max_body_bytes
         )
         return Poller(clients, settings.concurrency)
 

@@ -125,7 +125,7 @@ async def _collect(
                 _let_one_fail(simulated, result.ts, duration_s)
             seen[result.ts] = seen.get(result.ts, 0) + 1
             failed += not result.ok
-            main = [meeting for meeting in result.meetings if not meeting.breakout]
+            main = [meeting for meeting in result.answer.meetings if not meeting.breakout]
             totals[result.server] = (len(main), sum(m.participants for m in main))
             sessions, participants = map(sum, zip(*totals.values(), strict=True))
             progress.update(

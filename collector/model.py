@@ -35,24 +35,22 @@ class Meeting(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What the parser made of one answer: the meetings, and how many it could not read.
+    """What the parser made of one answer: the meetings, and how many it could not read."""
 
-    `clock_skew_s` is how far the server's clock was ahead of ours, to a second or so; None where
-    the server did not say its time. `tls_expires_at` is None without TLS.
-    """
-
-    meetings: tuple[Meeting, ...]
+    meetings: tuple[Meeting, ...] = ()
     skipped: int = 0
-    clock_skew_s: float | None = None
-    tls_expires_at: datetime | None = None
+
+
+NO_ANSWER = Answer()
 
 
 @dataclass(frozen=True, slots=True)
 class PollResult:
     """One server at one tick. `error` is None or a `PollError.code`; a failed poll has no meetings.
 
-    An `ok` poll with `skipped` > 0 was partial: that many meetings could not be read, and
-    `error` is `partial`. `clock_skew_s` and `tls_expires_at` are as in `Answer`.
+    An `ok` poll whose answer has `skipped` > 0 was partial: that many meetings could not be read,
+    and `error` is `partial`. `clock_skew_s` is how many seconds the server's clock was ahead of
+    ours, None where the server did not send its time. `tls_expires_at` is None without TLS.
     """
 
     server: str
@@ -60,8 +58,7 @@ class PollResult:
     ok: bool
     latency_ms: int
     error: str | None = None
-    meetings: tuple[Meeting, ...] = ()
-    skipped: int = 0
+    answer: Answer = NO_ANSWER
     clock_skew_s: float | None = None
     tls_expires_at: datetime | None = None
 

@@ -74,14 +74,14 @@ class Pipeline:
         sessions = self._sessions(result, server, last)
         samples = [
             self._sample(result, meeting, sessions[meeting.internal_id])
-            for meeting in result.meetings
+            for meeting in result.answer.meetings
         ]
         known = self._known.get(server.name, set())
         batch = Batch(
             polls=[self._poll_row(result, samples)],
             sessions=[
                 self._session_row(result, meeting, sessions[meeting.internal_id])
-                for meeting in result.meetings
+                for meeting in result.answer.meetings
                 if sessions[meeting.internal_id].session_id not in known
             ],
             samples=samples,
@@ -100,7 +100,7 @@ class Pipeline:
         """Return the session of each meeting by internal id; parents first, breakouts after."""
         before: dict[str, Seen] = last.sessions if last else {}
         now: dict[str, Seen] = {}
-        for meeting in sorted(result.meetings, key=attrgetter("breakout")):
+        for meeting in sorted(result.answer.meetings, key=attrgetter("breakout")):
             seen = before.get(meeting.internal_id)
             if seen is None:
                 parent_id = meeting.parent_internal_id or ""
@@ -170,7 +170,7 @@ class Pipeline:
             error=result.error,
             latency_ms=result.latency_ms,
             seconds=self._interval_s,
-            skipped=result.skipped,
+            skipped=result.answer.skipped,
         )
         if not result.ok:
             return row

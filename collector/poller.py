@@ -8,13 +8,15 @@ from typing import Protocol
 
 import structlog
 
+from collector.bbb import Reply
 from collector.errors import InternalError, PollError, TickDeadlineError
-from collector.model import Answer, PollResult
+from collector.model import NO_ANSWER, Answer, PollResult
 
 log = structlog.get_logger(__name__)
 
 PARTIAL = "partial"
 _DEADLINE = TickDeadlineError.kind
+_NO_REPLY = Reply(NO_ANSWER, clock_skew_s=None, tls_expires_at=None)
 
 # A request that takes longer gives its slot to another one, and goes on beside the slots: so many
 # requests a slot, as each costs a socket and little else.
@@ -25,10 +27,10 @@ _MAX_NAMED = 20
 
 
 class Client(Protocol):
-    """Who can ask one server."""
+    """Asks one server for its meetings: `BbbClient`, or a stand-in of the tests."""
 
-    async def get_meetings(self) -> Answer:
-        """Return the server's meetings; raise PollError where it has none to give."""
+    async def ask(self) -> Reply[Answer]:
+        """Return the server's meetings. Raises PollError where it gives none."""
 
 
 class _Slots:
@@ -136,9 +138,9 @@ class Poller:
     async def _ask(self, name: str, ts: datetime) -> PollResult:
         started = time.monotonic()
         error: str | None = None
-        answer = Answer(())
+        reply = _NO_REPLY
         try:
-            answer = await self._clients[name].get_meetings()
+            reply = await self._clients[name].ask()
         except PollError as failure:
             error = failure.code
             log.info("poll failed", server=name, error=error)
@@ -151,9 +153,8 @@ class Poller:
             ts=ts,
             ok=error is None,
             latency_ms=round((time.monotonic() - started) * 1000),
-            error=error or (PARTIAL if answer.skipped else None),
-            meetings=answer.meetings,
-            skipped=answer.skipped,
-            clock_skew_s=answer.clock_skew_s,
-            tls_expires_at=answer.tls_expires_at,
+            error=error or (PARTIAL if reply.value.skipped else None),
+            answer=reply.value,
+            clock_skew_s=reply.clock_skew_s,
+            tls_expires_at=reply.tls_expires_at,
         )

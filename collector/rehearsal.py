@@ -74,14 +74,7 @@ async def rehearse(
             else:
                 body = fleet.answer(server.name, tick)
                 answer = parse_meetings(body, metadata_keys=metadata_keys)
-                result = PollResult(
-                    server.name,
-                    tick,
-                    ok=True,
-                    latency_ms=0,
-                    meetings=answer.meetings,
-                    skipped=answer.skipped,
-                )
+                result = PollResult(server.name, tick, ok=True, latency_ms=0, answer=answer)
             batch.extend(pipeline.process(result))
             polls += 1
         if len(batch.samples) >= MAX_STATEMENT_SAMPLES:

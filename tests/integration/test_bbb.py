@@ -20,11 +20,11 @@ import pytest
 from pydantic import SecretStr
 from yarl import URL
 
-from collector import bbb
 from collector.bbb import BbbClient, BbbClients
 from collector.checksum import signed_url, verify
 from collector.errors import PollError, SettingsError
 from collector.model import Answer
+from collector.parser import parse_meetings
 from collector.settings import ServerSettings
 
 SECRET = "the-secret-of-this-test"
@@ -119,11 +119,16 @@ async def resets(_: bytes, writer: asyncio.StreamWriter) -> None:
 
 
 @pytest.fixture
-async def make_client(make_server: MakeServer) -> AsyncIterator[Callable[..., BbbClient]]:
+async def make_client(make_server: MakeServer) -> AsyncIterator[Callable[..., BbbClient[Answer]]]:
     """Make clients that share a session."""
     async with BbbClients() as clients:
 
-        def make(port: int = 0, scheme: str = "http", **changes: Any) -> BbbClient:  # noqa: ANN401
+        def make(
+            port: int = 0,
+            scheme: str = "http",
+            parse: Callable[[bytes], Answer] = parse_meetings,
+            **changes: Any,  # noqa: ANN401
+        ) -> BbbClient[Answer]:
             values = {
                 "url": f"{scheme}://127.0.0.1:{port}/bigbluebutton",
                 "secret": SecretStr(SECRET),
@@ -131,15 +136,16 @@ async def make_client(make_server: MakeServer) -> AsyncIterator[Callable[..., Bb
                 **changes,
             }
             server = make_server("bbb1", **values)
-            return clients.make([server], max_body_bytes=MAX_BODY_BYTES)["bbb1"]
+            made = clients.make([server], "getMeetings", parse, max_body_bytes=MAX_BODY_BYTES)
+            return made["bbb1"]
 
         yield make
 
 
-async def failure(client: BbbClient) -> str:
+async def failure(client: BbbClient[Answer]) -> str:
     """Return the code of the PollError that a poll ends in; it gives nothing away."""
     with pytest.raises(PollError) as caught:
-        await client.get_meetings()
+        await client.ask()
     shown = "".join(traceback.format_exception(caught.value)) + repr(client)
     assert "checksum=" not in shown
     assert SECRET not in shown
@@ -150,71 +156,72 @@ async def failure(client: BbbClient) -> str:
 
 
 @pytest.mark.parametrize("algorithm", ["sha1", "sha256", "sha384", "sha512"])
-async def test_answer(make_client: Callable[..., BbbClient], algorithm: str) -> None:
+async def test_answer(make_client: Callable[..., BbbClient[Answer]], algorithm: str) -> None:
     """A request signed with any of the algorithms is answered."""
     async with serving(signed) as server:
-        answer = await make_client(server.port, checksum=algorithm).get_meetings()
-    assert answer.meetings == ()
+        reply = await make_client(server.port, checksum=algorithm).ask()
+    assert reply.value.meetings == ()
     assert b"User-Agent: bbbmeter/" in server.requests[0]
 
 
-async def test_wrong_secret(make_client: Callable[..., BbbClient]) -> None:
+async def test_wrong_secret(make_client: Callable[..., BbbClient[Answer]]) -> None:
     """A wrong secret is told by BigBlueButton's key."""
     async with serving(signed) as server:
         client = make_client(server.port, secret=SecretStr("another"))
         assert await failure(client) == "api_error:checksumError"
 
 
-async def test_connection_is_kept(make_client: Callable[..., BbbClient]) -> None:
+async def test_connection_is_kept(make_client: Callable[..., BbbClient[Answer]]) -> None:
     """One connection serves one poll after the other."""
     async with serving(signed) as server:
         client = make_client(server.port)
         for _ in range(3):
-            await client.get_meetings()
+            await client.ask()
     assert (len(server.requests), server.connections) == (3, 1)
 
 
-async def test_server_closed_the_idle_connection(make_client: Callable[..., BbbClient]) -> None:
+async def test_server_closed_the_idle_connection(
+    make_client: Callable[..., BbbClient[Answer]],
+) -> None:
     """A connection that the server closed between two polls costs no sample."""
     async with serving(sends(response(EMPTY), close=True)) as server:
         client = make_client(server.port)
         for _ in range(3):
-            await client.get_meetings()
+            await client.ask()
     assert server.connections == 3
 
 
-async def test_gzip(make_client: Callable[..., BbbClient]) -> None:
+async def test_gzip(make_client: Callable[..., BbbClient[Answer]]) -> None:
     """A compressed answer is decompressed, in steps if it is large."""
     body = EMPTY.replace(b"<meetings/>", b"<meetings>" + b" " * 900_000 + b"</meetings>")
     for content in (EMPTY, body):
         data = response(gzip.compress(content), "200 OK", "Content-Encoding: gzip")
         async with serving(sends(data)) as server:
-            assert (await make_client(server.port).get_meetings()).meetings == ()
+            assert (await make_client(server.port).ask()).value.meetings == ()
 
 
 async def test_large_answers_are_parsed_in_two_threads(
-    make_client: Callable[..., BbbClient], monkeypatch: pytest.MonkeyPatch
+    make_client: Callable[..., BbbClient[Answer]],
 ) -> None:
     """What takes long to parse leaves the event loop alone, and waits while two others do."""
     free = threading.Event()
     started = threading.Semaphore(0)
     threads: list[threading.Thread] = []
 
-    def watched(*_: object, **__: object) -> Answer:
+    def watched(_: bytes) -> Answer:
         threads.append(threading.current_thread())
         if threads[-1] is not threading.main_thread():
             started.release()
             free.wait()
-        return Answer(())
+        return Answer()
 
-    monkeypatch.setattr(bbb, "parse_meetings", watched)
     async with serving(signed) as server:
-        await make_client(server.port).get_meetings()
+        await make_client(server.port, parse=watched).ask()
     assert threads == [threading.main_thread()]
     body = EMPTY.replace(b"<meetings/>", b"<meetings>" + b" " * 300_000 + b"</meetings>")
     async with serving(sends(response(body))) as server:
-        client = make_client(server.port)
-        tasks = [asyncio.create_task(client.get_meetings()) for _ in range(4)]
+        client = make_client(server.port, parse=watched)
+        tasks = [asyncio.create_task(client.ask()) for _ in range(4)]
         try:
             for _ in range(2):
                 await asyncio.to_thread(started.acquire)
@@ -226,35 +233,34 @@ async def test_large_answers_are_parsed_in_two_threads(
     assert len(set(threads)) == 3
 
 
-async def test_probe(make_client: Callable[..., BbbClient]) -> None:
-    """A probe tells the latency, and how far the server's clock is ahead."""
+async def test_clock_ahead(make_client: Callable[..., BbbClient[Answer]]) -> None:
+    """A reply has how far the server's clock is ahead, and no certificate without TLS."""
     ahead = format_datetime(datetime.now(UTC) + timedelta(hours=1), usegmt=True)
     async with serving(sends(response(EMPTY, "200 OK", f"Date: {ahead}"))) as server:
-        probe = await make_client(server.port).probe()
-    assert probe.answer.meetings == ()
-    assert probe.latency_ms >= 0
-    assert probe.answer.clock_skew_s == pytest.approx(3600, abs=60)
-    assert probe.answer.tls_expires_at is None
+        reply = await make_client(server.port).ask()
+    assert reply.value.meetings == ()
+    assert reply.clock_skew_s == pytest.approx(3600, abs=60)
+    assert reply.tls_expires_at is None
 
 
 @pytest.mark.parametrize("header", ["X: y", "Date: soon", "Date: Fri, 31 Dec 9999 23:59:59 -2300"])
-async def test_probe_without_date(make_client: Callable[..., BbbClient], header: str) -> None:
+async def test_clock_unknown(make_client: Callable[..., BbbClient[Answer]], header: str) -> None:
     """Without a usable Date header the clock is unknown."""
     async with serving(sends(response(EMPTY, "200 OK", header))) as server:
-        assert (await make_client(server.port).get_meetings()).clock_skew_s is None
+        assert (await make_client(server.port).ask()).clock_skew_s is None
 
 
 async def test_proxy_of_the_environment(
-    make_client: Callable[..., BbbClient], monkeypatch: pytest.MonkeyPatch
+    make_client: Callable[..., BbbClient[Answer]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A proxy is used where the environment names one, with its password; `no_proxy` is heeded."""
     async with serving(sends(response(EMPTY))) as proxy, serving(signed) as server:
         monkeypatch.setenv("http_proxy", f"http://user:word@127.0.0.1:{proxy.port}")
-        await make_client(url="http://bbb.invalid/bigbluebutton").get_meetings()
+        await make_client(url="http://bbb.invalid/bigbluebutton").ask()
         assert proxy.requests[0].startswith(b"GET http://bbb.invalid/bigbluebutton/api/getMeetings")
         assert b"Proxy-Authorization: Basic dXNlcjp3b3Jk" in proxy.requests[0]
         monkeypatch.setenv("no_proxy", "127.0.0.1")
-        await make_client(server.port).get_meetings()
+        await make_client(server.port).ask()
     assert len(proxy.requests) == 1
 
 
@@ -281,7 +287,9 @@ async def test_proxy_of_the_environment(
         (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n", "disconnect"),
     ],
 )
-async def test_failure(make_client: Callable[..., BbbClient], data: bytes, code: str) -> None:
+async def test_failure(
+    make_client: Callable[..., BbbClient[Answer]], data: bytes, code: str
+) -> None:
     """Each kind of wrong answer has its code."""
     async with serving(sends(data)) as server:
         assert await failure(make_client(server.port)) == code
@@ -297,13 +305,15 @@ async def test_failure(make_client: Callable[..., BbbClient], data: bytes, code:
         (b"HTTP/1.0 200 OK\r\n\r\n" + EMPTY[:-5], "not_xml"),
     ],
 )
-async def test_early_end(make_client: Callable[..., BbbClient], data: bytes, code: str) -> None:
+async def test_early_end(
+    make_client: Callable[..., BbbClient[Answer]], data: bytes, code: str
+) -> None:
     """A connection that the server closes before the answer is complete gives no sample."""
     async with serving(sends(data, close=True)) as server:
         assert await failure(make_client(server.port)) == code
 
 
-async def test_reset(make_client: Callable[..., BbbClient]) -> None:
+async def test_reset(make_client: Callable[..., BbbClient[Answer]]) -> None:
     """A connection that is reset, before or within the answer, is a disconnect."""
 
     async def resets_later(_: bytes, writer: asyncio.StreamWriter) -> None:
@@ -318,7 +328,7 @@ async def test_reset(make_client: Callable[..., BbbClient]) -> None:
 
 
 @pytest.mark.parametrize("begin", [b"", b"HTTP/1.1 200 OK\r\nX: ", response(b"<", length=10_000)])
-async def test_slow_server(make_client: Callable[..., BbbClient], begin: bytes) -> None:
+async def test_slow_server(make_client: Callable[..., BbbClient[Answer]], begin: bytes) -> None:
     """One deadline holds for silence, slow headers and slow bodies."""
 
     async def drips(_: bytes, writer: asyncio.StreamWriter) -> None:
@@ -333,13 +343,13 @@ async def test_slow_server(make_client: Callable[..., BbbClient], begin: bytes) 
         assert await failure(make_client(server.port, timeout_s=0.3)) == "timeout"
 
 
-async def test_no_tls_handshake(make_client: Callable[..., BbbClient]) -> None:
+async def test_no_tls_handshake(make_client: Callable[..., BbbClient[Answer]]) -> None:
     """A server that accepts connections and says nothing to TLS is a timeout."""
     async with serving(sends(b"")) as server:
         assert await failure(make_client(server.port, "https", timeout_s=0.3)) == "timeout"
 
 
-async def test_gzip_bomb(make_client: Callable[..., BbbClient]) -> None:
+async def test_gzip_bomb(make_client: Callable[..., BbbClient[Answer]]) -> None:
     """A small body that decompresses to 256 MiB is stopped at the limit, and takes no memory."""
     packer = zlib.compressobj(9, wbits=31)
     block = b"\0" * (1 << 20)
@@ -353,7 +363,7 @@ async def test_gzip_bomb(make_client: Callable[..., BbbClient]) -> None:
     assert peak_bytes < 8 * MAX_BODY_BYTES
 
 
-async def test_endless_body(make_client: Callable[..., BbbClient]) -> None:
+async def test_endless_body(make_client: Callable[..., BbbClient[Answer]]) -> None:
     """A body without end is stopped at the limit."""
 
     async def endless(_: bytes, writer: asyncio.StreamWriter) -> None:
@@ -366,7 +376,7 @@ async def test_endless_body(make_client: Callable[..., BbbClient]) -> None:
         assert await failure(make_client(server.port)) == "too_large"
 
 
-async def test_nobody_listens(make_client: Callable[..., BbbClient]) -> None:
+async def test_nobody_listens(make_client: Callable[..., BbbClient[Answer]]) -> None:
     """A refused connection has its own code."""
     async with serving(signed) as server:
         pass
@@ -374,13 +384,13 @@ async def test_nobody_listens(make_client: Callable[..., BbbClient]) -> None:
 
 
 @pytest.mark.parametrize("host", ["nonexistent.invalid", "x" * 64 + ".invalid", "1.2.3.256"])
-async def test_unknown_host(make_client: Callable[..., BbbClient], host: str) -> None:
+async def test_unknown_host(make_client: Callable[..., BbbClient[Answer]], host: str) -> None:
     """A host name that does not exist, or cannot, has its own code."""
     assert await failure(make_client(url=f"http://{host}/bigbluebutton")) == "dns"
 
 
 async def test_proxy_that_fails(
-    make_client: Callable[..., BbbClient], monkeypatch: pytest.MonkeyPatch
+    make_client: Callable[..., BbbClient[Answer]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A proxy that refuses, or is away, means no connection."""
     url = "https://bbb.invalid/bigbluebutton"
@@ -391,23 +401,20 @@ async def test_proxy_that_fails(
     assert await failure(client) == "connect"
 
 
-async def test_own_bug(
-    make_client: Callable[..., BbbClient], monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_own_bug(make_client: Callable[..., BbbClient[Answer]]) -> None:
     """A bug of ours is told from the server's failures."""
 
-    def broken(*_: object, **__: object) -> None:
+    def broken(_: bytes) -> Answer:
         raise LookupError
 
-    monkeypatch.setattr(bbb, "parse_meetings", broken)
     async with serving(signed) as server:
-        assert await failure(make_client(server.port)) == "internal"
+        assert await failure(make_client(server.port, parse=broken)) == "internal"
 
 
-async def test_cancellation_passes_through(make_client: Callable[..., BbbClient]) -> None:
+async def test_cancellation_passes_through(make_client: Callable[..., BbbClient[Answer]]) -> None:
     """A poll that is cancelled is cancelled, and no failure."""
     async with serving(sends(b"")) as server:
-        task = asyncio.create_task(make_client(server.port).get_meetings())
+        task = asyncio.create_task(make_client(server.port).ask())
         await server.asked.wait()
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
@@ -433,10 +440,12 @@ def redirects(*locations: str) -> Handler:
 
 
 @pytest.mark.parametrize("count", [1, 3])
-async def test_redirect_on_the_same_host(make_client: Callable[..., BbbClient], count: int) -> None:
+async def test_redirect_on_the_same_host(
+    make_client: Callable[..., BbbClient[Answer]], count: int
+) -> None:
     """Up to three redirects on the same host are followed, the query as it is."""
     async with serving(redirects(*["/bigbluebutton/api/getMeetings?QUERY"] * count)) as server:
-        await make_client(server.port).get_meetings()
+        await make_client(server.port).ask()
     assert len(server.requests) == count + 1
 
 
@@ -451,7 +460,9 @@ async def test_redirect_on_the_same_host(make_client: Callable[..., BbbClient], 
         *("http://127.0.0.1%2eother.invalid/", "http://127.0.0.1\\@other/"),
     ],
 )
-async def test_redirect_elsewhere(make_client: Callable[..., BbbClient], location: str) -> None:
+async def test_redirect_elsewhere(
+    make_client: Callable[..., BbbClient[Answer]], location: str
+) -> None:
     """Another host or port never sees the checksum."""
     async with serving(redirects(location)) as server:
         assert await failure(make_client(server.port)) == "redirect"
@@ -459,7 +470,7 @@ async def test_redirect_elsewhere(make_client: Callable[..., BbbClient], locatio
 
 
 @pytest.mark.parametrize("location", ["/bigbluebutton/api/getMeetings?QUERY", "", "?QUERY"])
-async def test_redirect_loop(make_client: Callable[..., BbbClient], location: str) -> None:
+async def test_redirect_loop(make_client: Callable[..., BbbClient[Answer]], location: str) -> None:
     """A loop ends after three redirects."""
     async with serving(redirects(*[location] * 10)) as server:
         assert await failure(make_client(server.port)) == "redirect"
@@ -494,7 +505,7 @@ def tls(certificate: tuple[Path, Path]) -> ssl.SSLContext:
 
 
 async def test_untrusted_certificate(
-    make_client: Callable[..., BbbClient], tls: ssl.SSLContext
+    make_client: Callable[..., BbbClient[Answer]], tls: ssl.SSLContext
 ) -> None:
     """A self-signed certificate is refused."""
     async with serving(signed, tls) as server:
@@ -503,20 +514,20 @@ async def test_untrusted_certificate(
 
 
 async def test_own_authority(
-    make_client: Callable[..., BbbClient],
+    make_client: Callable[..., BbbClient[Answer]],
     tls: ssl.SSLContext,
     certificate: tuple[Path, Path],
 ) -> None:
     """With `ca_file` the certificate is trusted, and its end is known."""
     async with serving(signed, tls) as server:
         client = make_client(server.port, "https", ca_file=certificate[0])
-        probe = await client.probe()
-    assert probe.answer.tls_expires_at is not None
-    assert timedelta(29) < probe.answer.tls_expires_at - datetime.now(UTC) < timedelta(31)
+        reply = await client.ask()
+    assert reply.tls_expires_at is not None
+    assert timedelta(29) < reply.tls_expires_at - datetime.now(UTC) < timedelta(31)
 
 
 async def test_certificate_for_another_name(
-    make_client: Callable[..., BbbClient],
+    make_client: Callable[..., BbbClient[Answer]],
     tls: ssl.SSLContext,
     certificate: tuple[Path, Path],
 ) -> None:
@@ -526,7 +537,7 @@ async def test_certificate_for_another_name(
         assert await failure(make_client(url=url, ca_file=certificate[0])) == "tls"
 
 
-async def test_no_tls_behind_https(make_client: Callable[..., BbbClient]) -> None:
+async def test_no_tls_behind_https(make_client: Callable[..., BbbClient[Answer]]) -> None:
     """A server that answers TLS in plain text, or hangs up, fails in TLS."""
 
     async def hangs_up(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -547,7 +558,7 @@ async def test_no_tls_behind_https(make_client: Callable[..., BbbClient]) -> Non
 
 
 async def test_no_way_from_https_to_http(
-    make_client: Callable[..., BbbClient],
+    make_client: Callable[..., BbbClient[Answer]],
     tls: ssl.SSLContext,
     certificate: tuple[Path, Path],
 ) -> None:
@@ -563,12 +574,12 @@ async def test_no_way_from_https_to_http(
             assert await failure(make_client(server.port, "https", ca_file=ca_file)) == "redirect"
         assert not plain.requests
         async with serving(redirects(up)) as server:
-            await make_client(server.port, ca_file=ca_file).get_meetings()
+            await make_client(server.port, ca_file=ca_file).ask()
 
 
 @pytest.mark.parametrize("content", [None, "no certificate"])
 async def test_unusable_ca_file(
-    make_client: Callable[..., BbbClient], tmp_path: Path, content: str | None
+    make_client: Callable[..., BbbClient[Answer]], tmp_path: Path, content: str | None
 ) -> None:
     """A `ca_file` that is missing or holds no certificate is a matter of the settings."""
     ca_file = tmp_path / "ca.pem"
@@ -583,7 +594,7 @@ async def test_missing_secret(make_server: MakeServer) -> None:
     server = make_server("bbb1", secret=None, secret_env="BBBMETER_TEST_NO_SUCH_SECRET")
     async with BbbClients() as clients:
         with pytest.raises(SettingsError, match="BBBMETER_TEST_NO_SUCH_SECRET"):
-            clients.make([server], max_body_bytes=1024)
+            clients.make([server], "getMeetings", parse_meetings, max_body_bytes=1024)
 
 
 def test_signed_url_is_not_shown() -> None:

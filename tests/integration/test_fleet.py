@@ -8,7 +8,7 @@ import asyncpg
 import pytest
 
 from collector.fleet import last_polls, sync_fleet
-from collector.model import LastPoll, Meeting, PollResult, session_id
+from collector.model import Answer, LastPoll, Meeting, PollResult, session_id
 from collector.pipeline import Pipeline
 from collector.settings import ServerSettings, Settings, TenantSettings
 from collector.simulator.plan import epoch_ms
@@ -145,7 +145,7 @@ def meeting(name: str, participants: int, parent: str | None = None) -> Meeting:
 def polled(at_s: int, *meetings: Meeting, server: str = "bbb1", ok: bool = True) -> PollResult:
     """Return a poll's result."""
     error = None if ok else "timeout"
-    return PollResult(server, at(at_s), ok=ok, latency_ms=5, error=error, meetings=meetings)
+    return PollResult(server, at(at_s), ok=ok, latency_ms=5, error=error, answer=Answer(meetings))
 
 
 @pytest.fixture

@@ -25,6 +25,7 @@ import pytest
 from collector import resolver, transport
 from collector.bbb import BbbClients
 from collector.model import PollResult
+from collector.parser import parse_meetings
 from collector.poller import Poller
 from collector.settings import ServerSettings
 
@@ -225,7 +226,9 @@ async def poll_both(
     async with listening(healthy) as listener, BbbClients() as clients:
         url = f"http://127.0.0.1:{listener.port}/bigbluebutton"
         servers = [hostile, make_server("healthy", url=url, timeout_s=LONG_S)]
-        poller = Poller(clients.make(servers, max_body_bytes=MAX_BODY_BYTES), 10)
+        poller = Poller(
+            clients.make(servers, "getMeetings", parse_meetings, max_body_bytes=MAX_BODY_BYTES), 10
+        )
         await poller.poll(TICK, LONG_S, lambda result: results.update({result.server: result}))
         if gone is not None:
             await asyncio.wait_for(gone.wait(), LONG_S)
@@ -279,7 +282,9 @@ async def test_many_large_answers(make_server: MakeServer, monkeypatch: pytest.M
                 [(hostile.port, 1.0)] * 10 + [(well.port, LONG_S)] * 2
             )
         ]
-        poller = Poller(clients.make(servers, max_body_bytes=MAX_BODY_BYTES), 20)
+        poller = Poller(
+            clients.make(servers, "getMeetings", parse_meetings, max_body_bytes=MAX_BODY_BYTES), 20
+        )
         for _ in range(2):  # what was held is given back
             outcomes.clear()
             await poller.poll(TICK, LONG_S, lambda result: outcomes.update([result.error or "ok"]))
@@ -296,12 +301,14 @@ async def polls(make_server: MakeServer, handler: Handler, count: int = 3) -> tu
     outcomes: list[str] = []
 
     def deliver(result: PollResult) -> None:
-        outcomes.append(result.error or f"{len(result.meetings)} meetings")
+        outcomes.append(result.error or f"{len(result.answer.meetings)} meetings")
 
     async with listening(handler) as listener, BbbClients() as clients:
         url = f"http://127.0.0.1:{listener.port}/bigbluebutton"
         server = make_server("bbb1", url=url, timeout_s=LONG_S)
-        poller = Poller(clients.make([server], max_body_bytes=MAX_BODY_BYTES), 1)
+        poller = Poller(
+            clients.make([server], "getMeetings", parse_meetings, max_body_bytes=MAX_BODY_BYTES), 1
+        )
         for _ in range(count):
             await poller.poll(TICK, LONG_S, deliver)
             await asyncio.sleep(0.05)  # for what comes late
@@ -437,7 +444,10 @@ async def test_brown_out_of_the_dns(
                 make_server(name, url=f"http://{name}.test:{listener.port}/", timeout_s=timeout_s)
                 for name, timeout_s in [*((f"hung{n}", SHORT_S) for n in range(50)), ("well", 60)]
             ]
-            poller = Poller(clients.make(servers, max_body_bytes=MAX_BODY_BYTES), 100)
+            poller = Poller(
+                clients.make(servers, "getMeetings", parse_meetings, max_body_bytes=MAX_BODY_BYTES),
+                100,
+            )
             for _ in range(3):
                 await poller.poll(TICK, LONG_S, lambda r: results.update({r.server: r.error}))
                 assert results.pop("well") is None

@@ -14,9 +14,10 @@ from typing import Any
 
 import pytest
 
-from collector.bbb import BbbClients
+from collector.bbb import BbbClients, Reply
 from collector.errors import RequestTimeoutError
 from collector.model import Answer, Meeting, PollResult
+from collector.parser import parse_meetings
 from collector.pipeline import Pipeline
 from collector.poller import Poller
 from collector.settings import ServerSettings, Settings
@@ -129,7 +130,7 @@ async def test_those_that_hang_hold_up_no_other(
         for name in NAMES
     ]
     async with listener, BbbClients() as clients:
-        made = clients.make(servers, max_body_bytes=1 << 20)
+        made = clients.make(servers, "getMeetings", parse_meetings, max_body_bytes=1 << 20)
         poller = Poller(made, concurrency)
         sink = Sink(make_settings(server=servers))
         for tick in range(3):
@@ -184,14 +185,15 @@ class FakeServer:
         self._latency_s = 0.05 + number % 10 / 20
         self._asked = number
 
-    async def get_meetings(self) -> Answer:
+    async def ask(self) -> Reply[Answer]:
         """Answer, or hang until the timeout."""
         if self._name in HUNG:
             await asyncio.sleep(TIMEOUT_S)
             raise RequestTimeoutError
         await asyncio.sleep(self._latency_s)
         self._asked += 1
-        return Answer(tuple(self._meeting(room) for room in range(3)), clock_skew_s=0.2)
+        answer = Answer(tuple(self._meeting(room) for room in range(3)))
+        return Reply(answer, clock_skew_s=0.2, tls_expires_at=None)
 
     def _meeting(self, room: int) -> Meeting:
         run = (self._asked + 3 * room) // 10

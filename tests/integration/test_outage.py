@@ -97,7 +97,7 @@ async def test_a_day_without_the_database_is_replayed_whole(
             for server in plan.server_names:
                 answer = parse_meetings(fleet.answer(server, ts), metadata_keys=keys)
                 batch = pipeline.process(
-                    PollResult(server, ts, ok=True, latency_ms=5, meetings=answer.meetings)
+                    PollResult(server, ts, ok=True, latency_ms=5, answer=answer)
                 )
                 samples.extend((s.ts, s.participants) for s in batch.samples)
                 outbox.put(batch)

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import SecretStr
 
-from collector.model import LastPoll, Meeting, PollResult, session_id
+from collector.model import Answer, LastPoll, Meeting, PollResult, session_id
 from collector.pipeline import Pipeline
 from collector.settings import ServerSettings, Settings
 from collector.simulator.plan import epoch_ms
@@ -40,10 +40,11 @@ def meeting(room: str = "room", participants: int = 3, **changes: Any) -> Meetin
     return Meeting(**values)
 
 
-def ok(at_s: int, *meetings: Meeting, **changes: Any) -> PollResult:  # noqa: ANN401
+def ok(at_s: int, *meetings: Meeting, skipped: int = 0, **changes: Any) -> PollResult:  # noqa: ANN401
     """Return a successful poll of bbb1."""
     ts = START + timedelta(seconds=at_s)
-    return PollResult("bbb1", ts, ok=True, latency_ms=12, meetings=meetings, **changes)
+    answer = Answer(meetings, skipped)
+    return PollResult("bbb1", ts, ok=True, latency_ms=12, answer=answer, **changes)
 
 
 def failed(at_s: int) -> PollResult:

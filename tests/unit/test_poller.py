@@ -8,6 +8,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from collector import poller as poller_module
+from collector.bbb import Reply
 from collector.errors import ApiError, DnsError
 from collector.model import Answer, PollResult
 from collector.poller import Poller
@@ -19,13 +20,16 @@ LONG_S = 60.0
 class FakeClient:
     """A client whose answer a test writes."""
 
-    def __init__(self, work: Callable[[], Awaitable[Answer]]) -> None:
+    def __init__(
+        self, work: Callable[[], Awaitable[Answer]], clock_skew_s: float | None = None
+    ) -> None:
         """Answer with what `work` returns."""
         self._work = work
+        self._clock_skew_s = clock_skew_s
 
-    async def get_meetings(self) -> Answer:
+    async def ask(self) -> Reply[Answer]:
         """Answer."""
-        return await self._work()
+        return Reply(await self._work(), self._clock_skew_s, tls_expires_at=None)
 
 
 async def answer(skipped: int = 0) -> Answer:
@@ -73,7 +77,7 @@ async def test_every_server_has_one_result() -> None:
             "bug": lambda: fail(ZeroDivisionError("a secret")),
         }
     )
-    assert {name: (r.ok, r.error, r.skipped) for name, r in results.items()} == {
+    assert {name: (r.ok, r.error, r.answer.skipped) for name, r in results.items()} == {
         "good": (True, None, 0),
         "partial": (True, "partial", 2),
         "dns": (False, "dns", 0),
@@ -139,7 +143,7 @@ async def test_concurrency_is_bounded(concurrency: int) -> None:
         highest = max(highest, running)
         await asyncio.sleep(0)
         running -= 1
-        return Answer(())
+        return Answer()
 
     results = await poll({f"s{n}": count for n in range(20)}, concurrency=concurrency)
     assert len(results) == 20
@@ -195,11 +199,11 @@ async def test_requests_under_way_are_bounded(monkeypatch: pytest.MonkeyPatch) -
 
 async def test_the_servers_clock_comes_with_the_result() -> None:
     """How far a server's clock is ahead goes from its answer to its result."""
-
-    async def skewed() -> Answer:
-        return Answer((), clock_skew_s=3600.0)
-
-    results = await poll({"skewed": skewed, "dns": lambda: fail(DnsError())})
+    poller = Poller(
+        {"skewed": FakeClient(answer, 3600.0), "dns": FakeClient(lambda: fail(DnsError()))}, 2
+    )
+    results: dict[str, PollResult] = {}
+    await poller.poll(TICK, LONG_S, lambda result: results.update({result.server: result}))
     assert {name: r.clock_skew_s for name, r in results.items()} == {"skewed": 3600.0, "dns": None}
 
 
