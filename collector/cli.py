@@ -14,17 +14,18 @@ import typer
 from rich.console import Console
 
 from collector import __version__
-from collector.check import check_all
-from collector.console import open_console
+from collector.commands.check import check_all
+from collector.commands.demo import run_demo
+from collector.commands.init import init as write_example
+from collector.commands.psql import open_console
+from collector.commands.spool import drop, print_spool, retry, show_batch
+from collector.commands.tenant import grant_sql, revoke_sql, role_of
 from collector.daemon import Daemon
 from collector.database import open_pool, translated
-from collector.demo import run_demo
+from collector.database.migrate import migrate as migrate_database
 from collector.errors import BbbmeterError, SettingsError
-from collector.example import init as write_example
 from collector.log import setup_logging
-from collector.migrate import migrate as migrate_database
-from collector.quarantine import drop, print_spool, retry, show_batch
-from collector.report import (
+from collector.reports.report import (
     REPORT_WIDTH,
     ROOM_WIDTH,
     Request,
@@ -35,11 +36,10 @@ from collector.report import (
     parse_instant,
 )
 from collector.settings import Settings
-from collector.settings_file import load_settings
+from collector.settings.file import load_settings
 from collector.simulator.command import SimulateOptions
 from collector.simulator.command import simulate as simulate_fleet
 from collector.simulator.server import SimulatedFleet
-from collector.tenant_role import grant_sql, revoke_sql, role_of
 from collector.verify import Result, repair, verify
 from collector.verify import as_json as results_as_json
 from collector.verify import as_table as results_as_table

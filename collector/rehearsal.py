@@ -13,19 +13,19 @@ from typing import Any
 
 import asyncpg
 
-from collector.attribution import Attribution
-from collector.fleet import sync_fleet
-from collector.jobs import update_sessions
+from collector.database.upkeep import update_sessions
+from collector.metering.attribution import Attribution
+from collector.metering.pipeline import Pipeline
 from collector.model import Batch, PollResult
-from collector.outbox import MAX_STATEMENT_SAMPLES
-from collector.parser import parse_meetings
-from collector.pipeline import Pipeline
-from collector.report import Request, fetch_report
+from collector.reports.report import Request, fetch_report
 from collector.rollups import ROLLUP_SOURCE
 from collector.settings import Settings
 from collector.simulator import Fleet, Truth
 from collector.simulator.marks import attribution_rules
-from collector.writer import Writer
+from collector.sources.polling.parser import parse_meetings
+from collector.storage.outbox import MAX_STATEMENT_SAMPLES
+from collector.storage.registry import sync_fleet
+from collector.storage.writer import Writer
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,10 +12,10 @@ from rich.console import Console
 from rich.terminal_theme import MONOKAI
 
 from collector.database import open_pool
+from collector.database.migrate import migrate
 from collector.log import setup_logging
-from collector.migrate import migrate
 from collector.rehearsal import rehearse, settings_for
-from collector.report import REPORT_WIDTH, Request, as_tables
+from collector.reports.report import REPORT_WIDTH, Request, as_tables
 from collector.simulator import Fleet, FleetPlan, Rhythm
 from collector.simulator.plan import sim_tenants
 

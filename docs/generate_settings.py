@@ -28,8 +28,8 @@ RULES = get_args(get_args(Rule)[0])
 INTRODUCTION = f"""\
 # Settings
 
-Written by `make docs` from `collector/settings.py`. An example with every key:
-`bbbmeter init`, or [collector/example.toml](../collector/example.toml).
+Written by `make docs` from `collector/settings/root.py`. An example with every key:
+`bbbmeter init`, or [collector/settings/example.toml](../collector/settings/example.toml).
 
 The settings stand in a TOML file: the one that `--config` names, else the variable
 `{ENV_PREFIX}CONFIG`, else `bbbmeter.toml` in the working directory, where there is one.

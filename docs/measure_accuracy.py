@@ -11,7 +11,7 @@ from pathlib import Path
 import structlog
 
 from collector.database import open_pool
-from collector.migrate import migrate
+from collector.database.migrate import migrate
 from collector.rehearsal import Rehearsal, rehearse, settings_for
 from collector.simulator import Fleet, FleetPlan, Rhythm
 from collector.simulator.plan import sim_tenants

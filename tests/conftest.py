@@ -22,8 +22,8 @@ import pytest
 import structlog
 from pydantic import SecretStr
 
-from collector.engine import EmbeddedEngine
-from collector.migrate import migrate
+from collector.database.engine import EmbeddedEngine
+from collector.database.migrate import migrate
 from collector.settings import ServerSettings, Settings
 from tests.history import History, fill
 

@@ -11,7 +11,7 @@ from aiohttp import web
 from pydantic import SecretStr
 from yarl import URL
 
-from collector.checksum import verify
+from collector.bbb.checksum import verify
 from collector.clock import Clock, SystemClock
 from collector.simulator import render
 from collector.simulator.faults import SLOW_S, Fault, FaultKind, malform, skew

@@ -6,7 +6,7 @@ import asyncpg
 import structlog
 
 from collector.database import borrowed, translated
-from collector.jobs import (
+from collector.database.upkeep import (
     REFRESH_DEADLINE_S,
     SETTLE_DELAY,
     refresh_rollup,

@@ -10,7 +10,7 @@ from zoneinfo import ZoneInfo
 import asyncpg
 
 from collector.database import translated
-from collector.migrate import render, variables_of
+from collector.database.migrate import render, variables_of
 from collector.settings import Settings
 
 # Late data are seen to within so long; a difference that they explain is none.

@@ -5,7 +5,7 @@ from datetime import datetime, timedelta
 
 import asyncpg
 
-from collector.migrate import variables_of
+from collector.database.migrate import variables_of
 from collector.rollups import ROLLUP_SOURCE
 from collector.settings import ColumnstoreSettings, RetentionSettings, Settings
 from collector.verify.result import Result, Tally

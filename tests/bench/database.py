@@ -11,8 +11,8 @@ from urllib.parse import urlsplit, urlunsplit
 import asyncpg
 import structlog
 
-from collector.engine import EmbeddedEngine
-from collector.migrate import migrate
+from collector.database.engine import EmbeddedEngine
+from collector.database.migrate import migrate
 from tests.conftest import PAST_RETENTION, make_settings
 from tests.history import History, fill
 

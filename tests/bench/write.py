@@ -17,9 +17,9 @@ from typing import Any
 
 import asyncpg
 
-from collector.migrate import migrate
+from collector.database.migrate import migrate
 from collector.model import Batch, PollRow, Sample, SessionRow
-from collector.writer import Writer
+from collector.storage.writer import Writer
 from tests.bench.database import empty
 from tests.conftest import make_settings
 

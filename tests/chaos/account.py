@@ -9,14 +9,14 @@ from pathlib import Path
 import asyncpg
 
 from collector.clock import tick_at
-from collector.fleet import sync_fleet
-from collector.jobs import settle, update_sessions
+from collector.database.upkeep import settle, update_sessions
 from collector.model import session_id
-from collector.report import Request, fetch_report
+from collector.reports.report import Request, fetch_report
 from collector.settings import Settings
 from collector.simulator import Fleet
 from collector.simulator.plan import epoch_ms
-from collector.spool import slots
+from collector.storage.registry import sync_fleet
+from collector.storage.spool import slots
 from tests.chaos.world import INTERVAL_S
 
 # How far minutes may be from the truth: what was polled, and what was filled in between.

@@ -11,8 +11,8 @@ from urllib.parse import urlsplit, urlunsplit
 
 import asyncpg
 
-from collector.engine import embedded_dir, find_node
-from collector.jobs import PolicyRunner
+from collector.database.engine import embedded_dir, find_node
+from collector.database.upkeep import PolicyRunner
 from tests.chaos.process import Process
 
 _START_DEADLINE_S = 120.0

@@ -20,7 +20,7 @@ from pathlib import Path
 import asyncpg
 import structlog
 
-from collector.settings_file import load_settings
+from collector.settings.file import load_settings
 from tests.chaos.account import Account, take_account
 from tests.chaos.database import Database, EmbeddedDatabase, ServerDatabase
 from tests.chaos.page import Outcome, as_markdown, page

@@ -1,7 +1,7 @@
 """`bbbmeter` with so little room in memory that a full disk has it refuse polls within a minute."""
 
-from collector import outbox
 from collector.cli import main
+from collector.storage import outbox
 
 WAITING_POLLS = 20
 

@@ -19,8 +19,8 @@ from prometheus_client.parser import text_string_to_metric_families
 from pydantic import SecretStr
 
 from collector.clock import SystemClock, tick_at
-from collector.migrate import migrate
-from collector.settings_file import load_settings
+from collector.database.migrate import migrate
+from collector.settings.file import load_settings
 from collector.simulator import Fleet, FleetPlan, SimTenant
 from collector.simulator.command import settings_toml
 from collector.simulator.faults import KINDS

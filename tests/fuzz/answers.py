@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from xml.sax.saxutils import escape
 
 from collector.model import Meeting
-from collector.parser import parse_meetings
+from collector.sources.polling.parser import parse_meetings
 
 CREATED_MS = 1755772800000
 KEYS = frozenset({"tenant"})

@@ -27,9 +27,10 @@ from pathlib import Path
 
 from answers import KEYS, Case, make_case
 
-from collector import attendees, parser, readings
 from collector.errors import PollError
 from collector.model import Answer
+from collector.sources.polling import ambiguity as readings
+from collector.sources.polling import attendees, parser
 
 HERE = Path(__file__).parent
 MAX_CASE_S = 1.0

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from collector.errors import PollError
-from collector.parser import parse_meetings
+from collector.sources.polling.parser import parse_meetings
 
 HERE = Path(__file__).parent
 CASES = 20_000

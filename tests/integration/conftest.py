@@ -15,8 +15,7 @@ import asyncpg
 import pytest
 from pydantic import SecretStr
 
-from collector.fleet import sync_fleet
-from collector.migrate import migrate
+from collector.database.migrate import migrate
 from collector.model import Batch, PollRow, Sample, SessionRow, session_id
 from collector.rollups import ROLLUP_SOURCE
 from collector.settings import RetentionSettings, ServerSettings, Settings
@@ -24,7 +23,8 @@ from collector.simulator import Fleet, FleetPlan
 from collector.simulator.command import settings_toml
 from collector.simulator.plan import sim_tenants
 from collector.simulator.server import SimulatedFleet
-from collector.writer import Stored, Writer
+from collector.storage.registry import sync_fleet
+from collector.storage.writer import Stored, Writer
 
 COLUMNSTORES = ("sample", "poll", "session", "usage_1m", "usage_1h", "session_1h", "poll_1h")
 SECRET = "the-secret-of-the-simulated-fleet"

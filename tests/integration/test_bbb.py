@@ -21,11 +21,11 @@ from pydantic import SecretStr
 from yarl import URL
 
 from collector.bbb import BbbClient, BbbClients
-from collector.checksum import signed_url, verify
+from collector.bbb.checksum import signed_url, verify
 from collector.errors import PollError, SettingsError
 from collector.model import Answer
-from collector.parser import parse_meetings
 from collector.settings import ServerSettings
+from collector.sources.polling.parser import parse_meetings
 
 SECRET = "the-secret-of-this-test"
 EMPTY = (

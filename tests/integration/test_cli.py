@@ -22,15 +22,15 @@ import pytest
 from pydantic import SecretStr
 
 from collector import __version__
-from collector.jobs import settle, update_sessions
+from collector.database.upkeep import settle, update_sessions
 from collector.model import Batch, PollRow
 from collector.settings import ColumnstoreSettings, RetentionSettings
-from collector.settings_file import load_settings
+from collector.settings.file import load_settings
 from collector.simulator import Fleet, FleetPlan
 from collector.simulator.command import settings_toml
 from collector.simulator.plan import sim_tenants
 from collector.simulator.server import SimulatedFleet
-from collector.spool import Spool
+from collector.storage.spool import Spool
 
 if TYPE_CHECKING:
     from tests.integration.conftest import Feed

@@ -14,10 +14,10 @@ import asyncpg
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from collector import daemon as daemon_module
 from collector.clock import tick_at
 from collector.daemon import Daemon
-from collector.settings_file import load_settings
+from collector.daemon import daemon as daemon_module
+from collector.settings.file import load_settings
 from collector.simulator.server import SimulatedFleet
 
 if TYPE_CHECKING:

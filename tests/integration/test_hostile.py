@@ -22,12 +22,11 @@ from typing import Any
 
 import pytest
 
-from collector import resolver, transport
-from collector.bbb import BbbClients
+from collector.bbb import BbbClients, resolver, transport
 from collector.model import PollResult
-from collector.parser import parse_meetings
-from collector.poller import Poller
 from collector.settings import ServerSettings
+from collector.sources.polling.parser import parse_meetings
+from collector.sources.polling.poller import Poller
 
 TICK = datetime(2026, 2, 2, 8, tzinfo=UTC)
 LONG_S = 60.0

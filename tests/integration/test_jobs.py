@@ -8,8 +8,8 @@ import asyncpg
 import pytest
 
 from collector.clock import tick_at
+from collector.database.upkeep import VACUUM_EVERY, PolicyRunner, update_sessions
 from collector.errors import DatabaseError
-from collector.jobs import VACUUM_EVERY, PolicyRunner, update_sessions
 from collector.settings import Settings
 
 if TYPE_CHECKING:

@@ -4,7 +4,7 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
-from collector.jobs import settle, update_sessions
+from collector.database.upkeep import settle, update_sessions
 
 if TYPE_CHECKING:
     from tests.integration.conftest import Feed

@@ -16,12 +16,12 @@ import pytest
 
 from collector.bbb import BbbClients, Reply
 from collector.errors import RequestTimeoutError
+from collector.metering.pipeline import Pipeline
 from collector.model import Answer, Meeting, PollResult
-from collector.parser import parse_meetings
-from collector.pipeline import Pipeline
-from collector.poller import Poller
 from collector.settings import ServerSettings, Settings
 from collector.simulator.plan import epoch_ms
+from collector.sources.polling.parser import parse_meetings
+from collector.sources.polling.poller import Poller
 
 START = datetime(2026, 2, 2, 8, tzinfo=UTC)
 INTERVAL_S = 30

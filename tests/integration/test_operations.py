@@ -15,8 +15,8 @@ from urllib.parse import unquote, urlsplit, urlunsplit
 import asyncpg
 import pytest
 
-from collector.jobs import settle, update_sessions
-from collector.report import Request, fetch_report
+from collector.database.upkeep import settle, update_sessions
+from collector.reports.report import Request, fetch_report
 from collector.rollups import ROLLUP_SOURCE
 from collector.settings import RetentionSettings
 

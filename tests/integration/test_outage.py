@@ -8,24 +8,24 @@ from pathlib import Path
 
 import asyncpg
 
-from collector.attribution import Attribution
 from collector.clock import tick_at
 from collector.database import WRITE_DEADLINE_S
+from collector.database.upkeep import settle, update_sessions
 from collector.errors import DatabaseError
-from collector.fleet import sync_fleet
-from collector.jobs import settle, update_sessions
+from collector.metering.attribution import Attribution
+from collector.metering.pipeline import Pipeline
 from collector.metrics import Metrics
 from collector.model import Batch, PollResult
-from collector.outbox import Outbox
-from collector.parser import parse_meetings
-from collector.pipeline import Pipeline
 from collector.rehearsal import settings_for
 from collector.rollups import ROLLUP_SOURCE
 from collector.simulator import Fleet, FleetPlan
 from collector.simulator.plan import sim_tenants
-from collector.spool import Spool
+from collector.sources.polling.parser import parse_meetings
+from collector.storage.outbox import Outbox
+from collector.storage.registry import sync_fleet
+from collector.storage.spool import Spool
+from collector.storage.writer import Stored, Writer
 from collector.verify import verify
-from collector.writer import Stored, Writer
 
 INTERVAL_S = 60
 HOUR = timedelta(hours=1)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import asyncpg
 import pytest
 
-from collector.jobs import update_sessions
+from collector.database.upkeep import update_sessions
 from collector.settings import RetentionSettings
 
 if TYPE_CHECKING:

@@ -15,9 +15,9 @@ from urllib.parse import urlsplit, urlunsplit
 import asyncpg
 import pytest
 
+from collector.commands.tenant import grant_sql, revoke_sql, role_of
+from collector.database.upkeep import update_sessions
 from collector.errors import DatabaseError
-from collector.jobs import update_sessions
-from collector.tenant_role import grant_sql, revoke_sql, role_of
 
 if TYPE_CHECKING:
     from tests.integration.conftest import Feed

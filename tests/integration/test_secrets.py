@@ -19,7 +19,7 @@ import pytest
 from aiohttp import web
 from pydantic import BaseModel, SecretStr
 
-from collector.checksum import checksum
+from collector.bbb.checksum import checksum
 from collector.settings import Settings
 
 PATIENCE_S = 90.0  # only so that a test that hangs ends

@@ -18,9 +18,9 @@ from lxml import etree
 from pydantic import SecretStr
 from yarl import URL
 
-from collector.checksum import Algorithm, signed_url
+from collector.bbb.checksum import Algorithm, signed_url
 from collector.errors import SettingsError
-from collector.settings_file import load_settings
+from collector.settings.file import load_settings
 from collector.simulator import Fleet, FleetPlan
 from collector.simulator.command import SimulateOptions, simulate
 from collector.simulator.faults import KINDS, FaultKind, parse_fault

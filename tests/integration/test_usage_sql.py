@@ -10,7 +10,7 @@ import asyncpg
 import pytest
 
 from collector.errors import ReportError
-from collector.report import FIGURES, Request, fetch_report
+from collector.reports.report import FIGURES, Request, fetch_report
 from collector.settings import RetentionSettings, Settings
 
 if TYPE_CHECKING:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import asyncpg
 import pytest
 
-from collector.jobs import settle, update_sessions
+from collector.database.upkeep import settle, update_sessions
 from collector.settings import ColumnstoreSettings, RetentionSettings, Settings
 from collector.verify import Result, repair, verify
 from collector.verify.recount import ROLLUPS, Rollup

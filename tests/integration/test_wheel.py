@@ -66,7 +66,7 @@ def test_the_wheel_holds_all_sql_and_the_example(wheel: Path) -> None:
         f"collector/_schema/{p.relative_to(ROOT / 'schema')}" for p in ROOT.glob("schema/**/*.sql")
     }
     assert sql
-    assert sql | {"collector/example.toml", "collector/__main__.py"} <= names
+    assert sql | {"collector/settings/example.toml", "collector/__main__.py"} <= names
 
 
 def test_the_wheel_holds_nothing_else_of_the_checkout(wheel: Path) -> None:
@@ -97,7 +97,7 @@ async def test_the_installed_program_makes_and_reads_a_database(
     programs: Path, tmp_path: Path, empty_dsn: str
 ) -> None:
     """Its `migrate` applies the SQL of the package, as it was built, and `report` finds it."""
-    code = "from collector.migrate import schema_dir; print(schema_dir())"
+    code = "from collector.database.migrate import schema_dir; print(schema_dir())"
     folder = Path(run(programs / "python", "-c", code, cwd=tmp_path).strip())
     assert folder.is_relative_to(programs.parent)
     (tmp_path / "bbbmeter.toml").write_text(f'database = "{empty_dsn}"\n', encoding="utf-8")

@@ -14,7 +14,7 @@ import pytest
 
 from collector.errors import DatabaseError, RejectedBatchError
 from collector.model import Batch, PollRow
-from collector.writer import Writer
+from collector.storage.writer import Writer
 
 if TYPE_CHECKING:
     from tests.integration.conftest import Feed, Run

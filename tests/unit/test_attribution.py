@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from collector.attribution import Attribution, origin
+from collector.metering.attribution import Attribution, origin
 from collector.model import Meeting, Place
 from collector.settings import AttributionSettings, ServerSettings
 

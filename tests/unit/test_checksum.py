@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from pydantic import SecretStr
 from yarl import URL
 
-from collector.checksum import Algorithm, checksum, signed_url, verify
+from collector.bbb.checksum import Algorithm, checksum, signed_url, verify
 
 ALGORITHMS: list[Algorithm] = ["sha1", "sha256", "sha384", "sha512"]
 algorithms = st.sampled_from(ALGORITHMS)

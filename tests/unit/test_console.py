@@ -2,7 +2,7 @@
 
 import pytest
 
-from collector.console import without_password
+from collector.commands.psql import without_password
 
 
 @pytest.mark.parametrize(

@@ -20,10 +20,10 @@ import yaml
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
-from collector.daemon import CUT_GRACE_S, DRAIN_DEADLINE_S
-from collector.database import CONNECT_DEADLINE_S
+from collector.daemon.daemon import CUT_GRACE_S, DRAIN_DEADLINE_S
+from collector.daemon.sharing import BEAT_DEADLINE_S
+from collector.database.pool import CONNECT_DEADLINE_S
 from collector.metrics import Metrics
-from collector.sharing import BEAT_DEADLINE_S
 
 ROOT = Path(__file__).parents[2]
 PROJECT: dict[str, Any] = tomllib.loads((ROOT / "pyproject.toml").read_text())

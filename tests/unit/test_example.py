@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from pydantic import BaseModel
 
-from collector import example
+from collector.commands import init as example
 from collector.errors import SettingsError
 from collector.settings import (
     MetadataRule,
@@ -22,7 +22,7 @@ from collector.settings import (
     SuffixRule,
     TenantSettings,
 )
-from collector.settings_file import load_settings
+from collector.settings.file import load_settings
 
 # In a line that is commented out, the key follows the # at once; prose has a space there.
 COMMENTED_OUT = re.compile(r"^#(?=[a-z\[])", re.MULTILINE)

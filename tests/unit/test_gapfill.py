@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 from hypothesis import given
 from hypothesis import strategies as st
 
-from collector.gapfill import fill_gap, missed_ticks
+from collector.metering.gapfill import fill_gap, missed_ticks
 from collector.model import Sample
 
 START = datetime(2026, 2, 2, 8, tzinfo=UTC)

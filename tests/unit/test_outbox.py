@@ -8,14 +8,14 @@ from pathlib import Path
 
 import pytest
 
-from collector import outbox
 from collector.database import WRITE_DEADLINE_S
 from collector.errors import DatabaseError, RejectedBatchError, SpoolError
 from collector.metrics import Metrics
 from collector.model import Batch, PollRow
-from collector.outbox import Outbox
-from collector.spool import Entry, Spool
-from collector.writer import Stored, Writer
+from collector.storage import outbox
+from collector.storage.outbox import Outbox
+from collector.storage.spool import Entry, Spool
+from collector.storage.writer import Stored, Writer
 
 START = datetime(2026, 2, 2, 8, tzinfo=UTC)
 

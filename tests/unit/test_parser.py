@@ -13,10 +13,10 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from collector import parser
 from collector.errors import ApiError, NotXmlError, PollError
 from collector.model import Answer, Meeting
-from collector.parser import parse_meetings
+from collector.sources.polling import parser
+from collector.sources.polling.parser import parse_meetings
 
 CREATED_MS = 1755772800000
 ID = f"f029f947dcc2f6b1df95cddc19eb4a82a598556c-{CREATED_MS}"

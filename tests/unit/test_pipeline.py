@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import SecretStr
 
+from collector.metering.pipeline import Pipeline
 from collector.model import Answer, LastPoll, Meeting, PollResult, session_id
-from collector.pipeline import Pipeline
 from collector.settings import ServerSettings, Settings
 from collector.simulator.plan import epoch_ms
 

@@ -7,11 +7,11 @@ from datetime import UTC, datetime
 import pytest
 from structlog.testing import capture_logs
 
-from collector import poller as poller_module
 from collector.bbb import Reply
 from collector.errors import ApiError, DnsError
 from collector.model import Answer, PollResult
-from collector.poller import Poller
+from collector.sources.polling import poller as poller_module
+from collector.sources.polling.poller import Poller
 
 TICK = datetime(2026, 2, 2, 8, tzinfo=UTC)
 LONG_S = 60.0

@@ -5,7 +5,7 @@ import itertools
 import pytest
 
 from collector.errors import NotXmlError
-from collector.readings import readings
+from collector.sources.polling.ambiguity import readings
 
 MARK = b"</attendees><attendees>"
 

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from collector.model import PollRow
-from collector.refused import Refused
+from collector.storage.refused import Refused
 
 START = datetime(2026, 2, 2, 8, tzinfo=UTC)
 

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from rich.console import Console
 
 from collector.errors import ReportError
-from collector.report import (
+from collector.reports.report import (
     FIGURES,
     REPORT_WIDTH,
     By,

@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 from structlog.testing import capture_logs
 
-from collector import resolver
-from collector.resolver import Resolver
+from collector.bbb import resolver
+from collector.bbb.resolver import Resolver
 
 LONG_S = 60.0
 

@@ -22,7 +22,7 @@ from collector.settings import (
     Settings,
     is_tenant_name,
 )
-from collector.settings_file import load_settings
+from collector.settings.file import load_settings
 
 SERVER = """
 [[server]]

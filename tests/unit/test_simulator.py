@@ -11,9 +11,8 @@ from pathlib import Path
 import pytest
 from lxml import etree
 
-from collector.attribution import Attribution
+from collector.metering.attribution import Attribution
 from collector.model import Place
-from collector.parser import parse_meetings
 from collector.settings import AttributionSettings, ServerSettings
 from collector.simulator import Fleet, FleetPlan, Rhythm, SimTenant, Truth
 from collector.simulator.marks import attribution_rules
@@ -22,6 +21,7 @@ from collector.simulator.people import Person
 from collector.simulator.plan import MARKS, epoch_ms, instant_of, sim_tenants
 from collector.simulator.render import NO_MEETINGS, MeetingView, get_meetings
 from collector.simulator.truth import measure
+from collector.sources.polling.parser import parse_meetings
 
 SAMPLES = Path(__file__).parents[1] / "samples" / "getmeetings"
 START = datetime(2026, 3, 2, 8, tzinfo=UTC)

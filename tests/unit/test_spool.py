@@ -24,8 +24,8 @@ from structlog.testing import capture_logs
 
 from collector.errors import SpoolError
 from collector.model import Batch, PollRow, Sample, SessionRow
-from collector.spool import Entry, Spool, payload, slots
-from collector.spool.payload import UnreadableError, pack, unpack
+from collector.storage.spool import Entry, Spool, payload, slots
+from collector.storage.spool.payload import UnreadableError, pack, unpack
 
 START = datetime(2026, 2, 2, 8, tzinfo=UTC)
 MAX_BYTES = 64 * 1024**2
@@ -562,7 +562,7 @@ _FULL_DISK = """
 import os, resource, signal, sys
 from pathlib import Path
 from collector.errors import SpoolError
-from collector.spool import Spool
+from collector.storage.spool import Spool
 sys.path.insert(0, sys.argv[2])
 from test_spool import make_batch
 

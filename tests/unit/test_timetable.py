@@ -3,10 +3,10 @@
 import asyncio
 from datetime import UTC, datetime, timedelta
 
-from collector import timetable
+from collector.daemon import timetable
+from collector.daemon.timetable import Timetable
 from collector.errors import BbbmeterError, DatabaseError, MigrationError
 from collector.metrics import Metrics
-from collector.timetable import Timetable
 
 
 class SteppedClock:

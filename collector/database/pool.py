@@ -6,7 +6,7 @@ from contextlib import asynccontextmanager, contextmanager
 
 import asyncpg
 
-from collector.engine import EmbeddedEngine, parse_embedded
+from collector.database.engine import EmbeddedEngine, parse_embedded
 from collector.errors import DatabaseError, RejectedBatchError
 
 # A connection of one's own, or one lent by the pool.

@@ -69,7 +69,7 @@ def embedded_dir() -> Path:
     the packages are not installed.
     """
     configured = os.environ.get("BBBMETER_EMBEDDED_DIR")
-    folder = Path(configured) if configured else Path(__file__).resolve().parent.parent / "embedded"
+    folder = Path(configured) if configured else Path(__file__).resolve().parents[2] / "embedded"
     if not (folder / "server.mjs").is_file() or not (folder / "node_modules").is_dir():
         message = (
             f"the embedded engine is not installed in {folder}: run `make install` in a checkout,"

@@ -59,8 +59,9 @@ class SqlFile:
 
 def schema_dir() -> Path:
     """Return the folder of the SQL: in the package when installed, else the checkout's."""
-    packaged = Path(__file__).parent / "_schema"
-    return packaged if packaged.is_dir() else Path(__file__).parent.parent / "schema"
+    package = Path(__file__).resolve().parents[1]
+    packaged = package / "_schema"
+    return packaged if packaged.is_dir() else package.parent / "schema"
 
 
 def sql_files(folder: str) -> list[SqlFile]:

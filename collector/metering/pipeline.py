@@ -9,9 +9,9 @@ from collections.abc import Mapping
 from datetime import datetime, timedelta
 from operator import attrgetter
 
-from collector.attribution import Attribution, origin
 from collector.clock import MAX_SKEW_S, utc
-from collector.gapfill import fill_gap
+from collector.metering.attribution import Attribution, origin
+from collector.metering.gapfill import fill_gap
 from collector.model import (
     Batch,
     LastPoll,

@@ -14,7 +14,7 @@ from typing import Any
 import structlog
 
 from collector.errors import SpoolError
-from collector.spool.file import (
+from collector.storage.spool.file import (
     ADD_QUARANTINE,
     ADD_WAITING,
     Connection,
@@ -24,7 +24,7 @@ from collector.spool.file import (
     create,
     sync,
 )
-from collector.spool.payload import Packed, UnreadableError, pack, unpack
+from collector.storage.spool.payload import Packed, UnreadableError, pack, unpack
 
 log = structlog.get_logger(__name__)
 

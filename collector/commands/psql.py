@@ -13,7 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from collector.database import Connection, open_pool, translated
-from collector.engine import EmbeddedEngine, parse_embedded
+from collector.database.engine import EmbeddedEngine, parse_embedded
 
 
 async def open_console(database: str) -> int:

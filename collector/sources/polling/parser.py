@@ -16,10 +16,10 @@ from typing import AnyStr, NamedTuple
 
 from lxml import etree
 
-from collector.attendees import CLOSE, OPEN, without_attendees
 from collector.errors import ApiError, NotXmlError
 from collector.model import Answer, Meeting
-from collector.readings import readings
+from collector.sources.polling.ambiguity import readings
+from collector.sources.polling.attendees import CLOSE, OPEN, without_attendees
 
 _MAX_TEXT = 512
 _MAX_NUMBER = 32  # characters

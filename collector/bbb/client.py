@@ -20,12 +20,12 @@ import aiohttp
 from yarl import URL
 
 from collector import __version__
-from collector.checksum import signed_url
+from collector.bbb.checksum import signed_url
+from collector.bbb.resolver import Resolver
+from collector.bbb.transport import Holding, as_poll_error, read_body, redirected
 from collector.clock import utc
 from collector.errors import HttpStatusError, RedirectError, SettingsError
-from collector.resolver import Resolver
 from collector.settings import ServerSettings
-from collector.transport import Holding, as_poll_error, read_body, redirected
 
 # Longer than the longest poll interval, shorter than the 65 s after which nginx, as Debian and
 # BigBlueButton set it up, closes an idle connection.

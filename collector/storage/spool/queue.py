@@ -11,9 +11,9 @@ import structlog
 
 from collector.errors import SpoolError
 from collector.model import Batch
-from collector.spool.file import ADD_QUARANTINE, ADD_WAITING, Connection
-from collector.spool.payload import Packed, UnreadableError, pack, rows_of, unpack
-from collector.spool.slot import TakenSlot, take_slot
+from collector.storage.spool.file import ADD_QUARANTINE, ADD_WAITING, Connection
+from collector.storage.spool.payload import Packed, UnreadableError, pack, rows_of, unpack
+from collector.storage.spool.slot import TakenSlot, take_slot
 
 log = structlog.get_logger(__name__)
 

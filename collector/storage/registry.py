@@ -6,7 +6,7 @@ from datetime import datetime, timedelta
 from collector.database import Connection, translated
 from collector.model import LastPoll, Place, Sample, Seen
 from collector.settings import ServerSettings, TenantSettings
-from collector.writer import ensure_names
+from collector.storage.writer import ensure_names
 
 
 async def sync_fleet(

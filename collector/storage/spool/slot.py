@@ -20,8 +20,8 @@ from typing import TypeVar
 import structlog
 
 from collector.errors import SpoolError
-from collector.spool.damage import open_sound, report_missing, rescue
-from collector.spool.file import FILE_MODE, Connection, DamagedError, SpoolFile, sync
+from collector.storage.spool.damage import open_sound, report_missing, rescue
+from collector.storage.spool.file import FILE_MODE, Connection, DamagedError, SpoolFile, sync
 
 log = structlog.get_logger(__name__)
 

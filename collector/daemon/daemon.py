@@ -14,11 +14,14 @@ from pathlib import Path
 import asyncpg
 import structlog
 
-from collector.attribution import Attribution
 from collector.bbb import BbbClients
 from collector.clock import Clock, SystemClock, tick_at
+from collector.daemon.sharing import Sharing, State
+from collector.daemon.timetable import Timetable
 from collector.database import borrowed, open_pool
-from collector.engine import parse_embedded
+from collector.database.engine import parse_embedded
+from collector.database.migrate import migrate, require_current
+from collector.database.upkeep import PolicyRunner, settle, update_sessions
 from collector.errors import (
     BbbmeterError,
     DatabaseError,
@@ -27,23 +30,20 @@ from collector.errors import (
     SettingsError,
     SpoolError,
 )
-from collector.fleet import covered_until, last_polls, store_certificates, sync_fleet
-from collector.health import serve_health
-from collector.jobs import PolicyRunner, settle, update_sessions
+from collector.metering.attribution import Attribution
+from collector.metering.pipeline import Pipeline
 from collector.metrics import Metrics
-from collector.migrate import migrate, require_current
 from collector.model import PollResult
-from collector.outbox import Outbox
-from collector.parser import parse_meetings
-from collector.pipeline import Pipeline
-from collector.poller import Poller
 from collector.settings import Settings
-from collector.settings_file import load_settings
-from collector.sharing import Sharing, State
-from collector.spool import Spool, slots
-from collector.timetable import Timetable
+from collector.settings.file import load_settings
+from collector.sources.polling.parser import parse_meetings
+from collector.sources.polling.poller import Poller
+from collector.storage.outbox import Outbox
+from collector.storage.registry import covered_until, last_polls, store_certificates, sync_fleet
+from collector.storage.spool import Spool, slots
+from collector.storage.writer import Writer
 from collector.verify import verify
-from collector.writer import Writer
+from collector.web.health import serve_health
 
 log = structlog.get_logger(__name__)
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from collector.errors import SettingsError
 
 # Every key, with its default commented out; valid as it stands.
-EXAMPLE = resources.files("collector").joinpath("example.toml").read_text(encoding="utf-8")
+EXAMPLE = resources.files("collector.settings").joinpath("example.toml").read_text(encoding="utf-8")
 
 
 def init(path: Path, *, force: bool = False) -> None:

@@ -11,12 +11,12 @@ from rich.text import Text
 from collector.bbb import BbbClients, Reply
 from collector.clock import MAX_SKEW_S
 from collector.database import open_pool, translated
-from collector.engine import parse_embedded
+from collector.database.engine import parse_embedded
+from collector.database.migrate import missing_files
 from collector.errors import ApiError, BbbmeterError, PollError
-from collector.migrate import missing_files
 from collector.model import Answer
-from collector.parser import parse_meetings
 from collector.settings import ServerSettings, Settings
+from collector.sources.polling.parser import parse_meetings
 
 TLS_WARNING_DAYS = 21
 

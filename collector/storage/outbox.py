@@ -23,9 +23,9 @@ from collector.database import WRITE_DEADLINE_S
 from collector.errors import DatabaseError, RejectedBatchError, SpoolError
 from collector.metrics import Metrics
 from collector.model import Batch
-from collector.refused import SPOOL_FULL, Refused
-from collector.spool import Entry, Spool
-from collector.writer import Writer
+from collector.storage.refused import SPOOL_FULL, Refused
+from collector.storage.spool import Entry, Spool
+from collector.storage.writer import Writer
 
 log = structlog.get_logger(__name__)
 T = TypeVar("T")

@@ -15,14 +15,14 @@ from collector.clock import SystemClock, tick_at
 from collector.daemon import Daemon
 from collector.database import open_pool
 from collector.errors import SettingsError
-from collector.fleet import sync_fleet
 from collector.model import PollResult
-from collector.report import Request, fetch_report
+from collector.reports.report import Request, fetch_report
 from collector.settings import Settings
-from collector.settings_file import load_settings
+from collector.settings.file import load_settings
 from collector.simulator import Fleet, FleetPlan, SimTenant, Truth
 from collector.simulator.command import settings_toml
 from collector.simulator.server import SimulatedFleet
+from collector.storage.registry import sync_fleet
 
 INTERVAL_S = 5
 SERVERS = 3

@@ -4,7 +4,7 @@
 (who has which file) → `queue.Spool`, which a collector uses.
 """
 
-from collector.spool.queue import Entry, Spool
-from collector.spool.slot import Slot, slots
+from collector.storage.spool.queue import Entry, Spool
+from collector.storage.spool.slot import Slot, slots
 
 __all__ = ["Entry", "Slot", "Spool", "slots"]

@@ -18,9 +18,9 @@ from rich.text import Text
 
 from collector.errors import SpoolError
 from collector.model import PollRow, Sample, SessionRow
-from collector.spool import Slot, slots
-from collector.spool.file import ADD_WAITING, Connection
-from collector.spool.payload import UnreadableError, rows_of, to_datetime, unpack
+from collector.storage.spool import Slot, slots
+from collector.storage.spool.file import ADD_WAITING, Connection
+from collector.storage.spool.payload import UnreadableError, rows_of, to_datetime, unpack
 
 ALL = "all"
 _KINDS = {PollRow: "poll", SessionRow: "session", Sample: "sample"}

@@ -1,0 +1,23 @@
+"""The database itself: connections, the embedded engine, the schema, and the work on it.
+
+`pool` lends connections and translates the driver's errors, `engine` runs the embedded
+TimescaleDB, `migrate` brings the schema up to date, `upkeep` refreshes, settles and vacuums.
+"""
+
+from collector.database.pool import (
+    READ_DEADLINE_S,
+    WRITE_DEADLINE_S,
+    Connection,
+    borrowed,
+    open_pool,
+    translated,
+)
+
+__all__ = [
+    "READ_DEADLINE_S",
+    "WRITE_DEADLINE_S",
+    "Connection",
+    "borrowed",
+    "open_pool",
+    "translated",
+]
