@@ -17,7 +17,7 @@ from collector.database.upkeep import update_sessions
 from collector.metering.attribution import Attribution
 from collector.metering.pipeline import Pipeline
 from collector.model import Batch, PollResult
-from collector.reports.report import Request, fetch_report
+from collector.reports.usage import Request, fetch_report
 from collector.rollups import ROLLUP_SOURCE
 from collector.settings import Settings
 from collector.simulator import Fleet, Truth

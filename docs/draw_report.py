@@ -15,7 +15,8 @@ from collector.database import open_pool
 from collector.database.migrate import migrate
 from collector.log import setup_logging
 from collector.rehearsal import rehearse, settings_for
-from collector.reports.report import REPORT_WIDTH, Request, as_tables
+from collector.reports.render import REPORT_WIDTH, as_tables
+from collector.reports.usage import Request
 from collector.simulator import Fleet, FleetPlan, Rhythm
 from collector.simulator.plan import sim_tenants
 

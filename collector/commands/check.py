@@ -5,11 +5,13 @@ import time
 from collections.abc import Iterable
 from datetime import UTC, datetime
 
+import typer
 from rich.console import Console
 from rich.text import Text
 
 from collector.bbb import BbbClients, Reply
 from collector.clock import MAX_SKEW_S
+from collector.commands.options import Config, load
 from collector.database import open_pool, translated
 from collector.database.engine import parse_embedded
 from collector.database.migrate import missing_files
@@ -19,6 +21,13 @@ from collector.settings import ServerSettings, Settings
 from collector.sources.polling.parser import parse_meetings
 
 TLS_WARNING_DAYS = 21
+
+
+def check(config: Config = None) -> None:
+    """Check the settings, then call every server and the database, and print a line each."""
+    settings = load(config)
+    if not asyncio.run(check_all(settings, Console(highlight=False))):
+        raise typer.Exit(1)
 
 
 async def check_all(settings: Settings, console: Console) -> bool:

@@ -1,11 +1,14 @@
 """`bbbmeter demo`: a simulated fleet, the real collector, and the report beside the truth."""
 
+import asyncio
+import os
 import secrets
 from collections.abc import Mapping
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
+import typer
 from pydantic import SecretStr
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
@@ -15,8 +18,9 @@ from collector.clock import SystemClock, tick_at
 from collector.daemon import Daemon
 from collector.database import open_pool
 from collector.errors import SettingsError
+from collector.log import setup_logging
 from collector.model import PollResult
-from collector.reports.report import Request, fetch_report
+from collector.reports.usage import Request, fetch_report
 from collector.settings import Settings
 from collector.settings.file import load_settings
 from collector.simulator import Fleet, FleetPlan, SimTenant, Truth
@@ -38,6 +42,16 @@ FAILING = "sim02"
 FAILS_FROM, FAILS_UNTIL = 0.3, 0.5
 # A difference from the truth beyond this is a failure of the demo.
 TOLERANCE = 0.02
+
+
+def demo(
+    directory: Annotated[Path, typer.Argument(help="Where the data go.")] = Path("demo-data"),
+    seconds: Annotated[int, typer.Option(min=20, max=3600, help="How long to collect.")] = 80,
+) -> None:
+    """Show it: a simulated fleet, the real collector, and the report beside the truth."""
+    setup_logging("console", os.environ.get("BBBMETER_LOG_LEVEL", "error"))
+    if not asyncio.run(run_demo(directory, seconds)):
+        raise typer.Exit(1)
 
 
 async def run_demo(directory: Path, duration_s: int) -> bool:

@@ -12,21 +12,28 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from collector.commands.options import Config, load
 from collector.database import Connection, open_pool, translated
 from collector.database.engine import EmbeddedEngine, parse_embedded
 
 
+def psql(config: Config = None) -> None:
+    """Open psql on the database (or a plain prompt where psql is missing)."""
+    settings = load(config)
+    sys.exit(asyncio.run(open_console(settings.database.get_secret_value())))
+
+
 async def open_console(database: str) -> int:
     """Run psql on `database`, or the plain prompt; return the exit code."""
-    psql = shutil.which("psql")
-    if psql is None:
+    program = shutil.which("psql")
+    if program is None:
         async with open_pool(database, max_size=1) as pool, pool.acquire() as connection:
             return await _prompt(connection)
     data_dir = parse_embedded(database)
     if data_dir is None:
-        return await _run(psql, database)
+        return await _run(program, database)
     async with EmbeddedEngine(data_dir) as engine:
-        return await _run(psql, engine.dsn)
+        return await _run(program, engine.dsn)
 
 
 async def _run(psql: str, dsn: str) -> int:

@@ -1,113 +1,42 @@
-"""`bbbmeter tenant grant-sql`: SQL that gives a tenant a database role of its own.
+"""`bbbmeter tenant grant-sql`: print SQL that gives a tenant a database role of its own."""
 
-The role sees the tenant's rows through the views and functions `meter.my_…` alone
-(schema/current/97_tenants.sql). Nothing is changed here: an administrator reads and runs the SQL.
-"""
+import asyncio
+from typing import Annotated
 
-import re
+import typer
 
-from collector.database import Connection, translated
-from collector.errors import DatabaseError
-from collector.settings import is_tenant_name
+from collector.commands.options import Config, load
+from collector.database import open_pool
+from collector.database.roles import grant_sql as grant_statements
+from collector.database.roles import revoke_sql as revoke_statements
+from collector.database.roles import role_of
 
-# Plain names: they are typed by people, and stand in other programs' settings.
-_ROLE_NAME = re.compile(r"(?!pg_)[a-z_][a-z0-9_]{0,62}")
-
-_ROLE = """
-SELECT coalesce(
-    (SELECT min(r.role) FROM meter.tenant_role AS r WHERE r.tenant_id = t.id),
-    current_database() || '_tenant_' || t.id
-)
-FROM meter.tenant AS t
-WHERE t.name = $1
-"""
-
-_GRANT = """\
--- Lets the role {role} read what belongs to the tenant {tenant}, and nothing else.
--- Run it as the owner of the schema meter, who may make roles. It can be run again.
-BEGIN;
-DO $grant$
-BEGIN
-    IF NOT EXISTS (SELECT FROM meter.tenant WHERE name = {tenant}) THEN
-        RAISE EXCEPTION 'there is no such tenant';
-    END IF;
-    IF to_regrole({name}) IS NULL THEN
-        CREATE ROLE {role} NOLOGIN;
-    ELSIF NOT EXISTS (
-        SELECT FROM meter.tenant_role AS r INNER JOIN meter.tenant AS t ON r.tenant_id = t.id
-        WHERE r.role = {name} AND t.name = {tenant}
-    ) THEN
-        RAISE EXCEPTION 'this role is there already, and is not this tenant''s';
-    END IF;
-    IF has_schema_privilege({name}, 'public', 'CREATE') THEN
-        RAISE EXCEPTION 'everybody may create functions in the schema public'
-            USING HINT = 'REVOKE CREATE ON SCHEMA public FROM PUBLIC';
-    END IF;
-END
-$grant$;
-GRANT bbbmeter_tenant TO {role};
-INSERT INTO meter.tenant_role (role, tenant_id)
-SELECT {name}, id FROM meter.tenant WHERE name = {tenant}
-ON CONFLICT DO NOTHING;
-COMMIT;
--- Then, to whoever logs in: GRANT {role} TO somebody;
-"""
-
-_REVOKE = """\
--- Takes the role {role} away from the tenant {tenant}. It can be run again.
-BEGIN;
-DO $revoke$
-BEGIN
-    IF to_regrole({name}) IS NOT NULL AND NOT EXISTS (
-        SELECT FROM meter.tenant_role AS r INNER JOIN meter.tenant AS t ON r.tenant_id = t.id
-        WHERE r.role = {name} AND t.name = {tenant}
-    ) THEN
-        RAISE EXCEPTION 'this role is not this tenant''s';
-    END IF;
-END
-$revoke$;
-DELETE FROM meter.tenant_role WHERE role = {name};
-DROP ROLE IF EXISTS {role};
-COMMIT;
-"""
+app = typer.Typer(name="tenant", help="Database roles of tenants.", no_args_is_help=True)
 
 
-async def role_of(connection: Connection, tenant: str) -> str:
-    """Return the name of the tenant's role: the one it has, else one made of its number.
+@app.command("grant-sql")
+def grant_sql(
+    tenant: Annotated[str, typer.Argument(help="The tenant's name.")],
+    role: Annotated[
+        str | None, typer.Option(help="The role; by default its present one, or one by number.")
+    ] = None,
+    revoke: Annotated[bool, typer.Option("--revoke", help="Print what takes it away.")] = False,
+    config: Config = None,
+) -> None:
+    """Print SQL that lets a role of the database see one tenant's rows; it changes nothing."""
+    settings = load(config)
 
-    Every user of a database server sees all roles' names, so a tenant's name is in none.
-    Raises DatabaseError where there is no such tenant, or the database cannot be read.
-    """
-    with translated("look up the tenant"):
-        role: str | None = await connection.fetchval(_ROLE, tenant)
-    if role is None:
-        msg = f"there is no tenant {tenant!r} in the database"
-        raise DatabaseError(msg)
-    return role
+    async def work() -> str:
+        database = settings.database.get_secret_value()
+        async with open_pool(database, max_size=1) as pool, pool.acquire() as connection:
+            return await role_of(connection, tenant)
 
-
-def grant_sql(tenant: str, role: str) -> str:
-    """Return SQL that makes `role` and lets it see the rows of `tenant`, and of no other.
-
-    Raises ValueError for a name that no tenant has, or a role's that is not plain.
-    """
-    return _fill(_GRANT, tenant, role)
-
-
-def revoke_sql(tenant: str, role: str) -> str:
-    """Return SQL that undoes `grant_sql`. Raises ValueError likewise."""
-    return _fill(_REVOKE, tenant, role)
-
-
-def _fill(template: str, tenant: str, role: str) -> str:
-    if not is_tenant_name(tenant):
-        msg = f"{tenant!r} cannot be a tenant's name"
-        raise ValueError(msg)
-    if not _ROLE_NAME.fullmatch(role):
-        msg = (
-            "a role's name is 1 to 63 small letters, digits and _, and begins with neither a digit "
-            f"nor pg_: not {role!r}; name another one with --role"
-        )
-        raise ValueError(msg)
-    # Both are of harmless letters alone: quotes, as in any SQL, and nothing to escape.
-    return template.format(tenant=f"'{tenant}'", name=f"'{role}'", role=f'"{role}"')
+    # Also with a role given: the tenant must be there.
+    known = asyncio.run(work())
+    try:
+        if revoke:
+            print(revoke_statements(tenant, role or known), end="")
+        else:
+            print(grant_statements(tenant, role or known), end="")
+    except ValueError as error:
+        raise typer.BadParameter(str(error)) from error

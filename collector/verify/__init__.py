@@ -1,62 +1,12 @@
 """`bbbmeter verify`: everything is computed again, and compared with what is stored.
 
-Needs nothing but what a reader may see. Only `repair` writes.
+`run` makes the checks, a module each, over the period that `scope` describes; each gives a
+`result`, which `show` prints. It needs nothing but what a reader may see. Only `repair` writes.
 """
 
-from collections.abc import Awaitable, Callable
-from datetime import datetime
-
-import asyncpg
-
-from collector.database import translated
-from collector.errors import DatabaseError
-from collector.settings import Settings
-from collector.verify.polls import check_late, check_polls
 from collector.verify.repair import repair
 from collector.verify.result import Finding, Result
-from collector.verify.rollups import check_rollups
-from collector.verify.samples import check_samples
-from collector.verify.scope import Scope, load_scope
-from collector.verify.sessions import check_sessions
+from collector.verify.run import verify
 from collector.verify.show import as_json, as_table
-from collector.verify.storage import check_chunks, check_jobs, check_policies
 
 __all__ = ["Finding", "Result", "as_json", "as_table", "repair", "verify"]
-
-# Longer than a refresh of late data takes.
-SECOND_LOOK_S = 60.0
-
-_CHECKS: tuple[tuple[str, Callable[[Scope], Awaitable[Result]]], ...] = (
-    ("sessions", check_sessions),
-    ("samples", check_samples),
-    ("polls", check_polls),
-    ("late data", check_late),
-    ("chunks", check_chunks),
-    ("policies", check_policies),
-    ("jobs", check_jobs),
-)
-
-
-async def verify(
-    pool: asyncpg.Pool,
-    settings: Settings,
-    *,
-    since: datetime | None = None,
-    until: datetime | None = None,
-    second_look_s: float = SECOND_LOOK_S,
-) -> list[Result]:
-    """Compare all that is stored of [since, until) with what it is made of and should be.
-
-    By default of all that is kept; chunks, policies and jobs are looked at as a whole in any
-    case. Where a rollup differs, it is looked at again `second_look_s` later. A check that the
-    database refuses is `failed`, and the others go on. Raises DatabaseError where it is away.
-    """
-    scope = await load_scope(pool, settings, since, until)
-    results = await check_rollups(scope, second_look_s)
-    for name, check in _CHECKS:
-        try:
-            with translated(name):
-                results.append(await check(scope))
-        except DatabaseError as error:
-            results.append(Result(name, "failed", note=str(error)))
-    return results

@@ -11,7 +11,7 @@ import asyncpg
 from collector.clock import tick_at
 from collector.database.upkeep import settle, update_sessions
 from collector.model import session_id
-from collector.reports.report import Request, fetch_report
+from collector.reports.usage import Request, fetch_report
 from collector.settings import Settings
 from collector.simulator import Fleet
 from collector.simulator.plan import epoch_ms

@@ -16,7 +16,7 @@ import asyncpg
 import pytest
 
 from collector.database.upkeep import settle, update_sessions
-from collector.reports.report import Request, fetch_report
+from collector.reports.usage import Request, fetch_report
 from collector.rollups import ROLLUP_SOURCE
 from collector.settings import RetentionSettings
 

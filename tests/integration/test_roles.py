@@ -15,7 +15,7 @@ from urllib.parse import urlsplit, urlunsplit
 import asyncpg
 import pytest
 
-from collector.commands.tenant import grant_sql, revoke_sql, role_of
+from collector.database.roles import grant_sql, revoke_sql, role_of
 from collector.database.upkeep import update_sessions
 from collector.errors import DatabaseError
 

@@ -17,7 +17,7 @@ from collector.database import migrate as migration
 from collector.database.migrate import check_edition, migrate, require_current
 from collector.database.upkeep import update_sessions
 from collector.errors import DatabaseError, MigrationError
-from collector.reports.report import Request, fetch_report
+from collector.reports.usage import Request, fetch_report
 from collector.rollups import ROLLUP_SOURCE
 from collector.settings import RetentionSettings, Settings
 

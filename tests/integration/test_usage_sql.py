@@ -10,7 +10,8 @@ import asyncpg
 import pytest
 
 from collector.errors import ReportError
-from collector.reports.report import FIGURES, Request, fetch_report
+from collector.reports.figures import FIGURES
+from collector.reports.usage import Request, fetch_report
 from collector.settings import RetentionSettings, Settings
 
 if TYPE_CHECKING:
@@ -635,7 +636,7 @@ async def test_unknown_is_not_zero(feed: "Feed") -> None:
     failed = {("dead", ts) for ts in feed.ticks(t, t + HOUR)}
     await feed.play(("dead", "idle"), feed.ticks(t, t + HOUR), failed=failed)
     await feed.due(t + HOUR)
-    names = {name for name, _, _ in FIGURES}
+    names = {figure.name for figure in FIGURES}
     figures = await report(feed, t, t + HOUR)
     assert {k for k in names if figures["arts"][k] is not None} == {"coverage"}
     assert figures["arts"]["coverage"] == 0

@@ -55,7 +55,7 @@ def is_default(model: BaseModel, key: str, value: object) -> bool:
 def test_example_is_valid_as_written(tmp_path: Path) -> None:
     """The file that init writes loads, with one server and the defaults for all else."""
     path = tmp_path / "bbbmeter.toml"
-    example.init(path)
+    example.write_example(path)
     settings = load_settings(path)
     assert [server.name for server in settings.server] == ["bbb1"]
     untouched = settings.model_dump(exclude={"server", "database", "spool"})
@@ -100,10 +100,10 @@ def test_the_rules_stand_in_the_example_in_the_order_of_the_design() -> None:
 def test_init_lets_nobody_else_read_the_file(tmp_path: Path) -> None:
     """A new file has the mode 0600, and so has one that is replaced, whatever it had."""
     path = tmp_path / "bbbmeter.toml"
-    example.init(path)
+    example.write_example(path)
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
     path.chmod(0o644)
-    example.init(path, force=True)
+    example.write_example(path, force=True)
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
 
 
@@ -112,13 +112,13 @@ def test_init_replaces_a_file_only_when_forced(tmp_path: Path) -> None:
     path = tmp_path / "bbbmeter.toml"
     path.write_text("mine")
     with pytest.raises(SettingsError, match=r"bbbmeter\.toml: exists; --force replaces it"):
-        example.init(path)
+        example.write_example(path)
     assert path.read_text() == "mine"
-    example.init(path, force=True)
+    example.write_example(path, force=True)
     assert path.read_text() == example.EXAMPLE
 
 
 def test_init_says_where_it_cannot_write(tmp_path: Path) -> None:
     """A missing folder is an error of the settings, with the path."""
     with pytest.raises(SettingsError, match=r"cannot be written: No such file or directory"):
-        example.init(tmp_path / "missing" / "bbbmeter.toml")
+        example.write_example(tmp_path / "missing" / "bbbmeter.toml")

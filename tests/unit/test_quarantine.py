@@ -13,10 +13,11 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from collector.commands.spool import drop, print_spool, retry, show_batch, spool_state
+from collector.commands.spool import print_spool
 from collector.errors import SpoolError
 from collector.model import Batch, PollRow, Sample, SessionRow
 from collector.storage.spool import Spool
+from collector.storage.spool.quarantine import drop, retry, show_batch, spool_state
 
 START = datetime(2026, 2, 2, 8, tzinfo=UTC)
 MAX_BYTES = 16 * 1024**2

@@ -13,20 +13,13 @@ from hypothesis import strategies as st
 from rich.console import Console
 
 from collector.errors import ReportError
-from collector.reports.report import (
-    FIGURES,
-    REPORT_WIDTH,
-    By,
-    Request,
-    as_csv,
-    as_json,
-    as_tables,
-    parse_instant,
-)
+from collector.reports.figures import FIGURES
+from collector.reports.render import REPORT_WIDTH, as_csv, as_json, as_tables
+from collector.reports.usage import By, Request, parse_instant
 
 BERLIN = ZoneInfo("Europe/Berlin")
 NEW_YORK = ZoneInfo("America/New_York")
-NAMES = [name for name, _, _ in FIGURES]
+NAMES = [figure.name for figure in FIGURES]
 NOTHING: dict[str, Any] = dict.fromkeys(["tenant", *NAMES])
 REQUEST = Request(datetime(2026, 1, 31, 23, tzinfo=UTC), datetime(2026, 2, 28, 23, tzinfo=UTC))
 

@@ -1,0 +1,68 @@
+"""`bbbmeter report`: print what each tenant used."""
+
+import asyncio
+from datetime import UTC, datetime
+from enum import StrEnum
+from typing import Annotated, Any
+from zoneinfo import ZoneInfo
+
+import typer
+from rich.console import Console
+
+from collector.commands.options import Config, Format, load
+from collector.database import open_pool, translated
+from collector.reports.render import REPORT_WIDTH, ROOM_WIDTH, as_csv, as_json, as_tables
+from collector.reports.usage import Request, fetch_report, parse_instant
+
+
+class Grouping(StrEnum):
+    """What a report's rows are, beside the tenant."""
+
+    room = "room"
+    server = "server"
+    day = "day"
+    month = "month"
+
+
+def report(
+    config: Config = None,
+    since: Annotated[
+        str | None,
+        typer.Option("--from", help="Begin, e.g. 2026-02-01; by default that of this month."),
+    ] = None,
+    until: Annotated[
+        str | None, typer.Option("--to", help="End, not included; by default the present.")
+    ] = None,
+    tenant: Annotated[str | None, typer.Option(help="Only this tenant.")] = None,
+    server: Annotated[str | None, typer.Option(help="Only sessions on this server.")] = None,
+    by: Annotated[Grouping | None, typer.Option(help="Rows beside the tenant.")] = None,
+    output: Annotated[Format, typer.Option("--format", help="How to print it.")] = Format.table,
+) -> None:
+    """Print what each tenant used. Dates are days of the billing time zone."""
+    settings = load(config)
+    zone = ZoneInfo(settings.billing_timezone)
+    now = datetime.now(UTC).astimezone(zone).replace(second=0, microsecond=0)
+    request = Request(
+        since=parse_instant(since, zone) if since else now.replace(day=1, hour=0, minute=0),
+        until=parse_instant(until, zone) if until else now,
+        tenant=tenant,
+        server=server,
+        by=by.value if by else None,
+    )
+
+    async def work() -> tuple[list[dict[str, Any]], int]:
+        database = settings.database.get_secret_value()
+        async with open_pool(database, max_size=1) as pool, pool.acquire() as connection:
+            rows = await fetch_report(connection, request)
+            with translated("report"):
+                return rows, await connection.fetchval("SELECT meter.calculation_version()")
+
+    rows, version = asyncio.run(work())
+    if output is Format.json:
+        print(as_json(rows, zone))
+    elif output is Format.csv:
+        print(as_csv(rows, zone), end="")
+    else:
+        # Never narrower than the tables: a figure must not be cut off.
+        width = max(REPORT_WIDTH + (ROOM_WIDTH if by else 0), Console().width)
+        Console(width=width, highlight=False).print(as_tables(rows, request, zone, version))

@@ -1,0 +1,128 @@
+"""What each tenant used, asked of meter.tenant_report and its relatives."""
+
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import MAXYEAR, MINYEAR, datetime
+from typing import Any, Literal
+from zoneinfo import ZoneInfo
+
+import asyncpg
+
+from collector.database import Connection, translated
+from collector.errors import DatabaseError, MigrationError, ReportError
+from collector.reports.figures import FIGURES
+
+By = Literal["room", "server", "day", "month"]
+
+# What identifies a row, by what the report is grouped by.
+GROUP_KEYS: dict[str, tuple[str, ...]] = {
+    "room": ("tenant", "room"),
+    "server": ("tenant", "server"),
+    "day": ("tenant", "day"),
+    "month": ("tenant", "month"),
+}
+
+# A reader may not look at the ledger of migrations: this is how it shows that one is missing.
+_NO_SCHEMA = (
+    asyncpg.InvalidSchemaNameError,
+    asyncpg.UndefinedTableError,
+    asyncpg.UndefinedFunctionError,
+    asyncpg.UndefinedColumnError,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """What is asked for: [since, until), aware, on full minutes; one tenant or server, or all."""
+
+    since: datetime
+    until: datetime
+    tenant: str | None = None
+    server: str | None = None
+    by: By | None = None
+
+
+async def fetch_report(connection: Connection, request: Request) -> list[dict[str, Any]]:
+    """Return a row a tenant (or tenant and room, server, day, month), each a dict of the figures.
+
+    Unknown figures are None. Raises ReportError for an unknown tenant or server, and for a period
+    that the stored data can no longer answer exactly; MigrationError where the database lacks
+    what a report is read from; DatabaseError where it is away.
+    """
+    _require_computable(request)
+    try:
+        with translated("report"):
+            for table, name in (("tenant", request.tenant), ("server", request.server)):
+                await _require_known(connection, table, name)
+            rows = await _query(connection, request)
+    except DatabaseError as error:
+        cause = error.__cause__
+        if isinstance(cause, asyncpg.InvalidParameterValueError):
+            raise ReportError(f"{cause.message}. {cause.hint or ''}".strip()) from cause
+        if isinstance(cause, _NO_SCHEMA):
+            msg = "the database has no tables of bbbmeter, or older ones: run `bbbmeter migrate`"
+            raise MigrationError(msg) from cause
+        raise
+    keys = GROUP_KEYS.get(request.by or "", ("tenant",))
+    wanted = (row for row in rows if request.tenant in {None, row["tenant"]})
+    return [
+        {key: row[key] for key in (*keys, *(figure.name for figure in FIGURES))} for row in wanted
+    ]
+
+
+def _require_computable(request: Request) -> None:
+    if request.server is not None and request.by in {"day", "month"}:
+        msg = "a report for one server can be by room or by server, not by day or month"
+        raise ReportError(msg)
+    # SQL would refuse these as well, but in a database without tenants it does not look at them.
+    period = f"{request.since.isoformat()} to {request.until.isoformat()}"
+    if request.until < request.since:
+        msg = f"a period must not end before it begins: {period}"
+        raise ReportError(msg)
+    if any(at.second or at.microsecond for at in (request.since, request.until)):
+        msg = f"a period must begin and end on a full minute: {period}"
+        raise ReportError(msg)
+
+
+async def _require_known(connection: Connection, table: str, name: str | None) -> None:
+    if name is None:
+        return
+    rows = await connection.fetch(f"SELECT name FROM meter.{table} ORDER BY name")  # noqa: S608
+    names = [row["name"] for row in rows]
+    if name not in names:
+        msg = f"unknown {table} {name!r}; known are: {', '.join(names) or 'none'}"
+        raise ReportError(msg)
+
+
+async def _query(connection: Connection, request: Request) -> Sequence[asyncpg.Record]:
+    period = (request.since, request.until)
+    if request.by in {"day", "month"}:
+        return await connection.fetch(
+            f"SELECT period AS {request.by}, * FROM meter.tenant_usage($1, $2, $3)",  # noqa: S608
+            *period,
+            request.by,
+        )
+    if request.by is not None or request.server is not None:
+        return await connection.fetch(
+            "SELECT * FROM meter.usage_by($1, $2, $3, $4)",
+            *period,
+            request.by or "tenant",
+            request.server,
+        )
+    return await connection.fetch("SELECT * FROM meter.tenant_report($1, $2)", *period)
+
+
+def parse_instant(text: str, zone: ZoneInfo) -> datetime:
+    """Return the instant of `2026-02-01` or `2026-02-01T08:30[+01:00]`, by default in `zone`.
+
+    Raises ReportError for anything else.
+    """
+    instant = None
+    with suppress(ValueError):
+        instant = datetime.fromisoformat(text)
+    # In the first and the last year there is, other time zones can lead out of it.
+    if instant is None or instant.year in {MINYEAR, MAXYEAR}:
+        msg = f"{text!r} is no date such as 2026-02-01 and no time such as 2026-02-01T08:30"
+        raise ReportError(msg)
+    return instant if instant.tzinfo else instant.replace(tzinfo=zone)
