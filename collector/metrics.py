@@ -1,5 +1,7 @@
 """What the daemon says about itself, for Prometheus: `/metrics`."""
 
+from contextlib import suppress
+
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Info
 
 from collector import __version__
@@ -120,3 +122,9 @@ class Metrics:
             ["outcome"],
             registry=registry,
         )
+
+    def forget(self, server: str) -> None:
+        """Drop the gauges of a server that this collector polls no more."""
+        for gauge in (self.server_up, self.tls_expires):
+            with suppress(KeyError):
+                gauge.remove(server)

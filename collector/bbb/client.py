@@ -20,9 +20,10 @@ import aiohttp
 from yarl import URL
 
 from collector import __version__
+from collector.bbb.body import Holding, read_body
 from collector.bbb.checksum import signed_url
+from collector.bbb.failures import as_poll_error, redirected
 from collector.bbb.resolver import Resolver
-from collector.bbb.transport import Holding, as_poll_error, read_body, redirected
 from collector.clock import utc
 from collector.errors import HttpStatusError, RedirectError, SettingsError
 from collector.settings import ServerSettings
@@ -143,10 +144,6 @@ class BbbClients:
         a body as sent and after decompression. Raises SettingsError where a server's secret or
         `ca_file` cannot be used.
         """
-        share = _TLS_BUFFERS_BYTES // max(len(servers), 1)
-        sslproto.SSLProtocol.max_size = min(
-            max(share, _MIN_TLS_BUFFER_BYTES), _MAX_TLS_BUFFER_BYTES
-        )
         # Servers with the same authority share what was read of it: it takes half a megabyte.
         contexts: dict[Path | None, ssl.SSLContext | bool] = {}
         for server in servers:
@@ -245,6 +242,18 @@ class BbbClient(Generic[T]):
                     )
         msg = f"more than {_MAX_REDIRECTS} redirects"
         raise RedirectError(msg)
+
+
+def limit_tls_buffers(servers: int) -> None:
+    """Bound what asyncio sets aside for reading TLS, in this whole process, for `servers` servers.
+
+    By a private attribute of asyncio's: there is no public way. Where Python has it no more, this
+    does nothing.
+    """
+    share_bytes = _TLS_BUFFERS_BYTES // max(servers, 1)
+    sslproto.SSLProtocol.max_size = min(
+        max(share_bytes, _MIN_TLS_BUFFER_BYTES), _MAX_TLS_BUFFER_BYTES
+    )
 
 
 def _tls_context(server: ServerSettings) -> ssl.SSLContext | bool:

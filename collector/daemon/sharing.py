@@ -17,11 +17,11 @@ from datetime import datetime, timedelta
 import asyncpg
 
 from collector.database import borrowed
+from collector.database.deadlines import BEAT_DEADLINE_S
 
 # In poll intervals. A tick after the last sign of life, others must take over within three.
 BEATS_PER_INTERVAL = 3
 ALIVE_INTERVALS = 2
-BEAT_DEADLINE_S = 5.0
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,20 +4,6 @@
 TimescaleDB, `migrate` brings the schema up to date, `upkeep` refreshes, settles and vacuums.
 """
 
-from collector.database.pool import (
-    READ_DEADLINE_S,
-    WRITE_DEADLINE_S,
-    Connection,
-    borrowed,
-    open_pool,
-    translated,
-)
+from collector.database.pool import Connection, borrowed, open_pool, translated
 
-__all__ = [
-    "READ_DEADLINE_S",
-    "WRITE_DEADLINE_S",
-    "Connection",
-    "borrowed",
-    "open_pool",
-    "translated",
-]
+__all__ = ["Connection", "borrowed", "open_pool", "translated"]

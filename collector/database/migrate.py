@@ -18,7 +18,7 @@ from zoneinfo import ZoneInfo
 import asyncpg
 import structlog
 
-from collector.database import Connection, translated
+from collector.database.pool import Connection, translated
 from collector.errors import MigrationError
 from collector.rollups import ROLLUP_SOURCE
 from collector.settings import Settings

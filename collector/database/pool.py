@@ -6,17 +6,12 @@ from contextlib import asynccontextmanager, contextmanager
 
 import asyncpg
 
+from collector.database.deadlines import CLOSE_DEADLINE_S, CONNECT_DEADLINE_S, READ_DEADLINE_S
 from collector.database.engine import EmbeddedEngine, parse_embedded
 from collector.errors import DatabaseError, RejectedBatchError
 
 # A connection of one's own, or one lent by the pool.
 Connection = asyncpg.Connection | asyncpg.pool.PoolConnectionProxy
-
-# All deadlines of database work, by operation.
-CONNECT_DEADLINE_S = 30
-WRITE_DEADLINE_S = 60
-READ_DEADLINE_S = 600
-CLOSE_DEADLINE_S = 5
 
 # What the database says when it is the data's fault and another try would end the same way.
 _REJECTIONS = (

@@ -6,7 +6,8 @@ from datetime import datetime, timedelta
 import asyncpg
 import structlog
 
-from collector.database import READ_DEADLINE_S, Connection, borrowed
+from collector.database.deadlines import READ_DEADLINE_S, REFRESH_DEADLINE_S
+from collector.database.pool import Connection, borrowed
 from collector.errors import DatabaseError
 from collector.rollups import ROLLUP_SOURCE
 
@@ -15,8 +16,6 @@ log = structlog.get_logger(__name__)
 # No autovacuum runs there either.
 VACUUM_EVERY = timedelta(hours=6)
 
-# Of one span of late data, over all rollups.
-REFRESH_DEADLINE_S = 3600
 # No write that is under way now can take longer to appear.
 SETTLE_DELAY = timedelta(minutes=2)
 

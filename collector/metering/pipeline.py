@@ -36,10 +36,17 @@ class Pipeline:
         """Take rules, interval and longest gap from `settings`."""
         self._last: dict[str, LastPoll] = {}
         self._known: dict[str, set[int]] = {}
+        self._interval_s = settings.poll_interval_s
         self.configure(settings)
 
     def configure(self, settings: Settings) -> None:
-        """Take changed settings; what is remembered of servers that stay is kept."""
+        """Take changed settings; what is remembered of servers that stay is kept.
+
+        Not where the interval changes: gaps between ticks of two grids are not filled.
+        """
+        if settings.poll_interval_s != self._interval_s:
+            self._last.clear()
+            self._known.clear()
         self._attribution = Attribution(settings.attribution)
         self._interval_s = settings.poll_interval_s
         self._max_gap_s = settings.max_gap_s

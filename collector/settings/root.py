@@ -167,16 +167,6 @@ class Settings(BaseSettings):
         """The servers that are polled."""
         return tuple(server for server in self.server if server.enabled)
 
-    @property
-    def late_days(self) -> int | None:
-        """How many days late data may come; None: any.
-
-        A day less than samples and polls are kept: of what is older, a part may be dropped, and
-        rollups are not refreshed any more.
-        """
-        kept = [days for days in (self.retention.sample, self.retention.poll) if days]
-        return min(kept) - 1 if kept else None
-
     def _duplicates(self) -> Iterator[str]:
         for key, entries in (("server", self.server), ("tenant", self.tenant)):
             names = [entry.name for entry in entries]

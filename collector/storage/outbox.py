@@ -19,7 +19,7 @@ from typing import Any, TypeVar
 
 import structlog
 
-from collector.database import WRITE_DEADLINE_S
+from collector.database.deadlines import LIVE_WRITE_DEADLINE_S, WRITE_DEADLINE_S
 from collector.errors import DatabaseError, RejectedBatchError, SpoolError
 from collector.metrics import Metrics
 from collector.model import Batch
@@ -35,8 +35,6 @@ MAX_WAITING_SAMPLES = 500_000
 MAX_WAITING_POLLS = 100_000
 MAX_STATEMENT_SAMPLES = 20_000
 MAX_STATEMENT_POLLS = 20_000
-# A live batch that takes longer waits on disk, where no crash takes it.
-LIVE_DEADLINE_S = 10.0
 # How long answers are gathered into one statement; an idle daemon stores the first one at once.
 GATHER_S = 0.5
 FIRST_RETRY_S = 0.5
@@ -59,18 +57,18 @@ class Outbox:
         metrics: Metrics,
         *,
         not_stored: Callable[[str], None],
-        late_days: int | None,
+        late_days: int | None = None,
     ) -> None:
         """Store with `writer`, and keep in `spool` (none: in memory alone) what cannot be yet.
 
         `not_stored` is called with the server of each poll that is not in the database, or not
-        yet. What is older than `late_days` days is not stored any more.
+        yet. What is older than `late_days` days (None: nothing) goes into quarantine instead.
         """
         self._writer = writer
         self._spool = spool
         self._metrics = metrics
         self._not_stored = not_stored
-        self._late_days = late_days
+        self.late_days = late_days
         self._waiting: deque[Batch] = deque()
         self._samples = 0
         self._refused = Refused()
@@ -81,7 +79,7 @@ class Outbox:
         self._idle.set()
         self.newest_stored: datetime | None = None
         self.failing = False
-        # Closed until the database is known to be ours and up to date.
+        # The daemon closes it until it knows that the database is bbbmeter's and up to date.
         self.open = True
         self._in_a_hurry = False
         self._disk_takes = True
@@ -101,6 +99,11 @@ class Outbox:
         self._samples += len(batch.samples)
         self._idle.clear()
         self._arrived.set()
+
+    async def resize_spool(self, max_bytes: int) -> None:
+        """Let the spool take up to `max_bytes` from now on. Raises SpoolError."""
+        if self._spool is not None:
+            await self._on_disk(partial(self._spool.resize, max_bytes))
 
     async def drain(self) -> None:
         """Wait until all that was put is stored, on disk, or given up."""
@@ -157,6 +160,7 @@ class Outbox:
         if spool is not None:
             metrics.spool_polls.set_function(lambda: spool.polls)
             metrics.spool_bytes.set_function(lambda: spool.bytes)
+            metrics.spool_max_bytes.set_function(lambda: spool.max_bytes)
             metrics.quarantined_batches.set_function(lambda: spool.quarantined)
 
     async def _work_to_do(self) -> None:
@@ -200,7 +204,7 @@ class Outbox:
         self._pop(len(parts))
 
     async def _write_live(self, batch: Batch) -> None:
-        await self._write(batch, deadline_s=LIVE_DEADLINE_S)
+        await self._write(batch, deadline_s=LIVE_WRITE_DEADLINE_S)
 
     def _pop(self, count: int) -> None:
         """Forget the oldest of what waits: it is stored, on disk, or given up."""
@@ -252,7 +256,7 @@ class Outbox:
         if entries:
             write = asyncio.create_task(self._store(entries, partial(self._write, late=True)))
             try:
-                while not (await asyncio.wait({write}, timeout=LIVE_DEADLINE_S))[0]:
+                while not (await asyncio.wait({write}, timeout=LIVE_WRITE_DEADLINE_S))[0]:
                     await self._spill()
             finally:
                 write.cancel()
@@ -262,15 +266,15 @@ class Outbox:
 
     async def _young_enough(self, spool: Spool, entries: list[Entry]) -> list[Entry]:
         """Return the entries that are not too old; the others go into quarantine."""
-        if self._late_days is None:
+        if self.late_days is None:
             return entries
-        oldest = datetime.now(UTC) - timedelta(days=self._late_days)
+        oldest = datetime.now(UTC) - timedelta(days=self.late_days)
         young = []
         for entry in entries:
             if min(poll.ts for poll in entry.batch.polls) >= oldest:
                 young.append(entry)
                 continue
-            reason = f"older than {self._late_days} days: what it belongs to may be dropped already"
+            reason = f"older than {self.late_days} days: what it belongs to may be dropped already"
             log.error("batch not stored", servers=_servers(entry.batch), reason=reason)
             self._metrics.dropped_polls.labels("too_old").inc(len(entry.batch.polls))
             await self._on_disk(partial(spool.quarantine, entry, reason))

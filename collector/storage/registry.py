@@ -139,6 +139,24 @@ async def store_certificates(connection: Connection, expires_at: Mapping[str, da
         )
 
 
+async def late_days(connection: Connection) -> int | None:
+    """Return how many days late data may come; None: any number.
+
+    A day less than the database's policies keep samples and polls: of what is older a part may be
+    dropped already, and rollups are not refreshed any more.
+    """
+    with translated("read the retention"):
+        days: int | None = await connection.fetchval(
+            """
+            SELECT (min(extract(EPOCH FROM (config ->> 'drop_after')::interval)) / 86400)::integer
+            FROM timescaledb_information.jobs
+            WHERE proc_name = 'policy_retention' AND hypertable_schema = 'meter'
+                AND hypertable_name IN ('sample', 'poll')
+            """
+        )
+    return None if days is None else days - 1
+
+
 async def covered_until(connection: Connection, interval_s: int) -> datetime | None:
     """Return until when polls at another interval than `interval_s` stand; None without any.
 

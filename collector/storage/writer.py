@@ -7,7 +7,8 @@ from typing import Any
 
 import asyncpg
 
-from collector.database import WRITE_DEADLINE_S, Connection, borrowed
+from collector.database import Connection, borrowed
+from collector.database.deadlines import WRITE_DEADLINE_S
 from collector.model import Batch, PollRow, Sample, SessionRow
 
 # A poll is the commit record of its samples: they are stored if and only if its row is new. So a

@@ -6,13 +6,8 @@ import asyncpg
 import structlog
 
 from collector.database import borrowed, translated
-from collector.database.upkeep import (
-    REFRESH_DEADLINE_S,
-    SETTLE_DELAY,
-    refresh_rollup,
-    settle,
-    update_sessions,
-)
+from collector.database.deadlines import REFRESH_DEADLINE_S
+from collector.database.upkeep import SETTLE_DELAY, refresh_rollup, settle, update_sessions
 from collector.rollups import ROLLUP_SOURCE
 from collector.settings import Settings
 from collector.verify.result import Refresh, Reopen, Result, Settle

@@ -61,6 +61,15 @@ async def require_whole_polls(dsn: str) -> None:
     await connection.close()
 
 
+async def until_bounded(dsn: str, max_bytes: int) -> None:
+    """Wait until the collector's sign of life shows a spool of up to `max_bytes`."""
+    connection = await asyncpg.connect(dsn)
+    query = "SELECT spool_max_bytes FROM meter.collector ORDER BY until DESC LIMIT 1"
+    while await connection.fetchval(query) != max_bytes:  # noqa: ASYNC110 - no event tells
+        await asyncio.sleep(0.2)
+    await connection.close()
+
+
 async def test_a_fleet_is_metered_and_the_last_batch_is_stored_at_the_end(
     write_config: Callable[..., Path], collecting: Collecting, until_polled: UntilPolled, dsn: str
 ) -> None:
@@ -131,10 +140,12 @@ async def test_settings_change_while_running(
         seen = datetime.now(UTC)
         await until_polled(dsn, 2, f"ts > '{seen.isoformat()}'")
 
-        path.write_text(whole, encoding="utf-8")  # noticed without a signal
+        larger = whole + "\n[spool]\nmax_bytes = 2097152\n"
+        path.write_text(larger, encoding="utf-8")  # noticed without a signal
         assert (await daemon.until("settings taken up"))["servers"] == 3
         sim03 = "server_id = (SELECT id FROM meter.server WHERE name = 'sim03')"
         await until_polled(dsn, 1, sim03)
+        await until_bounded(dsn, 2 * 1024**2)
 
         path.write_text(only_two, encoding="utf-8")
         daemon.process.send_signal(signal.SIGHUP)

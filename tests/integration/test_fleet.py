@@ -7,11 +7,12 @@ from datetime import UTC, datetime, timedelta
 import asyncpg
 import pytest
 
+from collector.database.migrate import migrate
 from collector.metering.pipeline import Pipeline
 from collector.model import Answer, LastPoll, Meeting, PollResult, session_id
 from collector.settings import ServerSettings, Settings, TenantSettings
 from collector.simulator.plan import epoch_ms
-from collector.storage.registry import last_polls, sync_fleet
+from collector.storage.registry import last_polls, late_days, sync_fleet
 from collector.storage.writer import Writer
 
 START = datetime(2026, 3, 2, 8, tzinfo=UTC)
@@ -46,6 +47,20 @@ async def spans(pool: asyncpg.Pool) -> list[Span]:
         return round((instant - START).total_seconds())
 
     return [(name, seconds(since), until and seconds(until)) for name, since, until in rows]
+
+
+# -- retention --------------------------------------------------------------------------------
+
+
+async def test_late_data_may_be_as_old_as_the_database_keeps(
+    pool: asyncpg.Pool, make_settings: Callable[..., Settings]
+) -> None:
+    """A day less than the policies keep samples and polls; any age where both are kept."""
+    cases = [({"sample": 30, "poll": 40}, 29), ({"sample": 0, "poll": 12}, 11)]
+    for retention, days in [*cases, ({"sample": 0, "poll": 0}, None)]:
+        async with pool.acquire() as connection:
+            await migrate(connection, make_settings(retention=retention))
+            assert await late_days(connection) == days
 
 
 # -- sync_fleet -------------------------------------------------------------------------------

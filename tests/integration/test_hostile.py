@@ -22,7 +22,8 @@ from typing import Any
 
 import pytest
 
-from collector.bbb import BbbClients, resolver, transport
+from collector.bbb import BbbClients, resolver
+from collector.bbb import body as body_module
 from collector.model import PollResult
 from collector.settings import ServerSettings
 from collector.sources.polling.parser import parse_meetings
@@ -266,8 +267,8 @@ async def test_hostile_server(make_server: MakeServer, name: str) -> None:
 
 async def test_many_large_answers(make_server: MakeServer, monkeypatch: pytest.MonkeyPatch) -> None:
     """What many servers send at once is held up to a limit; then the large ones are refused."""
-    monkeypatch.setattr(transport, "_MAX_HELD_BYTES", 2 * MAX_BODY_BYTES)
-    monkeypatch.setattr(transport, "_SHARE_BYTES", MAX_BODY_BYTES // 16)
+    monkeypatch.setattr(body_module, "_MAX_HELD_BYTES", 2 * MAX_BODY_BYTES)
+    monkeypatch.setattr(body_module, "_SHARE_BYTES", MAX_BODY_BYTES // 16)
     large = says(OK + b"\r\n", bytes(MAX_BODY_BYTES - 65_536))  # and then nothing, for ever
     outcomes: Counter[str] = Counter()
     async with (

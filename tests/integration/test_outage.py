@@ -9,7 +9,7 @@ from pathlib import Path
 import asyncpg
 
 from collector.clock import tick_at
-from collector.database import WRITE_DEADLINE_S
+from collector.database.deadlines import WRITE_DEADLINE_S
 from collector.database.upkeep import settle, update_sessions
 from collector.errors import DatabaseError
 from collector.metering.attribution import Attribution
@@ -86,9 +86,7 @@ async def test_a_day_without_the_database_is_replayed_whole(
         await sync_fleet(connection, settings.server, settings.tenant, plan.start)
     pipeline, writer = Pipeline(settings), Outage(pool)
     spool = Spool.open(tmp_path, 1024**3)
-    outbox = Outbox(
-        writer, spool, Metrics(), not_stored=pipeline.forget_sessions, late_days=settings.late_days
-    )
+    outbox = Outbox(writer, spool, Metrics(), not_stored=pipeline.forget_sessions, late_days=29)
     samples: list[tuple[datetime, int]] = []
 
     async def poll(since: datetime, until: datetime) -> None:

@@ -21,8 +21,7 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 from collector.daemon.daemon import CUT_GRACE_S, DRAIN_DEADLINE_S
-from collector.daemon.sharing import BEAT_DEADLINE_S
-from collector.database.pool import CONNECT_DEADLINE_S
+from collector.database.deadlines import BEAT_DEADLINE_S, CONNECT_DEADLINE_S
 from collector.metrics import Metrics
 
 ROOT = Path(__file__).parents[2]

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from collector.database import WRITE_DEADLINE_S
+from collector.database.deadlines import WRITE_DEADLINE_S
 from collector.errors import DatabaseError, RejectedBatchError, SpoolError
 from collector.metrics import Metrics
 from collector.model import Batch, PollRow

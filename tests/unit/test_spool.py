@@ -29,6 +29,7 @@ from collector.storage.spool.payload import UnreadableError, pack, unpack
 
 START = datetime(2026, 2, 2, 8, tzinfo=UTC)
 MAX_BYTES = 64 * 1024**2
+SMALL_BYTES = 2 * 1024**2
 
 
 def make_batch(number: int, samples: int = 3, server: str = "bbb1") -> Batch:
@@ -82,6 +83,31 @@ def test_one_entry_at_least(spool: Spool) -> None:
     assert spool.oldest(10) == []
     spool.append([make_batch(1, samples=20), make_batch(2)])
     assert waiting(spool, 10) == [make_batch(1, samples=20)]
+
+
+def fill(spool: Spool) -> int:
+    """Append batches until the spool is full; return how many it holds."""
+    for number in range(10_000):
+        try:
+            spool.append([make_batch(number, samples=1000)])
+        except SpoolError as error:
+            assert "full" in str(error)  # noqa: PT017 - the last of many calls
+            return number
+    raise AssertionError
+
+
+def test_the_bound_can_change_while_it_is_used(tmp_path: Path) -> None:
+    """A higher bound makes room at once; a lower one keeps what is there and refuses more."""
+    with contextlib.closing(Spool.open(tmp_path, SMALL_BYTES)) as opened:
+        held = fill(opened)
+        opened.resize(2 * SMALL_BYTES)
+        assert opened.max_bytes == 2 * SMALL_BYTES
+        opened.append([make_batch(held, samples=1000)])
+        opened.resize(SMALL_BYTES)
+        with pytest.raises(SpoolError, match="full"):
+            opened.append([make_batch(held + 1, samples=1000)])
+        assert opened.polls == held + 1
+        assert len(waiting(opened)) == held + 1
 
 
 def test_numbers_are_not_given_twice(spool: Spool) -> None:

@@ -64,9 +64,7 @@ class SpoolFile:
         transaction, or that is being read from all the time, can be larger than its share.
         """
         self.path = path
-        pages = (max_bytes or 0) // _PAGE_BYTES
-        self._log_pages = min(_LOG_PAGES, pages // 8) if max_bytes else _LOG_PAGES
-        self._max_pages = pages - 2 * self._log_pages if max_bytes else None
+        self._bound(max_bytes)
         self._version: int | None = None
         try:
             # Without creating it: a file made by SQLite has the rights that the umask gives it.
@@ -79,6 +77,20 @@ class SpoolFile:
             self._connection.close()
             raise self._error(error) from error
         self._reserve_disk()
+
+    def resize(self, max_bytes: int) -> None:
+        """Bound it by `max_bytes` from now on; what is more than that stays. Raises SpoolError."""
+        self._bound(max_bytes)
+        try:
+            self._set_up()
+        except sqlite3.Error as error:
+            raise self._error(error) from error
+        self._reserve_disk()
+
+    def _bound(self, max_bytes: int | None) -> None:
+        pages = (max_bytes or 0) // _PAGE_BYTES
+        self._log_pages = min(_LOG_PAGES, pages // 8) if max_bytes else _LOG_PAGES
+        self._max_pages = pages - 2 * self._log_pages if max_bytes else None
 
     def _set_up(self) -> None:
         for pragma in (

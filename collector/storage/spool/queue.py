@@ -98,6 +98,16 @@ class Spool:
             self._slot.write(work)
             self._met_database = value
 
+    @property
+    def max_bytes(self) -> int:
+        """How many bytes the file may have."""
+        return self._slot.max_bytes
+
+    def resize(self, max_bytes: int) -> None:
+        """Let the file have up to `max_bytes` from now on; what is there already stays."""
+        with self._one_at_a_time:
+            self._slot.resize(max_bytes)
+
     def append(self, batches: Sequence[Batch]) -> None:
         """Put `batches` at the end, in order: on disk when this returns, all of them or none."""
         packed = [pack(batch) for batch in batches]

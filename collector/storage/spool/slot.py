@@ -94,7 +94,7 @@ class TakenSlot:
         """
         self.slot = slot
         self._lock = lock
-        self._max_bytes = max_bytes
+        self.max_bytes = max_bytes
         self._is_open = True
         with ExitStack() as stack:
             stack.callback(os.close, lock)
@@ -110,6 +110,11 @@ class TakenSlot:
         if missing > 0:
             report_missing(slot.path, missing)
 
+    def resize(self, max_bytes: int) -> None:
+        """Bound the file by `max_bytes` from now on. Raises SpoolError."""
+        self.max_bytes = max_bytes
+        self.file.resize(max_bytes)
+
     def close(self) -> None:
         """Give the slot up."""
         self.file.close()
@@ -121,7 +126,7 @@ class TakenSlot:
             try:
                 if slot.number == self.slot.number or (lock := slot.take()) is None:
                     continue
-                taken = TakenSlot(slot, lock, self._max_bytes)
+                taken = TakenSlot(slot, lock, self.max_bytes)
             except (SpoolError, OSError) as error:
                 log.error("slot of the spool cannot be used", path=str(slot.path), error=str(error))  # noqa: TRY400
                 continue
@@ -180,7 +185,7 @@ class TakenSlot:
             except OSError as problem:
                 msg = f"{self.slot.path}: damaged, cannot be rescued: {problem.strerror}"
                 raise SpoolError(msg) from problem
-        self.file = open_sound(self.slot.path, self._max_bytes)
+        self.file = open_sound(self.slot.path, self.max_bytes)
         self._is_open = True
 
 

@@ -1,0 +1,32 @@
+"""What the parts of the daemon share."""
+
+from dataclasses import dataclass
+
+import asyncpg
+
+from collector.clock import Clock
+from collector.daemon.sharing import Sharing
+from collector.metering.pipeline import Pipeline
+from collector.metrics import Metrics
+from collector.settings import Settings
+from collector.storage.outbox import Outbox
+from collector.storage.spool import Spool
+
+
+@dataclass(slots=True)
+class Context:
+    """One collector's parts. `reload` puts other `settings` in when the file changes.
+
+    `spool` is None where the disk has none to give. `embedded` says whether the database is the
+    embedded engine.
+    """
+
+    settings: Settings
+    clock: Clock
+    metrics: Metrics
+    pool: asyncpg.Pool
+    spool: Spool | None
+    pipeline: Pipeline
+    outbox: Outbox
+    sharing: Sharing
+    embedded: bool

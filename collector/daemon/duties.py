@@ -1,0 +1,52 @@
+"""What one collector does for all: sessions and late data, policies, verification."""
+
+import math
+from datetime import timedelta
+
+import structlog
+
+from collector.daemon.context import Context
+from collector.daemon.share import Share
+from collector.database.upkeep import PolicyRunner, settle, update_sessions
+from collector.verify import verify
+
+log = structlog.get_logger(__name__)
+
+# What is verified each day: that day, and some before it, for what came late.
+VERIFY_BACK = timedelta(days=3)
+
+
+class Duties:
+    """Jobs that do nothing where another collector leads."""
+
+    def __init__(self, context: Context, share: Share) -> None:
+        """Work for `context` while `share` leads."""
+        self._context = context
+        self._share = share
+        self._policies = PolicyRunner(context.pool)
+
+    async def update_sessions(self) -> None:
+        """Settle late data, and bring open sessions up to date. Raises DatabaseError."""
+        if self._share.leads():
+            await settle(self._context.pool)
+            await update_sessions(self._context.pool, self._context.settings.close_after_s)
+
+    async def run_policies(self) -> None:
+        """Run due policies of the embedded engine, which has no scheduler. DatabaseError."""
+        if self._share.leads():
+            await self._policies.run_due(self._context.clock.now())
+
+    async def verify(self) -> None:
+        """Verify the last days; the result is for `/metrics` and the log."""
+        if not self._share.leads():
+            return
+        clock, metrics = self._context.clock, self._context.metrics
+        results = await verify(
+            self._context.pool, self._context.settings, since=clock.now() - VERIFY_BACK
+        )
+        for result in results:
+            count = math.nan if result.status == "failed" else result.total
+            metrics.verify_findings.labels(result.name).set(count)
+            if not result.ok:
+                log.error("verify", check=result.name, findings=result.total, note=result.note)
+        metrics.verify_timestamp.set(clock.now().timestamp())

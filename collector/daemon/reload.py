@@ -1,0 +1,127 @@
+"""Settings that change while the daemon runs."""
+
+from collections.abc import Callable
+from datetime import datetime, timedelta
+from pathlib import Path
+
+import structlog
+
+from collector.clock import tick_at
+from collector.daemon.context import Context
+from collector.daemon.share import Share
+from collector.daemon.ticks import Ticks
+from collector.database import borrowed
+from collector.database.deadlines import SHORT_DEADLINE_S
+from collector.errors import DatabaseError, SettingsError, SpoolError
+from collector.settings import Settings
+from collector.settings.file import load_settings
+from collector.sources.polling.poller import Poller
+from collector.storage.registry import sync_fleet
+
+log = structlog.get_logger(__name__)
+
+# What takes effect only at the next start, and only at the next `bbbmeter migrate`.
+_AT_START = ("database", "http", "log_format", "log_level", "spool.directory")
+_AT_MIGRATE = (
+    "retention",
+    "columnstore",
+    "billing_timezone",
+    "large_session_participants",
+    "attribution.default",
+)
+
+
+class Reload:
+    """Applies the settings' file when it changes; refuses a broken one and keeps the old."""
+
+    def __init__(
+        self,
+        context: Context,
+        path: Path | None,
+        ticks: Ticks,
+        share: Share,
+        plan: Callable[[datetime], None],
+    ) -> None:
+        """Watch `path`, which was just read; `plan` is called with the first tick of a new grid."""
+        self._context = context
+        self._path = path
+        self._ticks = ticks
+        self._share = share
+        self._plan = plan
+        self._read_at = _modified_at(path)
+
+    def request(self) -> None:
+        """Read the file again at the next look, whether it has changed or not."""
+        self._read_at = None
+
+    async def look(self) -> None:
+        """Apply the file if it has changed. Raises DatabaseError; it is tried again then."""
+        modified_at = _modified_at(self._path)
+        if self._path is None or modified_at == self._read_at:
+            return
+        self._read_at = modified_at
+        reloads = self._context.metrics.reloads
+        try:
+            settings = load_settings(self._path)
+            poller = self._ticks.poller_for(settings)
+        except SettingsError as error:
+            reloads.labels("refused").inc()
+            log.error("settings refused, the old ones stay", problems=error.problems)  # noqa: TRY400
+            return
+        try:
+            await self._apply(settings, poller)
+        except DatabaseError:
+            self._read_at = None  # to be tried again
+            raise
+        reloads.labels("applied").inc()
+
+    async def _apply(self, settings: Settings, poller: Poller) -> None:
+        context, ticks = self._context, self._ticks
+        old = context.settings
+        for key in _changed(old, settings, _AT_START):
+            log.warning("this change needs a restart", key=key)
+        for key in _changed(old, settings, _AT_MIGRATE):
+            log.warning("this change needs `bbbmeter migrate`", key=key)
+        async with ticks.lock:
+            # What the last tick stands for must be over: no second is counted twice.
+            covered = tick_at(ticks.last_at, old.poll_interval_s)
+            covered += timedelta(seconds=old.poll_interval_s)
+            next_tick = ticks.next_at(settings, covered)
+            async with borrowed(context.pool, "store the fleet", SHORT_DEADLINE_S) as connection:
+                await sync_fleet(connection, settings.server, settings.tenant, next_tick)
+            context.settings = settings
+            ticks.use(poller)
+            context.pipeline.configure(settings)
+            if settings.poll_interval_s != old.poll_interval_s:
+                context.sharing.configure(settings.poll_interval_s)
+                self._plan(next_tick)
+        await self._resize_spool(settings.spool.max_bytes)
+        await self._share.apply()
+        log.info("settings taken up", servers=len(settings.enabled_servers))
+
+    async def _resize_spool(self, max_bytes: int) -> None:
+        try:
+            await self._context.outbox.resize_spool(max_bytes)
+        except SpoolError as error:
+            log.error("the spool keeps its size", error=str(error))  # noqa: TRY400
+
+
+def _changed(old: Settings, new: Settings, keys: tuple[str, ...]) -> list[str]:
+    return [key for key in keys if _value(old, key) != _value(new, key)]
+
+
+def _value(settings: Settings, key: str) -> object:
+    value: object = settings
+    for part in key.split("."):
+        value = getattr(value, part)
+    return value
+
+
+def _modified_at(path: Path | None) -> float | None:
+    """Return when the file was last changed; None where there is none."""
+    if path is None:
+        return None
+    try:
+        return path.stat().st_mtime
+    except OSError:
+        return None

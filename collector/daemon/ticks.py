@@ -1,0 +1,135 @@
+"""The tick: ask every server of this collector, and hand each result to the outbox."""
+
+import asyncio
+from collections.abc import Callable
+from datetime import datetime, timedelta
+from functools import partial
+
+import structlog
+
+from collector.bbb import BbbClients
+from collector.bbb.client import limit_tls_buffers
+from collector.clock import tick_at
+from collector.daemon.context import Context
+from collector.errors import InternalError
+from collector.metering.attribution import Attribution
+from collector.model import PollResult
+from collector.settings import Settings
+from collector.sources.polling.parser import parse_meetings
+from collector.sources.polling.poller import Poller
+
+log = structlog.get_logger(__name__)
+
+# A tick ends this long before the next one begins.
+TICK_MARGIN_S = 1.0
+
+
+class Ticks:
+    """Polls this collector's servers, a tick after the other.
+
+    `servers` is what it polls. `last_at` is when the last tick ran, at first when this was made.
+    `new_certificates` is when certificates expire, by server, as far as that is not stored yet.
+    Hold `lock` to change what a tick uses: no tick runs meanwhile.
+    """
+
+    def __init__(
+        self,
+        context: Context,
+        clients: BbbClients,
+        on_result: Callable[[PollResult], None] | None = None,
+    ) -> None:
+        """Poll nothing yet; `on_result` gets each result after it was processed.
+
+        Raises SettingsError where a server's secret is missing.
+        """
+        self._context = context
+        self._clients = clients
+        self._on_result = on_result
+        self._poller = self.poller_for(context.settings)
+        self._certificates: dict[str, datetime] = {}
+        self.new_certificates: dict[str, datetime] = {}
+        self.servers: frozenset[str] = frozenset()
+        self.lock = asyncio.Lock()
+        self.last_at = context.clock.now()
+
+    def poller_for(self, settings: Settings) -> Poller:
+        """Return a poller for the enabled servers. SettingsError where a secret is missing."""
+        servers = settings.enabled_servers
+        limit_tls_buffers(len(servers))
+        parse = partial(
+            parse_meetings,
+            metadata_keys=Attribution(settings.attribution).metadata_keys,
+            room_names=settings.store_room_names,
+        )
+        clients = self._clients.make(
+            servers, "getMeetings", parse, max_body_bytes=settings.max_body_bytes
+        )
+        return Poller(clients, settings.concurrency)
+
+    def use(self, poller: Poller) -> None:
+        """Ask by `poller` from the next tick on."""
+        self._poller = poller
+
+    def next_at(self, settings: Settings, not_before: datetime | None = None) -> datetime:
+        """Return the first tick that is still to come, at `not_before` or later."""
+        now = self._context.clock.now()
+        instant = max(now, not_before or now)
+        tick = tick_at(instant, settings.poll_interval_s)
+        due = tick == not_before
+        return tick if due else tick + timedelta(seconds=settings.poll_interval_s)
+
+    async def run(self) -> None:
+        """Poll every server for the present tick, and hand on each result as it comes in."""
+        clock, metrics = self._context.clock, self._context.metrics
+        async with self.lock:
+            now = clock.now()
+            interval_s = self._context.settings.poll_interval_s
+            ts = tick_at(now, interval_s)
+            self.last_at = now
+            left_s = interval_s - (now - ts).total_seconds() - TICK_MARGIN_S
+            await self._poller.poll(ts, max(left_s, TICK_MARGIN_S), self._deliver, self.servers)
+            metrics.tick_seconds.observe((clock.now() - ts).total_seconds())
+
+    def cut(self, grace_s: float) -> None:
+        """Let the tick that runs end within `grace_s` seconds."""
+        self._poller.cut(grace_s)
+
+    def forget(self, server: str) -> None:
+        """Forget a server that this collector polls no more, or takes again."""
+        self._context.pipeline.forget(server)
+        # The collector that takes it has not stored its certificate yet.
+        self._certificates.pop(server, None)
+        self._context.metrics.forget(server)
+
+    def _deliver(self, result: PollResult) -> None:
+        pipeline, metrics = self._context.pipeline, self._context.metrics
+        try:
+            batch = pipeline.process(result)
+        except Exception as failure:  # noqa: BLE001 - one server's trouble stays its own
+            # Its message could hold what the server sent.
+            log.error("result not usable", server=result.server, error=type(failure).__name__)  # noqa: TRY400
+            pipeline.forget(result.server)
+            result = PollResult(
+                result.server,
+                result.ts,
+                ok=False,
+                latency_ms=result.latency_ms,
+                error=InternalError.kind,
+            )
+            batch = pipeline.process(result)
+        outcome = (result.error or "ok").partition(":")[0]
+        metrics.polls.labels(outcome).inc()
+        metrics.poll_seconds.observe(result.latency_ms / 1000)
+        metrics.server_up.labels(result.server).set(result.ok)
+        self._note_certificate(result)
+        self._context.outbox.put(batch)
+        if self._on_result is not None:
+            self._on_result(result)
+
+    def _note_certificate(self, result: PollResult) -> None:
+        expires_at = result.tls_expires_at
+        if expires_at is None or self._certificates.get(result.server) == expires_at:
+            return
+        self._certificates[result.server] = self.new_certificates[result.server] = expires_at
+        metric = self._context.metrics.tls_expires
+        metric.labels(result.server).set(expires_at.timestamp())
