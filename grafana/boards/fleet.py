@@ -64,14 +64,13 @@ def servers_away() -> kit.Stat:
     )
 
 
-def participants() -> kit.Series:
-    """Mean and peak of the fleet."""
+def _concurrency(title: str, description: str, of: str) -> kit.Series:
+    """Return the mean and the highest minute of each step; `of` is participants or sessions."""
     return kit.series(
-        "Participants",
-        """Mean of each step, and the highest minute in it, of all servers together. A gap: no
-        server was seen. A dip beside a red mark can be a server that did not answer.""",
+        title,
+        description,
         f"""
-        SELECT ts AS time, peak_participants AS "highest minute", participants AS "mean"
+        SELECT ts AS time, peak_{of} AS "highest minute", {of} AS "mean"
         FROM meter.fleet_concurrency({FROM}, {TO}, {STEP})
         ORDER BY ts
         """,
@@ -83,22 +82,23 @@ def participants() -> kit.Series:
     )
 
 
+def participants() -> kit.Series:
+    """Mean and peak of the fleet."""
+    return _concurrency(
+        "Participants",
+        """Mean of each step, and the highest minute in it, of all servers together. A gap: no
+        server was seen. A dip beside a red mark can be a server that did not answer.""",
+        "participants",
+    )
+
+
 def sessions() -> kit.Series:
     """Mean and peak of sessions."""
-    return kit.series(
+    return _concurrency(
         "Sessions",
         """Sessions at a time: mean of each step, and the highest minute in it, without breakout
         rooms. A gap: no server was seen.""",
-        f"""
-        SELECT ts AS time, peak_sessions AS "highest minute", sessions AS "mean"
-        FROM meter.fleet_concurrency({FROM}, {TO}, {STEP})
-        ORDER BY ts
-        """,
-        decimals=0,
-        columns=[
-            Column("mean", color=kit.GREEN),
-            Column("highest minute", color=kit.YELLOW, more={"custom.fillOpacity": 0}),
-        ],
+        "sessions",
     )
 
 
@@ -213,7 +213,7 @@ def servers() -> kit.Table:
                     kit.mapped("true", "up", kit.GREEN),
                     kit.mapped("false", "away", kit.RED),
                 ],
-                more={"custom.cellOptions": {"type": "color-text"}},
+                more=kit.COLORED,
             ),
             Column("sessions", width=90),
             Column("participants", width=105),

@@ -198,11 +198,7 @@ def month() -> kit.Table:
         columns=[
             kit.hidden("name"),
             Column("tenant", width=190, link=places.link("Tenant", places.TENANT, tenant="name")),
-            Column(
-                "against last month",
-                unit="percentunit",
-                decimals=1,
-            ),
+            Column("against last month", unit="percentunit", decimals=1),
             Column("use", unit="percentunit", decimals=1, steps=kit.USE),
             Column("projected use", unit="percentunit", decimals=1, steps=kit.USE),
             Column("coverage", unit="percentunit", decimals=2, steps=kit.COVERAGE),
@@ -255,6 +251,6 @@ def spans() -> kit.Table:
             Column("from", unit="dateTimeAsIso"),
             Column("to", unit="dateTimeAsIso"),
             Column("peak at", unit="dateTimeAsIso"),
-            Column("peak", color=kit.ORANGE, more={"custom.cellOptions": {"type": "color-text"}}),
+            Column("peak", color=kit.ORANGE, more=kit.COLORED),
         ],
     )

@@ -1,13 +1,11 @@
-"""What the dashboards are made of: queries, panels, columns, variables, annotations.
+"""The kinds of panels. Each has a title, a description, a unit and a size in Grafana's grid.
 
-Every panel has a title, a description (what the figure means, what to do when it is odd) and a
-unit. Sizes are in Grafana's grid: 24 columns, rows of 30 pixels.
+A description says what the figure means and what to do when it looks wrong. The grid has 24
+columns, and rows of 30 pixels.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
-from textwrap import dedent
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from grafana_foundation_sdk.builders import (
     barchart,
@@ -17,37 +15,15 @@ from grafana_foundation_sdk.builders import (
     stat,
     statetimeline,
     table,
-    text,
     timeseries,
 )
-from grafana_foundation_sdk.cog.builder import Builder
-from grafana_foundation_sdk.cog.variants import Dataquery
 from grafana_foundation_sdk.models import common as common_models
 from grafana_foundation_sdk.models import dashboard as models
 from grafana_foundation_sdk.models import heatmap as heatmap_models
 
-from grafana.boards import places
+from grafana.boards.kit.columns import BLUE, Column, Steps, thresholds
+from grafana.boards.kit.sql import SOURCE, Ready, Sql
 
-PLUGIN = "grafana-postgresql-datasource"
-# A variable, so that the dashboards can be imported beside any data source.
-SOURCE = common_models.DataSourceRef(type_val=PLUGIN, uid="${datasource}")
-
-# What the queries are put together from: the time range, and the step that fits the width.
-FROM = "$__timeFrom()::timestamptz"
-TO = "$__timeTo()::timestamptz"
-STEP = "'$__interval'::interval"
-# A report needs whole minutes, and, where minutes are no longer kept, whole hours or days.
-REPORT = f"meter.report_edge({FROM}, {TO} - {FROM}), meter.report_edge({TO}, {TO} - {FROM})"
-
-GREEN, YELLOW, ORANGE, RED, BLUE, PURPLE = "green", "yellow", "orange", "red", "blue", "purple"
-GREY = "#8e8e8e"
-# A share of 1 that should be all of it.
-COVERAGE = ((None, RED), (0.9, ORANGE), (0.98, YELLOW), (0.995, GREEN))
-# A share of 1 that should stay below it.
-USE = ((None, GREEN), (0.8, ORANGE), (1.0, RED))
-NONE_IS_GOOD = ((None, GREEN), (1.0, RED))
-
-Steps = Sequence[tuple[float | None, str]]
 Panel = TypeVar(
     "Panel",
     barchart.Panel,
@@ -65,130 +41,6 @@ Series = timeseries.Panel
 Stat = stat.Panel
 States = statetimeline.Panel
 Table = table.Panel
-
-
-@dataclass
-class Sql(Dataquery):
-    """A query for the PostgreSQL data source."""
-
-    sql: str
-    format: str = "time_series"
-    ref_id: str = "A"
-
-    def to_json(self) -> dict[str, object]:
-        """Return it as the data source expects it."""
-        return {
-            "refId": self.ref_id,
-            "datasource": SOURCE.to_json(),
-            "rawSql": dedent(self.sql).strip(),
-            "format": self.format,
-            "editorMode": "code",
-            "rawQuery": True,
-        }
-
-
-@dataclass
-class Column:
-    """How a column of a table, or a series of a chart, is shown."""
-
-    name: str
-    unit: str | None = None
-    decimals: int | None = None
-    width: int | None = None
-    link: dict[str, object] | None = None
-    color: str | None = None
-    steps: Steps | None = None
-    gauge: bool = False
-    mappings: list[dict[str, object]] = field(default_factory=list)
-    more: dict[str, object] = field(default_factory=dict)
-
-    def properties(self) -> list[models.DynamicConfigValue]:
-        """Return it as the properties of an override."""
-        values: dict[str, object] = {}
-        if self.unit:
-            values["unit"] = self.unit
-        if self.decimals is not None:
-            values["decimals"] = self.decimals
-        if self.width:
-            values["custom.width"] = self.width
-        if self.link:
-            values["links"] = [self.link]
-        if self.color:
-            values["color"] = {"mode": "fixed", "fixedColor": self.color}
-        if self.steps:
-            values["thresholds"] = thresholds(self.steps).build().to_json()
-            values["custom.cellOptions"] = {"type": "color-text"}
-        if self.gauge:
-            values |= {"min": 0, "max": 1}
-            values["custom.cellOptions"] = {
-                "type": "gauge",
-                "mode": "basic",
-                "valueDisplayMode": "text",
-            }
-        if self.mappings:
-            values["mappings"] = self.mappings
-        return [models.DynamicConfigValue(k, v) for k, v in (values | self.more).items()]
-
-
-def mapped(value: str, shown: str, color: str | None = None) -> dict[str, object]:
-    """Return a mapping of one value to what is shown instead."""
-    result: dict[str, object] = {"text": shown, "index": 0}
-    if color:
-        result["color"] = color
-    return {"type": "value", "options": {value: result}}
-
-
-# A cell whose text has the column's colour.
-COLORED: dict[str, object] = {"custom.cellOptions": {"type": "color-text"}}
-# A series of separate points: no line claims what was between them.
-POINTS: dict[str, object] = {"custom.drawStyle": "points", "custom.pointSize": 7}
-
-
-def hidden(name: str) -> Column:
-    """Return a column that is there for links only."""
-    return Column(name, more={"custom.hideFrom": {"viz": True, "legend": True, "tooltip": True}})
-
-
-# For the links of a list of sessions: five minutes around each, as milliseconds.
-SPAN = """
-            floor(extract(EPOCH FROM started_at - interval '5 minutes') * 1000) AS "from_ms",
-            ceil(extract(
-                EPOCH FROM coalesce(ended_at, now()) + interval '5 minutes'
-            ) * 1000) AS "to_ms",""".strip()
-
-SESSION_COLUMNS = (
-    hidden("session"),
-    hidden("from_ms"),
-    hidden("to_ms"),
-    Column(
-        "began",
-        unit="dateTimeAsIso",
-        width=175,
-        more={
-            "links": [
-                places.link("Session", places.SESSION, session="session"),
-                {
-                    "title": "Session, from its beginning to its end",
-                    "url": f"/d/{places.SESSION}?var-session="
-                    '${__data.fields["session"]:percentencode}'
-                    '&from=${__data.fields["from_ms"].numeric}&to=${__data.fields["to_ms"].numeric}',
-                },
-            ]
-        },
-    ),
-    Column("ended", unit="dateTimeAsIso", width=175),
-    Column("mean", decimals=1),
-    Column("filled", unit="percentunit", decimals=2),
-)
-
-
-def thresholds(steps: Steps) -> dashboard.ThresholdsConfig:
-    """Return thresholds: from each value on, a colour; None is from the least on."""
-    return (
-        dashboard.ThresholdsConfig()
-        .mode(models.ThresholdsMode.ABSOLUTE)
-        .steps([models.Threshold(value=value, color=color) for value, color in steps])
-    )
 
 
 def _panel(
@@ -209,18 +61,8 @@ def _panel(
     )
     for number, query in enumerate(queries):
         query.ref_id = "ABCDEFGH"[number]
-        panel = panel.with_target(_Ready(query))
+        panel = panel.with_target(Ready(query))
     return panel
-
-
-class _Ready(Builder[Dataquery]):
-    """A query where the SDK wants the builder of one."""
-
-    def __init__(self, query: Sql) -> None:
-        self._query = query
-
-    def build(self) -> Dataquery:
-        return self._query
 
 
 def number(
@@ -282,10 +124,10 @@ def series(
     maximum: float | None = None,
     points: int = 600,
 ) -> timeseries.Panel:
-    """Return a chart over time. A step in which nothing was seen is a gap, not zero.
+    """Return a chart over time. A step without polls is a gap, not zero.
 
-    `legend` names what the legend, then a table, says of each series: mean, max, lastNotNull. Of
-    each series `points` points are asked for at most.
+    `legend` names the figures of each series (mean, max, sum, lastNotNull). With any, the legend
+    is a table to the right of the chart. `points` is the maximum number of points of a series.
     """
     panel = (
         _panel(timeseries.Panel(), title, description, unit, map(Sql, queries), size)
@@ -343,7 +185,7 @@ def rows(
     sort: str | None = None,
     descending: bool = True,
 ) -> table.Panel:
-    """Return a table; `sort` is the column it is sorted by, else the query's order holds."""
+    """Return a table. `sort` is the column to sort by; without it, the query's order is kept."""
     panel = (
         _panel(table.Panel(), title, description, unit, [Sql(sql, "table")], size)
         .thresholds(thresholds(((None, "text"),)))
@@ -369,7 +211,7 @@ def bars(
     columns: Iterable[Column] = (),
     horizontal: bool = False,
 ) -> barchart.Panel:
-    """Return bars by the text column `x`."""
+    """Return a bar chart with one bar for each row, named by the text column `x`."""
     panel = (
         _panel(barchart.Panel(), title, description, unit, [Sql(sql, "table")], size)
         .x_field(x)
@@ -403,7 +245,7 @@ def heat(
     size: tuple[int, int] = (12, 8),
     y_unit: str = "short",
 ) -> heatmap.Panel:
-    """Return a heat map: one column a class, named by its number."""
+    """Return a heat map. The query gives one series for each class, named by the class's number."""
     return (
         _panel(heatmap.Panel(), title, description, unit, [Sql(sql)], size)
         .max_data_points(240)
@@ -436,7 +278,7 @@ def states(
     size: tuple[int, int] = (24, 8),
     mappings: Iterable[Mapping[str, object]] = (),
 ) -> statetimeline.Panel:
-    """Return a timeline for each series, coloured by its value."""
+    """Return a timeline for each series, whose colour follows the value."""
     return (
         _panel(statetimeline.Panel(), title, description, unit, [Sql(sql)], size)
         .max_data_points(150)
@@ -458,151 +300,7 @@ def states(
     )
 
 
-def note(markdown: str, *, size: tuple[int, int] = (24, 2)) -> text.Panel:
-    """Return a text for people."""
-    return (
-        text.Panel()
-        .title("")
-        .transparent(True)
-        .content(dedent(markdown).strip())
-        .span(size[0])
-        .height(size[1])
-    )
-
-
 def _shown(panel: Panel, columns: Iterable[Column]) -> Panel:
     for column in columns:
         panel = panel.override_by_name(column.name, column.properties())
     return panel
-
-
-def choice(
-    name: str, label: str, sql: str, *, multi: bool = False, sort: int = 1
-) -> dashboard.QueryVariable:
-    """Return a variable whose values a query gives; `multi` lets choose several, or all."""
-    builder = (
-        dashboard.QueryVariable(name)
-        .label(label)
-        .datasource(SOURCE)
-        .query(dedent(sql).strip())
-        .refresh(models.VariableRefresh.ON_DASHBOARD_LOAD)
-        .sort(models.VariableSort(sort))
-        .multi(multi)
-        .include_all(multi)
-    )
-    if multi:
-        builder = builder.current(
-            models.VariableOption(selected=True, text=["All"], value=["$__all"])
-        )
-    return builder
-
-
-def entry(name: str, label: str) -> dashboard.TextBoxVariable:
-    """Return a variable that is typed in, or filled by a link."""
-    return dashboard.TextBoxVariable(name).label(label).default_value("")
-
-
-def tenants() -> dashboard.QueryVariable:
-    """Return the choice of tenants by their titles; several, or all."""
-    return choice("tenant", "Tenant", TENANTS, multi=True)
-
-
-TENANTS = """
-    SELECT name AS __value, coalesce(nullif(title, ''), name) AS __text
-    FROM meter.tenant
-    ORDER BY 2
-"""
-
-
-def servers() -> dashboard.QueryVariable:
-    """Return the choice of servers; several, or all."""
-    return choice("server", "Server", "SELECT name FROM meter.server ORDER BY 1", multi=True)
-
-
-def _event(name: str, color: str, sql: str) -> dashboard.AnnotationQuery:
-    return (
-        dashboard.AnnotationQuery()
-        .name(name)
-        .datasource(SOURCE)
-        .enable(True)
-        .icon_color(color)
-        .target(_Ready(Sql(sql, "table")))
-    )
-
-
-def outages() -> dashboard.AnnotationQuery:
-    """Return the times in which servers were away."""
-    return _event(
-        "Server outages",
-        RED,
-        f"""
-        SELECT
-            down_since AS time,
-            down_until AS timeend,
-            server || ' did not answer' || coalesce(': ' || error, '') AS text,
-            'outage,' || server AS tags
-        FROM meter.outages({FROM}, {TO})
-        """,
-    )
-
-
-def restarts() -> dashboard.AnnotationQuery:
-    """Return when collectors came, and when they were gone without another one."""
-    return _event(
-        "Collector restarts",
-        BLUE,
-        f"""
-        SELECT
-            since AS time,
-            'Collector started on ' || host AS text,
-            'collector' AS tags
-        FROM meter.collector
-        WHERE since >= {FROM} AND since < {TO}
-        ORDER BY since
-        """,
-    )
-
-
-def board(
-    uid: str,
-    title: str,
-    description: str,
-    *,
-    since: str = "now-24h",
-    refresh: str = "1m",
-    variables: Iterable[Any] = (),
-    sections: Iterable[tuple[str | None, Sequence[Any]]],
-) -> models.Dashboard:
-    """Return a dashboard of sections: a heading (or None) and panels, laid out in their order."""
-    builder = (
-        dashboard.Dashboard(title)
-        .uid(uid)
-        .description(" ".join(description.split()))
-        .tags([places.TAG])
-        .editable()
-        .time(since, "now")
-        .refresh(refresh)
-        .timezone("browser")
-        .tooltip(models.DashboardCursorSync.CROSSHAIR)
-        .link(places.menu())
-        .with_variable(
-            dashboard.DatasourceVariable("datasource")
-            .label("Data source")
-            .type(PLUGIN)
-            .current(models.VariableOption(selected=True, text="bbbmeter", value="bbbmeter"))
-        )
-        .annotation(outages())
-        .annotation(restarts())
-    )
-    for variable in variables:
-        builder = builder.with_variable(variable)
-    for heading, panels in sections:
-        if heading:
-            builder = builder.with_row(dashboard.Row(heading))
-        for panel in panels:
-            builder = builder.with_panel(panel)
-    whole = builder.build()
-    whole.schema_version = 42
-    for number_, panel in enumerate(whole.panels or (), start=1):
-        panel.id_val = number_
-    return whole
