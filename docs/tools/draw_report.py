@@ -19,7 +19,7 @@ from collector.report import REPORT_WIDTH, Request, as_tables
 from collector.simulator import Fleet, FleetPlan, Rhythm
 from collector.simulator.plan import sim_tenants
 
-PICTURE = Path(__file__).parent / "img" / "report.svg"
+PICTURE = Path(__file__).parents[1] / "img" / "report.svg"
 
 
 async def draw() -> None:
