@@ -65,12 +65,13 @@ demo: install ## Run bbbmeter on a simulated fleet, with the embedded database.
 test: lint ## Run every check and the whole test suite (other options for pytest: PYTEST_ARGS=…).
 	$(BIN)/pytest $(PYTEST_ARGS)
 
-lint: install grafana/types/node_modules/.stamp ## Check style, types, imports and SQL.
+lint: install grafana/types/node_modules/.stamp ## Check style, types, imports, SQL and spelling.
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/sqlfluff lint schema
+	$(BIN)/codespell
 	$(BIN)/bandit --quiet --configfile pyproject.toml --recursive collector docs grafana
 	$(BIN)/python -m grafana.generate --check
 	$(IN_VENV) $(BIN)/python -m grafana.types
