@@ -65,12 +65,13 @@ demo: install ## Run bbbmeter on a simulated fleet, with the embedded database.
 test: lint ## Run every check and the whole test suite (other options for pytest: PYTEST_ARGS=…).
 	$(BIN)/pytest $(PYTEST_ARGS)
 
-lint: install grafana/types/node_modules/.stamp ## Check style, types, imports and SQL.
+lint: install grafana/types/node_modules/.stamp ## Check style, types, imports, SQL and spelling.
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/sqlfluff lint schema
+	$(BIN)/codespell
 	$(BIN)/bandit --quiet --configfile pyproject.toml --recursive collector docs grafana
 	$(BIN)/python -m grafana.generate --check
 	$(IN_VENV) $(BIN)/python -m grafana.types
@@ -93,7 +94,7 @@ psql: install ## Open psql on your database, or on the demo's.
 	$(BIN)/bbbmeter psql --config $(or $(wildcard bbbmeter.toml),demo-data/bbbmeter.toml)
 
 accuracy: install ## Measure how exact the figures are, into docs/accuracy.md (ACCURACY_ARGS="--database DSN").
-	$(BIN)/python docs/measure_accuracy.py docs/accuracy.md $(ACCURACY_ARGS)
+	$(BIN)/python docs/tools/measure_accuracy.py docs/accuracy.md $(ACCURACY_ARGS)
 
 chaos: install ## Let everything fail for 5 minutes, and take account (CHAOS_ARGS="--seed 2 --seconds 60").
 	$(BIN)/python tests/chaos/run.py $(CHAOS_ARGS)
@@ -109,10 +110,10 @@ bench: install ## Measure ingest, writing, reports and dashboards, into build/be
 	$(BIN)/python -m tests.bench.dashboards --out build/bench/dashboards.json $(BENCH_ARGS)
 
 performance: install ## Draw the plots of docs/performance.md from what bench measured.
-	$(BIN)/python docs/draw_performance.py build/bench/reports.json build/bench/sizes.json
+	$(BIN)/python docs/tools/draw_performance.py build/bench/reports.json build/bench/sizes.json
 
 picture: install ## Draw the README's picture of a report anew.
-	$(BIN)/python docs/draw_report.py
+	$(BIN)/python docs/tools/draw_report.py
 
 dashboards: install ## Write Grafana's dashboards and alerts from their code.
 	$(BIN)/python -m grafana.generate
@@ -121,7 +122,7 @@ dashboards-preview: install grafana/preview/node_modules/.stamp ## Draw the dash
 	$(IN_VENV) $(BIN)/python -m grafana.preview build/preview $(PREVIEW_ARGS)
 
 docs: install ## Write docs/settings.md from the settings' own descriptions.
-	$(BIN)/python docs/generate_settings.py
+	$(BIN)/python docs/tools/generate_settings.py
 
 build: install ## Build the wheel and the source archive in dist/.
 	$(BIN)/python -m build --no-isolation

@@ -1,7 +1,8 @@
-"""The alert rules: what must be looked at, each with a runbook in docs/runbooks.
+"""The alert rules, each with a runbook in docs/runbooks.
 
-A rule is a query that gives a row for each thing that it watches (a server, a tenant), with the
-thing's name as a text, and a number; a threshold; and how long it must be passed.
+A rule has a query, a threshold and a duration. The query returns a row for each thing that the
+rule watches (a server, a tenant): its name as a text, and a number. The rule fires when the number
+has been beyond the threshold for the duration.
 """
 
 from collections.abc import Sequence
@@ -19,8 +20,9 @@ _EXPRESSIONS = "__expr__"
 class Alert:
     """One rule. It fires for each row whose number is `above` or `below` the limit.
 
-    `lasts` is how long, `missing` what no row at all means: OK or Alerting. `summary` may name
-    `{{ $labels.… }}`, a text of the row, and `{{ $values.B.Value }}`, the number.
+    `lasts` is for how long, as Grafana writes durations (`3m`). `missing` is the state if the query
+    returns no row: OK or Alerting. `summary` can contain `{{ $labels.… }}`, a text of the row, and
+    `{{ $values.B.Value }}`, the number.
     """
 
     uid: str
@@ -43,7 +45,7 @@ class Alert:
             "condition": "C",
             "for": self.lasts,
             "noDataState": self.missing,
-            # A database that cannot be asked is one alert for each rule: it is down for all.
+            # While the database does not answer, every rule is in the state Error.
             "execErrState": "Error",
             "dashboardUid": self.dashboard,
             "labels": {"service": "bbbmeter", "severity": self.severity},
@@ -139,7 +141,7 @@ ALERTS: Sequence[Alert] = (
         uid="coverage-low",
         title="Coverage low",
         summary="{{ $labels.server }} was seen for {{ humanizePercentage $values.B.Value }} of the "
-        "last 24 hours: its tenants' figures are too low by what is missing.",
+        "last 24 hours. Usage in the rest of the time is missing from its tenants' figures.",
         severity="warning",
         dashboard=places.QUALITY,
         sql="""
@@ -154,7 +156,7 @@ ALERTS: Sequence[Alert] = (
     Alert(
         uid="collector-silent",
         title="No collector is alive",
-        summary="No collector has given a sign of life: nothing is being metered.",
+        summary="No collector gives a sign of life: nothing is metered, or polls wait in a spool.",
         severity="critical",
         dashboard=places.QUALITY,
         sql="""
@@ -168,7 +170,7 @@ ALERTS: Sequence[Alert] = (
     Alert(
         uid="lag",
         title="Collector lags",
-        summary="The newest tick that the collector on {{ $labels.host }} has stored is "
+        summary="The newest tick that the collector on {{ $labels.host }} stored is "
         "{{ humanizeDuration $values.B.Value }} old.",
         severity="warning",
         dashboard=places.QUALITY,
@@ -184,8 +186,8 @@ ALERTS: Sequence[Alert] = (
     Alert(
         uid="spool-filling",
         title="Spool fills",
-        summary="The spool on {{ $labels.host }} is {{ humanizePercentage $values.B.Value }} full; "
-        "what a full one cannot take is lost.",
+        summary="The spool on {{ $labels.host }} is {{ humanizePercentage $values.B.Value }} full. "
+        "When spool and memory are full, new polls are lost.",
         severity="critical",
         dashboard=places.QUALITY,
         sql="""
@@ -199,8 +201,8 @@ ALERTS: Sequence[Alert] = (
     Alert(
         uid="quarantine",
         title="Quarantine is not empty",
-        summary="The database refused {{ $values.B.Value }} batches of the collector on "
-        "{{ $labels.host }}.",
+        summary="{{ $values.B.Value }} batches of the collector on {{ $labels.host }} are in "
+        "quarantine and not in the database.",
         severity="warning",
         dashboard=places.QUALITY,
         sql="""
@@ -214,7 +216,7 @@ ALERTS: Sequence[Alert] = (
     Alert(
         uid="rollups-stale",
         title="Rollup is stale",
-        summary="The rollup {{ $labels.rollup }} is not being computed.",
+        summary="The rollup {{ $labels.rollup }} is not refreshed.",
         severity="warning",
         dashboard=places.QUALITY,
         sql="""
@@ -246,7 +248,7 @@ ALERTS: Sequence[Alert] = (
         uid="tenant-near-limit",
         title="Tenant near its limit",
         summary="{{ $labels.tenant }} uses {{ humanizePercentage $values.B.Value }} of its "
-        "{{ $labels.agreed }}.",
+        "contract ({{ $labels.agreed }}).",
         severity="info",
         dashboard=places.TENANTS,
         sql=_USE,
@@ -256,7 +258,7 @@ ALERTS: Sequence[Alert] = (
         uid="tenant-over-limit",
         title="Tenant over its limit",
         summary="{{ $labels.tenant }} uses {{ humanizePercentage $values.B.Value }} of its "
-        "{{ $labels.agreed }}.",
+        "contract ({{ $labels.agreed }}).",
         severity="warning",
         dashboard=places.TENANTS,
         sql=_USE,
@@ -265,7 +267,7 @@ ALERTS: Sequence[Alert] = (
     Alert(
         uid="unassigned-meetings",
         title="Meetings without a tenant",
-        summary="{{ $values.B.Value }} sessions of the last hour belong to no tenant.",
+        summary="{{ $values.B.Value }} sessions of the last hour matched no attribution rule.",
         severity="warning",
         dashboard=places.TENANTS,
         sql="""

@@ -1,6 +1,6 @@
 """Write the dashboards and alert rules that Grafana loads: `make dashboards`.
 
-With `--check`, write nothing and say what differs from the code; exit code 1 then.
+With `--check`, write nothing, name the files that differ from the code, and exit with 1 if any do.
 """
 
 import argparse
@@ -46,7 +46,7 @@ def _as_known(board: Dashboard) -> Any:  # noqa: ANN401 - JSON
     """Return a dashboard without what the SDK writes and Grafana no longer knows."""
     made = json.loads(json.dumps(board, cls=JSONEncoder))
     for variable in made["templating"]["list"]:
-        # Of variables of type interval, which there are none of.
+        # Keys of variables of type interval. The dashboards have no such variable.
         for key in ("auto", "auto_min", "auto_count"):
             variable.pop(key, None)
     for panel in panels(made):

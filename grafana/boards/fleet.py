@@ -1,4 +1,4 @@
-"""Fleet: what is on now, and how it went: by server, by origin, by size."""
+"""Fleet: the present state, and the past by server, by origin and by size."""
 
 from grafana_foundation_sdk.models import dashboard as models
 
@@ -14,7 +14,8 @@ def board() -> models.Dashboard:
     return kit.board(
         places.FLEET,
         "Fleet",
-        "The whole fleet: now, over time, by server, by origin. Figures leave breakout rooms out.",
+        """The whole fleet: now, over time, by server and by origin. Breakout rooms are included
+        only where a panel names them.""",
         since="now-24h",
         variables=[kit.servers()],
         sections=[
@@ -42,9 +43,9 @@ def board() -> models.Dashboard:
 def _now(title: str, column: str, color: str) -> kit.Stat:
     return kit.number(
         title,
-        """As the last poll of each chosen server saw it, up to five minutes ago, without breakout
-        rooms. Servers that do not answer are left out: their figures are unknown, not zero; see
-        Servers away.""",
+        """Sum of the last poll of each chosen server, at most five minutes old, without breakout
+        rooms. Servers that do not answer are not included: their figures are unknown, not zero.
+        See Servers away.""",
         f'SELECT sum({column}) AS "{title}" FROM meter.server_now WHERE {_CHOSEN}',
         steps=((None, color),),
         decimals=0,
@@ -52,11 +53,11 @@ def _now(title: str, column: str, color: str) -> kit.Stat:
 
 
 def servers_away() -> kit.Stat:
-    """How many servers cannot be seen."""
+    """How many servers do not answer."""
     return kit.number(
         "Servers away",
-        """Chosen servers whose last poll failed, or that were not polled for five minutes. What
-        they carry is missing from the other figures. The table of servers names the error.""",
+        """Chosen servers whose last poll failed, or that were not polled for five minutes. The
+        other figures do not include their sessions. The table Servers names the errors.""",
         f'SELECT count(*) FILTER (WHERE NOT is_up) AS "Servers away" FROM meter.server_now '
         f"WHERE {_CHOSEN}",
         steps=kit.NONE_IS_GOOD,
@@ -64,14 +65,13 @@ def servers_away() -> kit.Stat:
     )
 
 
-def participants() -> kit.Series:
-    """Mean and peak of the fleet."""
+def _concurrency(title: str, description: str, of: str) -> kit.Series:
+    """Return the mean and the highest minute of each step; `of` is participants or sessions."""
     return kit.series(
-        "Participants",
-        """Mean of each step, and the highest minute in it, of all servers together. A gap: no
-        server was seen. A dip beside a red mark can be a server that did not answer.""",
+        title,
+        description,
         f"""
-        SELECT ts AS time, peak_participants AS "highest minute", participants AS "mean"
+        SELECT ts AS time, peak_{of} AS "highest minute", {of} AS "mean"
         FROM meter.fleet_concurrency({FROM}, {TO}, {STEP})
         ORDER BY ts
         """,
@@ -83,22 +83,23 @@ def participants() -> kit.Series:
     )
 
 
+def participants() -> kit.Series:
+    """Mean and peak of the fleet."""
+    return _concurrency(
+        "Participants",
+        """Mean of each step and the highest minute in it, over all servers together. A gap means
+        that no server was seen. A dip at a red mark can be a server that did not answer.""",
+        "participants",
+    )
+
+
 def sessions() -> kit.Series:
     """Mean and peak of sessions."""
-    return kit.series(
+    return _concurrency(
         "Sessions",
-        """Sessions at a time: mean of each step, and the highest minute in it, without breakout
-        rooms. A gap: no server was seen.""",
-        f"""
-        SELECT ts AS time, peak_sessions AS "highest minute", sessions AS "mean"
-        FROM meter.fleet_concurrency({FROM}, {TO}, {STEP})
-        ORDER BY ts
-        """,
-        decimals=0,
-        columns=[
-            Column("mean", color=kit.GREEN),
-            Column("highest minute", color=kit.YELLOW, more={"custom.fillOpacity": 0}),
-        ],
+        """Concurrent sessions over all servers together: mean of each step and the highest minute
+        in it, without breakout rooms. A gap means that no server was seen.""",
+        "sessions",
     )
 
 
@@ -106,8 +107,8 @@ def media() -> kit.Series:
     """Voice, webcams, dial-in, breakouts."""
     return kit.series(
         "Voice, webcams, telephone, breakout rooms",
-        """Means of each step. BigBlueButton 3 counts listeners as voice, 2.x does not: compare
-        within a version. Who is in a breakout room is in the parent room too.""",
+        """Mean of each step. BigBlueButton 3 counts listeners as voice, 2.x does not: compare voice
+        within one version only. Users in a breakout room are also in the parent room.""",
         f"""
         SELECT
             ts AS time, voice AS "with voice", video AS "webcams", dialins AS "by telephone",
@@ -123,8 +124,8 @@ def starts_and_ends() -> kit.Series:
     """Sessions that began and ended."""
     return kit.series(
         "Sessions that began and ended",
-        """In each step, of an hour at least, without breakout rooms. Many ends at one moment can be
-        a server that was restarted.""",
+        """Sessions that began and ended in each step, without breakout rooms. A step is at least an
+        hour. Many ends at the same moment can mean that a server was restarted.""",
         f"""
         SELECT ts AS time, began AS "began", ended AS "ended"
         FROM meter.fleet_turnover({FROM}, {TO}, {STEP})
@@ -140,8 +141,8 @@ def by_server() -> kit.Series:
     """Participants by server."""
     return kit.series(
         "Participants by server",
-        """Mean over what was seen of each chosen server, stacked. A server that was not seen has a
-        gap. Very uneven shares: look at the load balancer's weights.""",
+        """Mean of each chosen server over the time in which it was seen, stacked. A server that was
+        not seen has a gap. If the shares are very uneven, check the load balancer's weights.""",
         f"""
         SELECT ts AS time, server AS metric, participants
         FROM meter.server_load({FROM}, {TO}, {STEP}, {_SERVERS})
@@ -158,8 +159,8 @@ def by_origin() -> kit.Series:
     """Participant minutes by origin."""
     return kit.series(
         "Participant minutes by origin",
-        """Of the sessions that began in each step, of an hour at least, by the product that created
-        them (bbb-origin). Clients say so themselves; unknown is who says nothing.""",
+        """Minutes of the sessions that began in each step, by the product that created them. A step
+        is at least an hour. Products name themselves (bbb-origin); unknown means no name.""",
         f"""
         SELECT ts AS time, origin AS metric, participant_minutes AS minutes
         FROM meter.fleet_origins({FROM}, {TO}, {STEP})
@@ -173,12 +174,13 @@ def by_origin() -> kit.Series:
 
 
 def servers() -> kit.Table:
-    """All servers, side by side."""
+    """All chosen servers."""
     return kit.rows(
         "Servers",
-        """Sessions and participants are those of the last poll; all else is of the time range, in
-        whole hours. Coverage is the share of due polls that succeeded. Latency is what 95 % of
-        polls stayed below: a second or more means a server at its limit.""",
+        """Up, sessions, participants and certificate are current. The other columns are for the
+        time range, in whole hours. Coverage is the share of the due time that successful polls
+        cover. 95 % of successful polls were faster than latency p95: a second or more means that
+        the server is at its limit.""",
         f"""
         SELECT
             n.server AS "server",
@@ -213,7 +215,7 @@ def servers() -> kit.Table:
                     kit.mapped("true", "up", kit.GREEN),
                     kit.mapped("false", "away", kit.RED),
                 ],
-                more={"custom.cellOptions": {"type": "color-text"}},
+                more=kit.COLORED,
             ),
             Column("sessions", width=90),
             Column("participants", width=105),
@@ -238,8 +240,8 @@ def sizes() -> kit.Heat:
     """A heat map of sizes."""
     return kit.heat(
         "Sizes of sessions",
-        """How many sessions began in each step, of an hour at least, by their most participants: a
-        row from 3 holds those of 3 to 5. Without breakout rooms.""",
+        """How many sessions began in each step, by their largest number of participants, without
+        breakout rooms. The row from 3 holds sessions with 3 to 5. A step is at least an hour.""",
         f"""
         SELECT ts AS time, size::text AS metric, sessions
         FROM meter.fleet_sizes({FROM}, {TO}, {STEP})
@@ -252,8 +254,9 @@ def weekly_peaks() -> kit.Bars:
     """Peaks of weeks."""
     return kit.bars(
         "Peak of each week",
-        """The highest minute of participants of all servers together, of this week (so far) and the
-        eleven before, whatever the time range. What the fleet must be able to carry.""",
+        """The highest minute of participants over all servers together, in this week so far and in
+        each of the eleven weeks before. The time range has no effect here. The fleet must be able
+        to carry the highest of these peaks.""",
         """
         SELECT
             CASE

@@ -14,9 +14,9 @@ TAG = "bbbmeter"
 
 
 def to(uid: str, **columns: str) -> str:
-    """Return the address of a dashboard, each variable filled from a column of the row at hand.
+    """Return the address of a dashboard, with each variable filled from a column of the same row.
 
-    Column values are encoded as a part of the address, for rooms may be named anything.
+    Column values are encoded as a part of the address, because rooms can have any name.
     """
     filled = [
         f'var-{name}=${{__data.fields["{column}"]:percentencode}}'

@@ -1,4 +1,4 @@
-"""Data quality: what was seen, what was not, and whether bbbmeter and its database are well."""
+"""Data quality: what was seen and what was not, and the state of bbbmeter and its database."""
 
 from grafana_foundation_sdk.models import dashboard as models
 
@@ -14,8 +14,8 @@ def board() -> models.Dashboard:
     return kit.board(
         places.QUALITY,
         "Data quality",
-        """Whether the figures can be billed on: coverage, failures, gaps, filled time; and the
-        state of collectors, rollups, jobs and storage.""",
+        """Whether you can bill by the figures: coverage, failed polls, gaps and filled time. Also
+        the state of collectors, rollups, jobs and storage.""",
         since="now-24h",
         variables=[kit.servers()],
         sections=[
@@ -32,8 +32,9 @@ def seen() -> kit.Stat:
     """Coverage of the chosen servers."""
     return kit.number(
         "Coverage",
-        """Share of the time range, in whole hours, in which the chosen servers were seen, all
-        together. What was not seen is in no figure.""",
+        """Share of the due time in which the chosen servers were seen, all together. Usage in the
+        rest of the time is missing from all figures. An end of the time range that is more than
+        two days ago is rounded down to a whole day.""",
         f"""
         SELECT sum(covered_seconds) / nullif(sum(due_seconds), 0) AS "Coverage"
         FROM meter.server_coverage(
@@ -51,7 +52,7 @@ def failed() -> kit.Stat:
     """Failed polls."""
     return kit.number(
         "Failed polls",
-        "Polls of the chosen servers that failed in the time range. The kinds are below.",
+        "Polls of the chosen servers that failed in the time range. The chart by kind shows why.",
         f"""
         SELECT coalesce(sum(polls), 0)::float8 AS "Failed polls"
         FROM meter.poll_failures({FROM}, {TO}, '1 hour', {_SERVERS})
@@ -62,11 +63,11 @@ def failed() -> kit.Stat:
 
 
 def live() -> kit.Stat:
-    """Collectors that live."""
+    """Collectors that are alive."""
     return kit.number(
         "Live collectors",
-        """Collectors that gave a sign of life in the last two ticks. None: nothing is being
-        metered.""",
+        """Collectors that gave a sign of life within the last two poll intervals. 0 means that
+        nothing is metered, or that no collector reaches the database.""",
         'SELECT count(*) FILTER (WHERE is_live) AS "Live collectors" FROM meter.collector_now',
         decimals=0,
         steps=((None, kit.RED), (1.0, kit.GREEN)),
@@ -77,8 +78,9 @@ def spool() -> kit.Stat:
     """The fullest spool."""
     return kit.number(
         "Fullest spool",
-        """Of the live collectors. It fills while the database is away or slow, and empties by
-        itself; what a full one cannot take is lost.""",
+        """Share of its maximum size that the fullest spool of the live collectors uses. A spool
+        fills while the database is away or slow, and empties by itself. When spool and memory are
+        full, new polls are lost.""",
         'SELECT max(spool_use) AS "Fullest spool" FROM meter.collector_now WHERE is_live',
         unit="percentunit",
         decimals=1,
@@ -90,8 +92,9 @@ def quarantine() -> kit.Stat:
     """Batches in quarantine."""
     return kit.number(
         "In quarantine",
-        """Batches that the database refused, kept on a collector's disk: `bbbmeter spool` shows and
-        mends them. Their polls are missing from coverage until then.""",
+        """Batches that the database rejected or that were too old to store, on the disks of the
+        live collectors. Inspect and retry them with `bbbmeter spool`. Until they are stored, their
+        polls are missing from coverage.""",
         'SELECT coalesce(sum(quarantined_batches), 0)::float8 AS "In quarantine" '
         "FROM meter.collector_now WHERE is_live",
         decimals=0,
@@ -100,11 +103,11 @@ def quarantine() -> kit.Stat:
 
 
 def stale() -> kit.Stat:
-    """Rollups and jobs that do not keep up."""
+    """Rollups and jobs that need attention."""
     return kit.number(
         "Stale rollups, failing jobs",
-        """Rollups that lag behind, and database jobs whose last run failed. The tables below name
-        them.""",
+        """Rollups that are too far behind, and database jobs whose last run failed. Freshness of
+        rollups and Jobs name them.""",
         """
         SELECT
             (SELECT count(*) FROM meter.rollup_freshness() WHERE is_stale)
@@ -120,8 +123,9 @@ def coverage() -> kit.States:
     """Coverage by server and step."""
     return kit.states(
         "Coverage by server",
-        """Share of each step, of an hour at least, in which the server was seen. Red: hardly;
-        white: it was not due. All servers at once: look at the collectors and the network.""",
+        """Share of each step in which the server was seen. A step is at least an hour. Red means
+        less than 90 %; an empty step means that the server was not due. If all servers are red at
+        once, check the collectors and the network.""",
         f"""
         SELECT ts AS time, server AS metric, coverage
         FROM meter.server_load({FROM}, {TO}, greatest({STEP}, '1 hour'), {_SERVERS})
@@ -137,8 +141,10 @@ def failures() -> kit.Series:
     """Failed polls by kind."""
     return kit.series(
         "Failed polls by kind",
-        """timeout and connect: the server or the way to it; http and api: bbb-web or its proxy;
-        checksum: the secret; parse and partial: an answer that could not be read whole.""",
+        """timeout, deadline, dns, connect, tls, disconnect: the server or the network. http_status,
+        redirect, not_xml, encoding, too_large, api_error: bbb-web or its proxy. spool_full,
+        rejected: the answer was not stored. internal: a bug in bbbmeter. The runbook server-down
+        explains each kind. A step is at least an hour.""",
         f"""
         SELECT ts AS time, error AS metric, polls
         FROM meter.poll_failures({FROM}, {TO}, {STEP}, {_SERVERS})
@@ -155,9 +161,8 @@ def filled() -> kit.Series:
     """Share of filled time."""
     return kit.series(
         "Filled share",
-        """Part of all session time that lies between polls further apart than usual, where the last
-        figures were taken to go on. High without outages: the interval is too short for the
-        fleet.""",
+        """Share of all session time that was interpolated because polls were missing or failed. If
+        it is high without outages, the poll interval is too short for the fleet.""",
         f"""
         SELECT ts AS time, filled_share AS "filled"
         FROM meter.fleet_concurrency({FROM}, {TO}, {STEP})
@@ -173,8 +178,9 @@ def latency() -> kit.Heat:
     """Polls by latency."""
     return kit.heat(
         "Polls by latency",
-        """How many successful polls of the chosen servers took how long: a row from 100 ms holds
-        those up to the next row. The whole cloud rising: the network or the load balancer.""",
+        """How many successful polls of the chosen servers took how long. The row from 100 ms holds
+        polls up to the next row. If all rows move up at once, check the network and the load
+        balancer. A step is at least an hour.""",
         f"""
         SELECT ts AS time, latency_ms::text AS metric, polls
         FROM meter.poll_latencies({FROM}, {TO}, {STEP}, {_SERVERS})
@@ -186,11 +192,13 @@ def latency() -> kit.Heat:
 
 
 def gaps() -> kit.Table:
-    """Outages."""
+    """Times in which polls failed."""
     return kit.rows(
         "Gaps",
-        """Stretches in which a server did not answer or was not polled, the newest first, 500 at
-        most; over more than two days to the hour. No error: it was due, but nobody polled it.""",
+        """Times in which at least three polls of a server in a row failed, the newest first, 500 at
+        most. In a time range of more than two days: whole hours with less than half coverage and
+        mostly failed polls. Times in which no collector polled are not listed here; they lower the
+        coverage.""",
         f"""
         SELECT
             server AS "server",
@@ -215,11 +223,12 @@ def gaps() -> kit.Table:
 
 
 def collectors() -> kit.Table:
-    """All collectors."""
+    """All collectors of the last seven days."""
     return kit.rows(
         "Collectors",
-        """As they last reported. Lag: age of the newest tick stored, when the collector last gave a
-        sign of life. A collector that was ended properly is stopped, one that vanished is away.""",
+        """The last report of each collector that was seen in the last seven days. Lag is the age of
+        the newest tick that it had stored by then. Stopped means that it shut down in order; away
+        means that its signs of life ended without that.""",
         """
         SELECT
             host AS "host",
@@ -259,11 +268,11 @@ def collectors() -> kit.Table:
 
 
 def freshness() -> kit.Table:
-    """How far rollups are computed."""
+    """Up to when rollups are computed."""
     return kit.rows(
         "Freshness of rollups",
-        """How far each is computed; what is newer is computed when it is asked for, only slower.
-        Stale: look at the job of the same name.""",
+        """Up to when each rollup is computed. Queries compute newer data themselves, which is
+        slower. If a rollup is stale, check the job of the same name in Jobs.""",
         """
         SELECT
             rollup AS "rollup",
@@ -294,8 +303,9 @@ def jobs() -> kit.Table:
     """Jobs of the database."""
     return kit.rows(
         "Jobs",
-        """TimescaleDB's jobs for bbbmeter: refreshes, columnstore, retention. Failures are those
-        since the beginning; the error is the last one.""",
+        """TimescaleDB's jobs for bbbmeter: refresh, columnstore and retention. Failures is the
+        total number so far. Error is that of the last run, if it failed. The embedded engine
+        records no runs.""",
         """
         SELECT
             CASE job
@@ -319,9 +329,9 @@ def jobs() -> kit.Table:
             Column(
                 "last run",
                 mappings=[
-                    kit.mapped("Success", "good", kit.GREEN),
+                    kit.mapped("Success", "ok", kit.GREEN),
                     kit.mapped("Failed", "failed", kit.RED),
-                    kit.mapped("Overtaken", "good, by another", kit.GREEN),
+                    kit.mapped("Overtaken", "ok, done by another run", kit.GREEN),
                 ],
                 more=kit.COLORED,
             ),
@@ -335,9 +345,9 @@ def storage() -> kit.Table:
     """Storage of each table."""
     return kit.rows(
         "Storage",
-        """Of each table and rollup, with indexes: as rows, in columns, and what it comes to in a
-        year at the growth seen so far and with its retention. Kept since: the oldest that is
-        there.""",
+        """Size on disk of each table and rollup, with indexes, as rows and in columns. In a year is
+        the expected size a year from now, with its retention and the growth of the last two weeks.
+        Kept since is the time of the oldest data.""",
         """
         SELECT
             relation AS "table",
@@ -346,7 +356,7 @@ def storage() -> kit.Table:
             column_bytes AS "in columns",
             chunks AS "chunks",
             column_chunks AS "chunks in columns",
-            CASE WHEN kept_days > 0 THEN kept_days || ' days' ELSE 'for ever' END AS "kept for",
+            CASE WHEN kept_days > 0 THEN kept_days || ' days' ELSE 'no limit' END AS "kept for",
             kept_since AS "kept since",
             bytes_in_a_year AS "in a year"
         FROM meter.storage()
@@ -368,7 +378,7 @@ def certificates() -> kit.Table:
     """Certificates of the servers."""
     return kit.rows(
         "Certificates",
-        "When the certificate that each chosen server shows expires. After that, no poll succeeds.",
+        "When the certificate of each chosen server expires. After that, all polls of it fail.",
         f"""
         SELECT
             server AS "server",

@@ -14,7 +14,7 @@ def board() -> models.Dashboard:
     return kit.board(
         places.ROOM,
         "Room",
-        "One room of one tenant: come here from Rooms. Breakout rooms count apart.",
+        "One room of one tenant: open it from Rooms. Breakout rooms are included only where named.",
         since="now-30d",
         refresh="5m",
         variables=[kit.choice("tenant", "Tenant", kit.TENANTS), kit.entry("room", "Room's id")],
@@ -35,10 +35,10 @@ def _usage(expression: str, title: str) -> str:
 
 
 def name() -> kit.Stat:
-    """What the room is called."""
+    """The name of the room."""
     return kit.word(
         "Room",
-        "Its name where names are stored, else its id at the front end.",
+        "The name, if names are stored, else the id that the front end gave.",
         _usage("coalesce(nullif(room_name, ''), room)", "Room"),
         size=(8, 4),
     )
@@ -48,7 +48,7 @@ def minutes() -> kit.Stat:
     """Participant minutes."""
     return kit.number(
         "Participant minutes",
-        "Of the sessions that began in the time range.",
+        "Of the sessions that began in the time range, without breakout rooms.",
         _usage("participant_minutes", "Participant minutes"),
         decimals=0,
         no_value="none",
@@ -59,7 +59,7 @@ def sessions() -> kit.Stat:
     """Sessions."""
     return kit.number(
         "Sessions",
-        "That began in the time range.",
+        "Sessions that began in the time range, without breakout rooms.",
         _usage("sessions::float8", "Sessions"),
         decimals=0,
         no_value="none",
@@ -70,7 +70,7 @@ def largest() -> kit.Stat:
     """The largest session."""
     return kit.number(
         "Largest session",
-        "Most participants at a time in one session.",
+        "The largest number of concurrent participants in one of these sessions.",
         _usage("max_session_size", "Largest session"),
         decimals=0,
         no_value="none",
@@ -79,7 +79,7 @@ def largest() -> kit.Stat:
 
 
 def last_active() -> kit.Stat:
-    """When it was used last."""
+    """When the room was last used."""
     return kit.word(
         "Last active",
         "When one of these sessions was last seen.",
@@ -92,8 +92,8 @@ def use() -> kit.Series:
     """Minutes over time."""
     return kit.series(
         "Participant minutes",
-        """Of the sessions that began in each step, of an hour at least. Breakout minutes are apart:
-        who is in a breakout room is in this room too.""",
+        """Of the sessions that began in each step, which is at least an hour. Breakout minutes are
+        separate: users in a breakout room are also in this room.""",
         f"""
         SELECT
             meter.step_of(
@@ -115,7 +115,8 @@ def sizes() -> kit.Series:
     """Sizes over time."""
     return kit.series(
         "Size of each session",
-        "Most and mean participants of each session, at the instant it began. No breakout rooms.",
+        """Largest and mean number of participants of each session, without breakout rooms. Each
+        point is at the start of its session.""",
         f"""
         SELECT
             started_at AS time,
@@ -138,9 +139,9 @@ def session_list() -> kit.Table:
     """The room's sessions."""
     return kit.rows(
         "Sessions",
-        """That were on in the time range, the newest first, 500 at most. A session without an end
-        is on, or its server has not been seen since. Filled: the part of its time between polls
-        further apart than usual.""",
+        """Sessions that took place in the time range, the newest first, 500 at most. A session
+        without an end is still on, or its server has not been seen since. Filled is the share of
+        its time that was interpolated because polls were missing or failed.""",
         f"""
         SELECT
             session_id::text AS "session",

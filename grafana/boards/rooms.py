@@ -11,8 +11,7 @@ def board() -> models.Dashboard:
     return kit.board(
         places.ROOMS,
         "Rooms",
-        """Rooms that were used in the time range. Search by the beginning or any part of name or
-        id.""",
+        "Rooms that were used in the time range. Search for any part of the name or id.",
         since="now-7d",
         refresh="5m",
         variables=[kit.tenants(), kit.entry("search", "Name or id")],
@@ -24,9 +23,9 @@ def rooms() -> kit.Table:
     """All rooms that match."""
     return kit.rows(
         "Rooms",
-        """Rooms with sessions that began in the time range and whose name or id holds what is
-        searched for, those with most participant minutes first, 500 at most. Names are stored only
-        where the settings say so. Breakout rooms count apart.""",
+        """Rooms with sessions that began in the time range and whose name or id contains the search
+        text. The room with the most participant minutes is first, 500 at most. Names are stored
+        only if the settings say so. Breakout rooms count only as breakout minutes.""",
         f"""
         SELECT
             tenant AS "tenant",

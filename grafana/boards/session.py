@@ -1,4 +1,4 @@
-"""Session: one session from its beginning to its end, and what else was on its server."""
+"""Session: one session from its beginning to its end, and the other sessions on its server."""
 
 from grafana_foundation_sdk.models import dashboard as models
 
@@ -14,7 +14,7 @@ def board() -> models.Dashboard:
     return kit.board(
         places.SESSION,
         "Session",
-        "One session: come here from Room, which can also set the time range to the session's own.",
+        "One session: open it from Room. A second link there sets the time range to the session.",
         since="now-6h",
         refresh="1m",
         variables=[kit.entry("session", "Session")],
@@ -27,12 +27,12 @@ def board() -> models.Dashboard:
 
 
 def facts() -> kit.Table:
-    """What is known of the session."""
+    """The figures of the session."""
     return kit.rows(
         "Facts",
-        """Of the whole session, whatever the time range. A session without an end is on, or its
-        server has not been seen since. Filled: the part of its time between polls further apart
-        than usual, where the last figures were taken to go on.""",
+        """Figures of the whole session; the time range has no effect here. A session without an end
+        is still on, or its server has not been seen since. Filled is the share of its time that was
+        interpolated because polls were missing or failed.""",
         f"""
         SELECT
             tenant AS "tenant",
@@ -79,8 +79,9 @@ def course() -> kit.Series:
     """Participants, voice, webcams over time."""
     return kit.series(
         "Participants, voice, webcams",
-        """Each poll that saw the session, over six hours at most, else means of hours. Grey points
-        are filled: the poll there was missing, and the figures of the one before were taken.""",
+        """Each poll of the session; over more than six hours, or where samples are no longer kept,
+        the mean of each hour. Grey points are filled: the poll was missing or failed, and the
+        figure was interpolated between the polls before and after it.""",
         f"""
         SELECT
             ts AS time,
@@ -109,16 +110,16 @@ def course() -> kit.Series:
 
 
 def filled() -> kit.States:
-    """Stretches that were seen, and that were filled."""
+    """Times that were seen, and times that were filled."""
     return kit.states(
         "Seen and filled",
-        """Where the session's figures come from: seen by a poll, or filled because polls failed or
-        were missing. Many filled stretches: see Data quality for the server.""",
+        """Where the session's figures come from: seen by a poll, or filled because polls were
+        missing or failed. If much is filled, check the server in Data quality.""",
         f"""
         SELECT ts AS time, filled::integer AS "source"
         FROM meter.session_course({_SESSION}, {FROM}, {TO})
         UNION ALL
-        -- Else the last stretch would go on for ever.
+        -- Else the last state would last until the end of the range.
         SELECT ended_at, NULL {_FACTS} AND ended_at IS NOT NULL
         ORDER BY 1
         """,
@@ -130,10 +131,10 @@ def filled() -> kit.States:
 
 
 def load() -> kit.Series:
-    """Load of its server."""
+    """Load of the session's server."""
     return kit.series(
-        "Its server",
-        "All participants on the server of this session, and how long the server took to answer.",
+        "Load of its server",
+        "All participants on the server of this session, and how long it took to answer polls.",
         f"""
         SELECT ts AS time, participants AS "participants", latency_ms AS "latency"
         FROM meter.server_load({FROM}, {TO}, {STEP}, ARRAY(SELECT server {_FACTS}))
@@ -154,11 +155,12 @@ def load() -> kit.Series:
 
 
 def neighbours() -> kit.Table:
-    """Other sessions of the server at that time."""
+    """Other sessions on the server during this one."""
     return kit.rows(
-        "Neighbours",
-        """Other sessions that were on the same server in the time range while this one was on, the
-        largest first, 100 at most. When people say that it was slow: who else was there.""",
+        "Other sessions on its server",
+        """Sessions on the same server during this session and in the time range, the largest first,
+        100 at most. If users complain that the session was slow, see what else the server
+        carried.""",
         f"""
         WITH this AS (
             SELECT server, started_at, coalesce(ended_at, now()) AS ended_at

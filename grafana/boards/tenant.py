@@ -1,4 +1,4 @@
-"""Tenant: one tenant's use over time, its habits, its rooms."""
+"""Tenant: one tenant's usage over time, its usual sizes and hours, its rooms."""
 
 from typing import Any
 
@@ -19,14 +19,14 @@ def board() -> models.Dashboard:
     return kit.board(
         places.TENANT,
         "Tenant",
-        """One tenant. Figures leave breakout rooms out, except where they are named.""",
+        "One tenant. Breakout rooms are included only where a panel names them.",
         since="now-30d",
         refresh="5m",
         variables=[kit.choice("tenant", "Tenant", kit.TENANTS)],
         sections=[
             (None, [minutes(), sessions(), peak(), peak_at(), coverage(), month_use()]),
             ("Over time", [daily(), concurrency(), apart()]),
-            ("Habits", [sizes(), lengths(), origins(), week()]),
+            ("Patterns", [sizes(), lengths(), origins(), week()]),
             ("Rooms", [rooms(), spans()]),
         ],
     )
@@ -49,7 +49,7 @@ def minutes() -> kit.Stat:
     """Participant minutes."""
     return _figure(
         "Participant minutes",
-        "In the time range. One participant for an hour is 60.",
+        "In the time range. One participant for one hour is 60 minutes.",
         "participant_minutes",
         decimals=0,
     )
@@ -59,7 +59,7 @@ def sessions() -> kit.Stat:
     """Sessions."""
     return _figure(
         "Sessions",
-        "Meetings that were on in the time range, each counted once.",
+        "Sessions that began in the time range.",
         "sessions::float8",
         decimals=0,
     )
@@ -69,7 +69,7 @@ def peak() -> kit.Stat:
     """Peak."""
     return _figure(
         "Peak participants",
-        "The highest minute of the time range, over all rooms and servers.",
+        "The highest minute of the time range, over all rooms and servers together.",
         "peak_participants",
         decimals=0,
         steps=((None, kit.YELLOW),),
@@ -80,7 +80,7 @@ def peak_at() -> kit.Stat:
     """When the peak was."""
     return kit.word(
         "Peak at",
-        "The first minute with that many participants.",
+        "The first minute with the peak number of participants.",
         f"""
         SELECT peak_participants_at AS "Peak at"
         FROM meter.tenant_ranking({REPORT})
@@ -94,8 +94,8 @@ def coverage() -> kit.Stat:
     """Coverage."""
     return _figure(
         "Coverage",
-        """Share of the time in which this tenant's servers were seen. Below 99.5 %, see Data
-        quality before you bill: usage in the rest of the time is not in the figures.""",
+        """Share of the due time in which this tenant's servers were seen. Below 99.5 %, check Data
+        quality before you bill. Usage in the rest of the time is missing from the figures.""",
         "coverage",
         unit="percentunit",
         decimals=2,
@@ -104,11 +104,12 @@ def coverage() -> kit.Stat:
 
 
 def month_use() -> kit.Stat:
-    """Use of what is agreed for the month."""
+    """Use of the month's minutes."""
     return kit.number(
         "Use of the month's minutes",
-        """Participant minutes of the calendar month that the time range ends in, up to that end,
-        against those agreed. Tenants tells what the month will come to.""",
+        """Participant minutes of the calendar month in which the time range ends, up to that end,
+        as a share of those that the contract allows. The dashboard Tenants has a projection for
+        the whole month.""",
         f"""
         SELECT use AS "Use of the month's minutes"
         FROM meter.month_to_date({TO})
@@ -124,9 +125,9 @@ def month_use() -> kit.Stat:
 def daily() -> kit.Series:
     """Minutes of each day."""
     return kit.series(
-        "Participant minutes a day",
-        """Days of the billing time zone; today is not over. The line is the coverage of each day:
-        where it falls, the bar beside it is too low.""",
+        "Participant minutes per day",
+        """Days of the billing time zone; the last day may not be over. The line is the coverage of
+        each day: where it is low, the bar of that day is too low.""",
         f"""
         SELECT
             period AS time,
@@ -160,9 +161,9 @@ def daily() -> kit.Series:
 def concurrency() -> kit.Series:
     """Participants with the limit."""
     return kit.series(
-        "Participants at a time",
-        """Mean of each step and the highest minute in it. The red line is the contract's limit of
-        that time. A gap: the tenant's servers were not seen.""",
+        "Concurrent participants",
+        """Mean of each step and the highest minute in it. The red line is the limit that the
+        contract had at that time. A gap means that the tenant's servers were not seen.""",
         f"""
         SELECT
             ts AS time,
@@ -186,8 +187,9 @@ def apart() -> kit.Series:
     """Breakout rooms and dial-in."""
     return kit.series(
         "Breakout rooms and telephone",
-        """Minutes a day. Who is in a breakout room is in its parent room too, so breakout minutes
-        are never in the sums. Who dials in is in the sums, and here apart.""",
+        """Participant minutes per day. Users in a breakout room are also in the parent room, so
+        breakout minutes are in no other figure. Telephone minutes are part of the participant
+        minutes.""",
         f"""
         SELECT
             period AS time,
@@ -222,7 +224,7 @@ def sizes() -> kit.Bars:
     """Sessions by size."""
     return _classes(
         "Sessions by size",
-        "Sessions that began in the time range, by the most participants that they had at a time.",
+        "Sessions that began in the time range, by their largest number of participants.",
         "size",
     )
 
@@ -231,7 +233,7 @@ def lengths() -> kit.Bars:
     """Sessions by duration."""
     return _classes(
         "Sessions by duration",
-        "Sessions that began in the time range, by how long they were on.",
+        "Sessions that began in the time range, by how long they lasted.",
         "length",
     )
 
@@ -240,8 +242,8 @@ def origins() -> kit.Bars:
     """Sessions by the product that created them."""
     return kit.bars(
         "Sessions by origin",
-        """By the product that created them, as it says itself (bbb-origin); unknown is who says
-        nothing.""",
+        """Sessions that began in the time range, by the product that created them: the ten most
+        frequent. Products name themselves (bbb-origin); unknown means no name.""",
         f"""
         SELECT origin AS "origin", count(*) AS "sessions"
         FROM meter.session_starts({FROM}, {TO}, {_ARRAY})
@@ -263,7 +265,7 @@ def week() -> kit.Table:
     return kit.rows(
         "Sessions by weekday and hour",
         """How many sessions of the time range began in each hour of the week, in the billing time
-        zone. When maintenance hurts least.""",
+        zone. Plan maintenance for hours with few sessions.""",
         f"""
         SELECT
             w.name AS "day",
@@ -306,10 +308,11 @@ def week() -> kit.Table:
 
 
 def rooms() -> kit.Table:
-    """The rooms with most minutes."""
+    """The rooms with the most minutes."""
     return kit.rows(
         "Top rooms",
-        "The 50 rooms with most participant minutes, of sessions that began in the time range.",
+        """The 50 rooms with the most participant minutes, from sessions that began in the time
+        range.""",
         f"""
         SELECT
             tenant AS "tenant",
@@ -341,7 +344,8 @@ def spans() -> kit.Table:
     """Times over the limit."""
     return kit.rows(
         "Times over the limit",
-        "Runs of minutes with more participants than agreed for that time, the newest first.",
+        """Consecutive minutes with more participants than the contract allowed at that time, the
+        newest first, 500 at most. Where minutes are no longer kept, the times are whole hours.""",
         f"""
         SELECT
             over_since AS "from",

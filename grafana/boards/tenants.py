@@ -1,4 +1,4 @@
-"""Tenants: who used how much, this month, and against what is agreed."""
+"""Tenants: the usage of each, the month so far, and the use of contracts."""
 
 from typing import Any
 
@@ -15,16 +15,16 @@ def board() -> models.Dashboard:
     return kit.board(
         places.TENANTS,
         "Tenants",
-        """All tenants side by side. Figures leave breakout rooms out and are of whole minutes, or
-        hours where minutes are no longer kept.""",
+        """All tenants side by side. Breakout rooms are included only in their own column. The time
+        range is rounded to whole minutes, or to hours or days where it is long or old.""",
         since="now-7d",
         refresh="5m",
         variables=[kit.tenants()],
         sections=[
             (None, [minutes(), sessions(), peak(), coverage(), unassigned(), over_limit_tenants()]),
             ("Ranking of the time range", [ranking()]),
-            ("This month", [month()]),
-            ("At a time", [concurrency(), spans()]),
+            ("Calendar month", [month()]),
+            ("Concurrency", [concurrency(), spans()]),
         ],
     )
 
@@ -42,7 +42,7 @@ def minutes() -> kit.Stat:
     """Minutes of all."""
     return _total(
         "Participant minutes",
-        "Of the chosen tenants in the time range. One participant for an hour is 60.",
+        "Of the chosen tenants in the time range. One participant for one hour is 60 minutes.",
         "sum(participant_minutes)",
         decimals=0,
     )
@@ -52,7 +52,7 @@ def sessions() -> kit.Stat:
     """Sessions of all."""
     return _total(
         "Sessions",
-        "Meetings of the chosen tenants that were on in the time range, each counted once.",
+        "Sessions of the chosen tenants that began in the time range.",
         "sum(sessions)::float8",
         decimals=0,
     )
@@ -62,8 +62,8 @@ def peak() -> kit.Stat:
     """Peak of all tenants together."""
     return kit.number(
         "Peak participants",
-        """The highest minute of the whole fleet in the time range. It is less than the sum of the
-        tenants' peaks, which were at different times.""",
+        """The highest minute of the whole fleet in the time range. The tenants' own peaks can
+        be at different times, so their sum can be higher.""",
         f"""
         SELECT max(peak_participants) AS "Peak participants"
         FROM meter.fleet_concurrency({FROM}, {TO}, {STEP})
@@ -74,12 +74,12 @@ def peak() -> kit.Stat:
 
 
 def coverage() -> kit.Stat:
-    """The least coverage."""
+    """The lowest coverage."""
     return _total(
-        "Least coverage",
-        """Share of the time in which the servers were seen, of the chosen tenant with the least.
-        Below 99.5 %, see Data quality before you bill: usage in the rest of the time is not in the
-        figures.""",
+        "Lowest coverage",
+        """Share of the due time in which the servers of a tenant were seen: the lowest of the
+        chosen tenants. Below 99.5 %, check Data quality before you bill. Usage in the rest of the
+        time is missing from the figures.""",
         "min(coverage)",
         unit="percentunit",
         decimals=2,
@@ -88,11 +88,11 @@ def coverage() -> kit.Stat:
 
 
 def unassigned() -> kit.Stat:
-    """Minutes that no rule gave to a tenant."""
+    """Minutes of sessions that no rule matched."""
     return kit.number(
         "Unassigned",
-        """Participant minutes of meetings that no rule of attribution knew. Should be 0: see the
-        sessions in Rooms, and the rules in the settings.""",
+        """Participant minutes of sessions that no attribution rule matched. This should be 0. Find
+        the sessions in Rooms, and add a rule to the settings.""",
         f"""
         SELECT coalesce(sum(participant_minutes), 0) AS "Unassigned"
         FROM meter.tenant_ranking({REPORT})
@@ -107,8 +107,8 @@ def over_limit_tenants() -> kit.Stat:
     """Tenants that went over their limit."""
     return kit.number(
         "Tenants over their limit",
-        """Chosen tenants that had more participants at a time than their contract allows, at some
-        minute of the time range. The times are below.""",
+        """Chosen tenants that had more concurrent participants than their contract allowed, in at
+        least one minute of the time range. Times over the limit lists the times.""",
         f"""
         SELECT count(DISTINCT tenant) AS "Tenants over their limit"
         FROM meter.over_limit({FROM}, {TO}, ARRAY[${{tenant:sqlstring}}]::text[])
@@ -122,10 +122,11 @@ def ranking() -> kit.Table:
     """Ranking by participant minutes."""
     return kit.rows(
         "Tenants by participant minutes",
-        """Share is of all tenants together. Peak is the highest minute, with its instant; use is
-        that peak against the most participants agreed for that time. Coverage: the share of the
-        time in which the tenant's servers were seen; filled: the part of session time that lies
-        between two polls further apart than usual, where the last figures were taken to go on.""",
+        """Share is the tenant's part of the minutes of all tenants. Peak is the highest minute.
+        Limit is the number of participants that the contract allows at the end of the time range;
+        use of limit is the peak divided by it. Coverage is the share of the due time in which the
+        tenant's servers were seen. Filled is the share of session time that was interpolated
+        because polls were missing or failed.""",
         f"""
         SELECT
             tenant AS "name",
@@ -173,10 +174,10 @@ def month() -> kit.Table:
     """The month so far."""
     return kit.rows(
         "Month to date",
-        """The calendar month that the end of the time range lies in, up to that end. Projected: the
-        minutes so far and, for each day left, the mean of the same weekday in the last four weeks.
-        Against last month: the projection against the whole of it. Use: of the minutes agreed for a
-        month.""",
+        """The calendar month in which the time range ends, up to that end. Projected is the minutes
+        so far plus, for each day left, the mean of the same weekday in the last four weeks. Against
+        last month is the change from the whole last month to the projection. Use is the share of
+        the minutes that the contract allows in a month.""",
         f"""
         SELECT
             tenant AS "name",
@@ -198,11 +199,7 @@ def month() -> kit.Table:
         columns=[
             kit.hidden("name"),
             Column("tenant", width=190, link=places.link("Tenant", places.TENANT, tenant="name")),
-            Column(
-                "against last month",
-                unit="percentunit",
-                decimals=1,
-            ),
+            Column("against last month", unit="percentunit", decimals=1),
             Column("use", unit="percentunit", decimals=1, steps=kit.USE),
             Column("projected use", unit="percentunit", decimals=1, steps=kit.USE),
             Column("coverage", unit="percentunit", decimals=2, steps=kit.COVERAGE),
@@ -214,8 +211,8 @@ def concurrency() -> kit.Series:
     """Participants of the tenants, stacked."""
     return kit.series(
         "Participants by tenant",
-        """Mean of each step, stacked. A gap: the tenant's servers were not seen. For the peaks, see
-        the ranking; for one tenant's limit, its dashboard.""",
+        """Mean of each step, stacked. A gap means that the tenant's servers were not seen. The
+        ranking has the peaks; the dashboard Tenant shows the limit of one tenant.""",
         f"""
         SELECT ts AS time, tenant AS metric, participants
         FROM meter.concurrency({FROM}, {TO}, {STEP}, ARRAY[${{tenant:sqlstring}}]::text[])
@@ -233,8 +230,10 @@ def spans() -> kit.Table:
     """Times over the limit."""
     return kit.rows(
         "Times over the limit",
-        """Runs of minutes in which a tenant had more participants than agreed, the newest first.
-        Contracts are those of that time, so a limit that was raised later changes nothing here.""",
+        """Consecutive minutes in which a tenant had more participants than its contract allowed,
+        the newest first, 500 at most. The limit is that of the time itself: a later change of the
+        contract changes nothing here. Where minutes are no longer kept, the times are whole
+        hours.""",
         f"""
         SELECT
             tenant AS "tenant",
@@ -255,6 +254,6 @@ def spans() -> kit.Table:
             Column("from", unit="dateTimeAsIso"),
             Column("to", unit="dateTimeAsIso"),
             Column("peak at", unit="dateTimeAsIso"),
-            Column("peak", color=kit.ORANGE, more={"custom.cellOptions": {"type": "color-text"}}),
+            Column("peak", color=kit.ORANGE, more=kit.COLORED),
         ],
     )

@@ -10,7 +10,7 @@ from grafana.replay.board import Json, Statement
 from grafana.replay.frames import FrameError
 from grafana.replay.macros import TimeRange
 
-# The labels of a series, sorted: what tells one instance of an alert from another.
+# The labels of a series, sorted: they identify one instance of an alert.
 Labels = tuple[tuple[str, str], ...]
 
 

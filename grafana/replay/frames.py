@@ -32,7 +32,7 @@ class Field:
 
     @property
     def display(self) -> str:
-        """What the panel calls it: the name, and the label that tells it from others."""
+        """The name that the panel shows: the name, and the label that distinguishes it."""
         if not self.labels:
             return self.name
         if len(self.labels) == 1:
@@ -115,7 +115,7 @@ def _series_field(name: str, of: str, values: Sequence[Any]) -> Field:
     made = _field(name, of, values)
     if name == "time":
         if made.type != "time" or None in made.values:
-            message = "the time is no time, or is null somewhere"
+            message = "the time has another type, or is null somewhere"
             raise FrameError(message)
         return Field("Time", "time", made.values)
     if made.type in {"boolean", "time"}:

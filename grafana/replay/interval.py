@@ -23,7 +23,7 @@ _DURATION = re.compile(r"(\d+)(y|w|d|h|m|s|ms)")
 
 
 def interval_ms(span: timedelta, max_data_points: int, minimum: str = "1m") -> int:
-    """Return the interval in milliseconds of a panel that shows so many points of `span`."""
+    """Return the interval in milliseconds of a panel that shows `max_data_points` over `span`."""
     least = milliseconds(minimum)
     wanted = span / timedelta(milliseconds=1) / max_data_points
     rounded = next((result for below, result in _ROUNDED if wanted < below), _YEAR)

@@ -12,7 +12,7 @@ _COMMENT = re.compile(r"'(?:[^']|'')*'|\"(?:[^\"]|\"\")*\"|(--[^\n]*|/\*.*?\*/)"
 
 
 class MacroError(Exception):
-    """A query has a macro that there is not, or one with other arguments."""
+    """A query has an unknown macro, or one with wrong arguments."""
 
 
 @dataclass(frozen=True, slots=True)

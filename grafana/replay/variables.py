@@ -11,7 +11,7 @@ _REFERENCE = re.compile(r"\$(\w+)|\[\[(\w+)(?::(\w+))?\]\]|\$\{(\w+)(?::(\w+))?\
 
 
 class VariableError(Exception):
-    """A text uses a format that there is not, or one that is wrong for SQL."""
+    """A text uses an unknown format, or one that is wrong for SQL."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -46,7 +46,7 @@ type Board = Omit<Plain<Dashboard>, 'annotations'> & { annotations: { list: Anno
 
 
 def main() -> int:
-    """Write the dashboards as TypeScript beside the packages, and run tsc."""
+    """Write the dashboards as TypeScript next to the packages, and run tsc."""
     with tempfile.TemporaryDirectory(dir=HERE, prefix=".check-") as folder:
         Path(folder, "tsconfig.json").write_text(json.dumps(_SETTINGS))
         for path in sorted(DASHBOARDS.glob("*.json")):

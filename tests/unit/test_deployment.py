@@ -33,6 +33,8 @@ RUNTIME, DEV = "requirements.lock", "requirements-dev.lock"
 # A package's line ends in a backslash where a hash follows.
 NO_HASH = re.compile(r"^\S+==[^\\\n]*$", re.MULTILINE)
 PINNED = re.compile(r"^([A-Za-z0-9._-]+)==([^\s;]+)", re.MULTILINE)
+PROMETHEUS = ROOT / "docs/examples/prometheus-alerts.yml"
+UNIT = ROOT / "docs/examples/bbbmeter.service"
 PORT = "9713"
 SPOOL = "/var/lib/bbbmeter/spool"
 # Until a collector that is asked to end is killed: its deadlines, and what closing takes.
@@ -387,11 +389,11 @@ class TestGrafana:
 
 
 class TestAlerts:
-    """`docs/prometheus-alerts.yml`, and what operations.md says about it."""
+    """`docs/examples/prometheus-alerts.yml`, and what operations.md says about it."""
 
     RULES: tuple[dict[str, Any], ...] = tuple(
         rule
-        for group in yaml.safe_load((ROOT / "docs/prometheus-alerts.yml").read_text())["groups"]
+        for group in yaml.safe_load(PROMETHEUS.read_text())["groups"]
         for rule in group["rules"]
     )
     PAGE = (ROOT / "docs/operations.md").read_text()
@@ -454,7 +456,7 @@ class TestUnit:
 
         A database that is away at the start does not keep the collector from its spool.
         """
-        lines = (ROOT / "docs/bbbmeter.service").read_text().splitlines()
+        lines = UNIT.read_text().splitlines()
         assert "ExecStartPre=-/opt/bbbmeter/bin/bbbmeter migrate" in lines
         assert "ExecStart=/opt/bbbmeter/bin/bbbmeter run" in lines
         assert "LoadCredential=bbbmeter.toml:/etc/bbbmeter/bbbmeter.toml" in lines
@@ -463,7 +465,7 @@ class TestUnit:
 
     def test_it_has_a_spool_time_to_end_and_files_for_a_large_fleet(self) -> None:
         """The spool is where systemd lets it write, and outlives the user."""
-        lines = (ROOT / "docs/bbbmeter.service").read_text().splitlines()
+        lines = UNIT.read_text().splitlines()
         assert {"StateDirectory=bbbmeter", "StateDirectoryMode=0700"} <= set(lines)
         assert "Environment=BBBMETER_SPOOL__DIRECTORY=%S/bbbmeter/spool" in lines
         assert f"TimeoutStopSec={GRACE_S}" in lines

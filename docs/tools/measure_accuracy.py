@@ -18,7 +18,7 @@ from collector.simulator.plan import sim_tenants
 
 
 def as_markdown(rehearsal: Rehearsal) -> list[str]:
-    """Return the lines of a table: a row a tenant, metered beside the truth and BBBLB's query."""
+    """Return the lines of a table: each tenant's metered figures, the truth, BBBLB's query."""
     lines = [
         (
             "| tenant | participant minutes: truth | metered | difference | BBBLB's query "
@@ -93,7 +93,7 @@ async def measure_week(database: str, days: int, servers: int, sessions: float) 
         async with open_pool(database) as pool:
             async with pool.acquire() as connection:
                 await migrate(connection, settings)
-            # Nothing refreshes or drops beside the run.
+            # No policy refreshes or drops anything during the run.
             await pool.execute(_STOP_POLICIES)
             version = await pool.fetchval(
                 "SELECT extversion FROM pg_extension WHERE extname = 'timescaledb'"

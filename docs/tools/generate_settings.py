@@ -23,7 +23,7 @@ from collector.settings import (
     TenantSettings,
 )
 
-PAGE = Path(__file__).with_name("settings.md")
+PAGE = Path(__file__).parents[1] / "settings.md"
 RULES = get_args(get_args(Rule)[0])
 INTRODUCTION = f"""\
 # Settings

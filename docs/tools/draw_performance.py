@@ -8,7 +8,7 @@ from typing import Any
 import pygal
 from pygal.style import CleanStyle
 
-IMAGES = Path(__file__).parent / "img"
+IMAGES = Path(__file__).parents[1] / "img"
 _STYLE = CleanStyle(
     font_family="sans-serif", background="#ffffff", plot_background="#ffffff", legend_font_size=16
 )

@@ -20,7 +20,7 @@ from collector.reports.usage import Request
 from collector.simulator import Fleet, FleetPlan, Rhythm
 from collector.simulator.plan import sim_tenants
 
-PICTURE = Path(__file__).parent / "img" / "report.svg"
+PICTURE = Path(__file__).parents[1] / "img" / "report.svg"
 
 
 async def draw() -> None:
