@@ -64,7 +64,7 @@ class Resolver(AbstractResolver):
             if found is None or not usable or (lookup.done() and not lookup.exception()):
                 found = lookup.result()
             else:
-                log.warning("name not resolved, its last address is used", host=host)
+                log.warning("dns_stale_address", host=host)
         return [
             ResolveResult(
                 hostname=host,

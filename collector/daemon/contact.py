@@ -46,7 +46,7 @@ class Contact:
         except DatabaseError as error:
             if not known:
                 raise
-            log.error("the database is away: collecting into the spool", error=str(error))  # noqa: TRY400
+            log.error("database_away", error=str(error))
             settings = self._context.settings
             self.first_tick = self._ticks.next_at(settings)
             # All of them: polled twice, beside a collector that cannot be seen, is stored once.
@@ -56,7 +56,7 @@ class Contact:
         """Meet the database if it was away so far. Raises DatabaseError and MigrationError."""
         if not self._context.outbox.open:
             await self._meet(CONTACT_DEADLINE_S)
-            log.info("the database is back")
+            log.info("database_back")
 
     async def read_retention(self) -> None:
         """Read for how long late data can be stored: `bbbmeter migrate` may have changed it."""

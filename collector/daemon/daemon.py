@@ -137,7 +137,7 @@ class Daemon:
             opened = Spool.open(spool.directory, spool.max_bytes)
         except SpoolError as error:
             self.metrics.spool_failures.inc()
-            log.error("no spool: what cannot be stored waits in memory", error=str(error))  # noqa: TRY400
+            log.error("spool_unavailable", error=str(error))
             return None
         stack.callback(opened.close)
         return opened
@@ -192,9 +192,9 @@ class _Collector:
                         close_after_s = self._context.settings.close_after_s
                         await update_sessions(self._context.pool, close_after_s)
             except TimeoutError:
-                log.error("the database did not take what was waiting in time")  # noqa: TRY400
+                log.error("drain_timed_out")
             except DatabaseError as error:
-                log.warning("sessions not brought up to date", error=str(error))
+                log.warning("sessions_not_updated", error=str(error))
         finally:
             if not loop.done():
                 loop.cancel()

@@ -48,5 +48,7 @@ class Duties:
             count = math.nan if result.status == "failed" else result.total
             metrics.verify_findings.labels(result.name).set(count)
             if not result.ok:
-                log.error("verify", check=result.name, findings=result.total, note=result.note)
+                log.error(
+                    "verify_findings", check=result.name, findings=result.total, note=result.note
+                )
         metrics.verify_timestamp.set(clock.now().timestamp())

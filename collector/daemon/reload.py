@@ -66,7 +66,7 @@ class Reload:
             poller = self._ticks.poller_for(settings)
         except SettingsError as error:
             reloads.labels("refused").inc()
-            log.error("settings refused, the old ones stay", problems=error.problems)  # noqa: TRY400
+            log.error("settings_refused", problems=error.problems)
             return
         try:
             await self._apply(settings, poller)
@@ -79,9 +79,9 @@ class Reload:
         context, ticks = self._context, self._ticks
         old = context.settings
         for key in _changed(old, settings, _AT_START):
-            log.warning("this change needs a restart", key=key)
+            log.warning("settings_need_restart", key=key)
         for key in _changed(old, settings, _AT_MIGRATE):
-            log.warning("this change needs `bbbmeter migrate`", key=key)
+            log.warning("settings_need_migrate", key=key)
         async with ticks.lock:
             # What the last tick stands for must be over: no second is counted twice.
             covered = tick_at(ticks.last_at, old.poll_interval_s)
@@ -97,13 +97,13 @@ class Reload:
                 self._plan(next_tick)
         await self._resize_spool(settings.spool.max_bytes)
         await self._share.apply()
-        log.info("settings taken up", servers=len(settings.enabled_servers))
+        log.info("settings_applied", servers=len(settings.enabled_servers))
 
     async def _resize_spool(self, max_bytes: int) -> None:
         try:
             await self._context.outbox.resize_spool(max_bytes)
         except SpoolError as error:
-            log.error("the spool keeps its size", error=str(error))  # noqa: TRY400
+            log.error("spool_resize_failed", error=str(error))
 
 
 def _changed(old: Settings, new: Settings, keys: tuple[str, ...]) -> list[str]:

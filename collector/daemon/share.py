@@ -54,7 +54,7 @@ class Share:
             return
         for name in before ^ mine:
             self._ticks.forget(name)
-        log.info("servers shared", mine=len(mine), collectors=len(context.sharing.living))
+        log.info("servers_shared", mine=len(mine), collectors=len(context.sharing.living))
         if gained := mine - before:
             await self._restore(gained)
 
@@ -68,7 +68,7 @@ class Share:
             ) as connection:
                 last = await last_polls(connection, servers, tick, max_gap_s)
         except DatabaseError as error:
-            log.warning("holes before this are not filled", error=str(error))
+            log.warning("gaps_not_filled", error=str(error))
             return
         for name, poll in last.items():
             context.pipeline.restore(name, poll)

@@ -107,7 +107,7 @@ class Ticks:
             batch = pipeline.process(result)
         except Exception as failure:  # noqa: BLE001 - one server's trouble stays its own
             # Its message could hold what the server sent.
-            log.error("result not usable", server=result.server, error=type(failure).__name__)  # noqa: TRY400
+            log.error("result_unusable", server=result.server, error=type(failure).__name__)
             pipeline.forget(result.server)
             result = PollResult(
                 result.server,

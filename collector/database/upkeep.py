@@ -117,7 +117,7 @@ async def refresh_rollups(pool: asyncpg.Pool, since: datetime, until: datetime) 
                 try:
                     await refresh_rollup(connection, rollup, begin, part)
                 except asyncpg.InsufficientPrivilegeError:
-                    log.info("rollups are left to their policies", rollup=rollup)
+                    log.info("rollups_left_to_policies", rollup=rollup)
                     return
                 # The bucket that `part` cuts is the next part's.
                 begin = part - width if part < end else end
@@ -154,7 +154,7 @@ class PolicyRunner:
                     await connection.execute(f"CALL run_job({int(job['job_id'])})")
                 ran += 1
             except DatabaseError as error:
-                log.error("policy failed", job=job["proc_name"], error=str(error))  # noqa: TRY400
+                log.error("policy_failed", job=job["proc_name"], error=str(error))
                 failed.append(str(error))
         if self._vacuumed_at is None or now - self._vacuumed_at >= VACUUM_EVERY:
             self._vacuumed_at = now

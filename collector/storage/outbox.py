@@ -93,7 +93,7 @@ class Outbox:
                 self._refused.add(poll)
                 self._metrics.dropped_polls.labels(SPOOL_FULL).inc()
                 self._not_stored(poll.server)
-            log.error("no room: poll dropped", servers=[poll.server for poll in batch.polls])
+            log.error("poll_dropped", servers=[poll.server for poll in batch.polls])
             return
         self._waiting.append(batch)
         self._samples += len(batch.samples)
@@ -128,7 +128,7 @@ class Outbox:
             except (DatabaseError, SpoolError) as error:
                 self.failing = True
                 self._metrics.write_failures.inc()
-                log.error("cannot store, will try again", error=str(error), pause_s=pause_s)  # noqa: TRY400
+                log.error("write_failed", error=str(error), pause_s=pause_s)
                 await self._pause(pause_s)
                 pause_s = min(pause_s * 2, LAST_RETRY_S)
                 continue
@@ -178,9 +178,9 @@ class Outbox:
         try:
             await self._on_disk(self._spool.refresh)
             if adopted := await self._on_disk(self._spool.adopt):
-                log.info("took over the backlog of a collector that is gone", batches=adopted)
+                log.info("backlog_adopted", batches=adopted)
         except (SpoolError, OSError) as error:
-            log.error("cannot look into the spool", error=str(error))  # noqa: TRY400
+            log.error("spool_read_failed", error=str(error))
 
     async def _store_some(self) -> None:
         """Store what is live, then a piece of the backlog, then what was refused."""
@@ -225,7 +225,7 @@ class Outbox:
         except SpoolError as error:
             self._metrics.spool_failures.inc()
             if self._disk_takes:
-                log.error("the spool takes nothing", error=str(error), waiting=len(parts))  # noqa: TRY400
+                log.error("spool_write_failed", error=str(error), waiting=len(parts))
             self._disk_takes = False
             return
         self._disk_takes = True
@@ -275,7 +275,7 @@ class Outbox:
                 young.append(entry)
                 continue
             reason = f"older than {self.late_days} days: what it belongs to may be dropped already"
-            log.error("batch not stored", servers=_servers(entry.batch), reason=reason)
+            log.error("batch_too_old", servers=_servers(entry.batch), reason=reason)
             self._metrics.dropped_polls.labels("too_old").inc(len(entry.batch.polls))
             await self._on_disk(partial(spool.quarantine, entry, reason))
         return young
@@ -305,7 +305,7 @@ class Outbox:
         """Put aside a batch whose content the database refuses, and store a failed poll for it."""
         polls = _batch(part).polls
         for poll in polls:
-            log.error("poll refused by the database", server=poll.server, error=str(error))
+            log.error("poll_rejected", server=poll.server, error=str(error))
             self._metrics.dropped_polls.labels(REJECTED).inc()
             self._not_stored(poll.server)
         if self._spool is not None:
@@ -313,12 +313,12 @@ class Outbox:
                 await self._on_disk(partial(self._spool.quarantine, part, str(error)))
             except SpoolError as full:
                 # To keep it in memory would keep all others waiting.
-                log.error("no room in quarantine, batch lost", error=str(full))  # noqa: TRY400
+                log.error("quarantine_full", error=str(full))
         try:
             failed = [poll.failed(REJECTED) for poll in polls]
             await self._write(Batch(polls=failed), late=True)
         except RejectedBatchError as again:
-            log.error("even the failure was refused", error=str(again))  # noqa: TRY400
+            log.error("failed_poll_rejected", error=str(again))
 
     async def _write(
         self, batch: Batch, *, late: bool = False, deadline_s: float = WRITE_DEADLINE_S

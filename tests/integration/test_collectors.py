@@ -117,10 +117,10 @@ async def test_a_collector_that_is_killed_is_replaced_within_three_intervals(
     """Two share the servers without being told; no tick comes twice, few are missing."""
     config = write_config()
     async with collecting(config) as first, collecting(config) as second:
-        await until_logged(first, "servers shared", collectors=2)
-        await until_logged(second, "servers shared", collectors=2)
+        await until_logged(first, "servers_shared", collectors=2)
+        await until_logged(second, "servers_shared", collectors=2)
         parts = [
-            [e["mine"] for e in one.log if e["event"] == "servers shared"][-1]
+            [e["mine"] for e in one.log if e["event"] == "servers_shared"][-1]
             for one in (first, second)
         ]
         assert sum(map(int, map(str, parts))) == SERVERS
@@ -129,7 +129,7 @@ async def test_a_collector_that_is_killed_is_replaced_within_three_intervals(
         await until_polled(dsn, 3 * SERVERS, f"ts > '{together.isoformat()}'")
         second.process.kill()
         killed = datetime.now(UTC)
-        await until_logged(first, "servers shared", collectors=1, mine=SERVERS)
+        await until_logged(first, "servers_shared", collectors=1, mine=SERVERS)
         again = killed + 3 * INTERVAL
         await until_polled(dsn, 2 * SERVERS, f"ts >= '{again.isoformat()}'")
         await first.end()
@@ -156,8 +156,8 @@ async def test_one_that_ends_in_order_leaves_no_hole(
     """It signs off first, so that the other takes over with the next tick, or the one after."""
     config = write_config()
     async with collecting(config) as first, collecting(config) as second:
-        await until_logged(first, "servers shared", collectors=2)
-        await until_logged(second, "servers shared", collectors=2)
+        await until_logged(first, "servers_shared", collectors=2)
+        await until_logged(second, "servers_shared", collectors=2)
         await until_polled(dsn, 3 * SERVERS)
         await second.end()
         ended = datetime.now(UTC)
@@ -181,12 +181,12 @@ async def test_a_database_that_is_away_costs_no_tick(
         await until_polled(dsn, SERVERS)
         await gate.close()
         closed = datetime.now(UTC)
-        await daemon.until("cannot store, will try again", count=3)
+        await daemon.until("write_failed", count=3)
         await asyncio.sleep(INTERVAL.total_seconds())
         daemon.process.kill()
         killed = datetime.now(UTC)
     async with collecting(config) as daemon:
-        await daemon.until("the database is away: collecting into the spool")
+        await daemon.until("database_away")
         started = await daemon.until("collecting")
         began = datetime.now(UTC)
         metrics = f"http://127.0.0.1:{started['health_port']}/metrics"
@@ -201,7 +201,7 @@ async def test_a_database_that_is_away_costs_no_tick(
                         spooled = family.samples[0].value
         await gate.open()
         opened = datetime.now(UTC)
-        await daemon.until("the database is back")
+        await daemon.until("database_back")
         await until_polled(dsn, 2 * SERVERS, f"ts > '{opened.isoformat()}'")
         await daemon.end()
     rows = await fetch(

@@ -136,20 +136,20 @@ async def test_settings_change_while_running(
 
         path.write_text(only_two + "\nbroken", encoding="utf-8")
         daemon.process.send_signal(signal.SIGHUP)
-        await daemon.until("settings refused, the old ones stay")
+        await daemon.until("settings_refused")
         seen = datetime.now(UTC)
         await until_polled(dsn, 2, f"ts > '{seen.isoformat()}'")
 
         larger = whole + "\n[spool]\nmax_bytes = 2097152\n"
         path.write_text(larger, encoding="utf-8")  # noticed without a signal
-        assert (await daemon.until("settings taken up"))["servers"] == 3
+        assert (await daemon.until("settings_applied"))["servers"] == 3
         sim03 = "server_id = (SELECT id FROM meter.server WHERE name = 'sim03')"
         await until_polled(dsn, 1, sim03)
         await until_bounded(dsn, 2 * 1024**2)
 
         path.write_text(only_two, encoding="utf-8")
         daemon.process.send_signal(signal.SIGHUP)
-        await daemon.until("settings taken up", count=2)
+        await daemon.until("settings_applied", count=2)
         await daemon.end()
     connection = await asyncpg.connect(dsn)
     spans = await connection.fetch(

@@ -350,7 +350,7 @@ async def test_a_collector_tells_nobody(house: House, dsn: str) -> None:
         for number, more in enumerate(broken, start=1):
             house.config.write_text(good + more, encoding="utf-8")
             life.process.send_signal(signal.SIGHUP)
-            await life.until("settings refused", number)
+            await life.until("settings_refused", number)
         house.config.write_text(good, encoding="utf-8")
 
         # The database goes while polls come in: what waits may be on the disk now.

@@ -43,12 +43,12 @@ def fail(password: str) -> None:
 def test_a_line_is_a_json_object(capsys: pytest.CaptureFixture[str]) -> None:
     """It has event, level, the time in UTC and the entry's own keys."""
     setup_logging("json", "info")
-    structlog.get_logger("x").warning("poll failed", server="bbb1", text="zwei\nZeilen ü")
+    structlog.get_logger("x").warning("poll_failed", server="bbb1", text="zwei\nZeilen ü")
     (entry,) = entries(capsys)
     now = datetime.now(UTC)
     assert abs((now - datetime.fromisoformat(entry.pop("timestamp"))).total_seconds()) < 60
     assert entry == {
-        "event": "poll failed",
+        "event": "poll_failed",
         "level": "warning",
         "server": "bbb1",
         "text": "zwei\nZeilen ü",

@@ -559,7 +559,7 @@ def test_damage_found_while_running_is_survived(tmp_path: Path, crashed: Path) -
         edit(path, "DELETE FROM quarantine WHERE id = 1")
         with capture_logs() as logs:
             stored = spool.oldest(1_000_000)
-        assert [entry["event"][:13] for entry in logs] == ["spool damaged"]
+        assert [entry["event"] for entry in logs] == ["spool_damaged"]
         assert 100 < len(stored) < 180
         assert stored[: len(entries)] == entries
         assert (spool.polls, spool.collector) == (len(stored), identity)

@@ -116,7 +116,7 @@ class Poller:
                     group.create_task(one(name)).add_done_callback(slot.release)
         except TimeoutError:
             log.warning(
-                "tick cut at its deadline",
+                "tick_deadline",
                 tick=ts.isoformat(),
                 without_answer=len(waiting),
                 servers=sorted(waiting)[:_MAX_NAMED],
@@ -143,11 +143,11 @@ class Poller:
             reply = await self._clients[name].ask()
         except PollError as failure:
             error = failure.code
-            log.info("poll failed", server=name, error=error)
+            log.info("poll_failed", server=name, error=error)
         except Exception as failure:  # noqa: BLE001 - one server's trouble stays its own
             error = InternalError.kind
             # Its message could hold what the server sent.
-            log.error("poll failed unexpectedly", server=name, error=type(failure).__name__)  # noqa: TRY400
+            log.error("poll_crashed", server=name, error=type(failure).__name__)
         return PollResult(
             server=name,
             ts=ts,

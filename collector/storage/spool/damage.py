@@ -77,7 +77,7 @@ def rescue(path: Path, reason: str) -> None:
     _move_log(path, aside)
     _put_in_place(path, fresh)
     log.error(
-        "spool damaged: set aside, and what can be read is kept; the rest is lost",
+        "spool_damaged",
         error=reason,
         damaged=str(aside),
         **counts,
@@ -93,7 +93,7 @@ def report_missing(path: Path, missing: int) -> None:
     with suppress(OSError):
         shutil.copy(_log_of(path), aside)
     log.error(
-        "spool damaged: the end of its log cannot be read, and batches are lost",
+        "spool_log_damaged",
         damaged=str(aside),
         batches=missing,
     )

@@ -146,7 +146,7 @@ class Spool:
             self.refresh()
             entries, unreadable = self._slot.read(work)
             for key, reason in unreadable.items():
-                log.error("batch in the spool cannot be read: quarantined", id=key, reason=reason)
+                log.error("spool_batch_quarantined", id=key, reason=reason)
                 # Without room it stays where it is, and is passed over.
                 with suppress(SpoolError):
                     self._move(key, reason)

@@ -128,7 +128,7 @@ class TakenSlot:
                     continue
                 taken = TakenSlot(slot, lock, self.max_bytes)
             except (SpoolError, OSError) as error:
-                log.error("slot of the spool cannot be used", path=str(slot.path), error=str(error))  # noqa: TRY400
+                log.error("spool_slot_unusable", path=str(slot.path), error=str(error))
                 continue
             yield taken
 
@@ -214,7 +214,7 @@ def take_slot(directory: Path, max_bytes: int) -> TakenSlot:
                 continue
             taken = TakenSlot(slot, lock, max_bytes)
         except (SpoolError, OSError) as error:
-            log.error("slot of the spool cannot be used", path=str(slot.path), error=str(error))  # noqa: TRY400
+            log.error("spool_slot_unusable", path=str(slot.path), error=str(error))
             continue
         if taken.has_batches:
             if spare is not None:
