@@ -14,10 +14,10 @@ from rich.terminal_theme import MONOKAI
 from collector.database import open_pool
 from collector.log import setup_logging
 from collector.migrate import migrate
-from collector.rehearsal import rehearse, settings_for
 from collector.report import REPORT_WIDTH, Request, as_tables
 from collector.simulator import Fleet, FleetPlan, Rhythm
 from collector.simulator.plan import sim_tenants
+from tests.support.rehearsal import rehearse, settings_for
 
 PICTURE = Path(__file__).parent / "img" / "report.svg"
 

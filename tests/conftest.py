@@ -25,7 +25,7 @@ from pydantic import SecretStr
 from collector.engine import EmbeddedEngine
 from collector.migrate import migrate
 from collector.settings import ServerSettings, Settings
-from tests.history import History, fill
+from tests.support.history import History, fill
 
 # No test fails on a clock: machines that run tests are often busy.
 hypothesis.settings.register_profile(

@@ -14,7 +14,7 @@ import structlog
 from collector.engine import EmbeddedEngine
 from collector.migrate import migrate
 from tests.conftest import PAST_RETENTION, make_settings
-from tests.history import History, fill
+from tests.support.history import History, fill
 
 structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.WARNING))
 

@@ -19,13 +19,13 @@ from collector.model import Batch, PollResult
 from collector.outbox import Outbox
 from collector.parser import parse_meetings
 from collector.pipeline import Pipeline
-from collector.rehearsal import settings_for
 from collector.settings import ROLLUP_SOURCE
 from collector.simulator import Fleet, FleetPlan
 from collector.simulator.plan import sim_tenants
 from collector.spool import Spool
 from collector.verify import verify
 from collector.writer import Stored, Writer
+from tests.support.rehearsal import settings_for
 
 INTERVAL_S = 60
 HOUR = timedelta(hours=1)
