@@ -7,7 +7,7 @@ import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from zoneinfo import ZoneInfo
 
 import asyncpg
@@ -18,17 +18,13 @@ from collector.errors import DatabaseError, MigrationError
 from collector.jobs import update_sessions
 from collector.migrate import check_edition, migrate, require_current
 from collector.report import Request, fetch_report
-from collector.settings import ROLLUP_SOURCE, RetentionSettings, Settings
-
-if TYPE_CHECKING:
-    from tests.integration.conftest import Feed
-
-MakeFeed = Callable[[Settings], Awaitable["Feed"]]
-MakeSettings = Callable[..., Settings]
+from collector.settings import ROLLUP_SOURCE, Settings
+from tests.support.database import migrate_unscheduled
+from tests.support.feed import Feed, MakeFeed, Run
+from tests.support.settings import KEEP_ALL, make_settings
 
 MINUTE, HOUR, DAY = timedelta(minutes=1), timedelta(hours=1), timedelta(days=1)
 T = datetime(2026, 3, 2, 10, tzinfo=UTC)
-KEPT = dict.fromkeys(RetentionSettings.model_fields, 0)
 FILES = [
     "0001_tables.sql", "0002_rollups.sql", "0003_days.sql", "0004_facts.sql", "0005_fleet.sql",
     "0006_starts.sql",
@@ -155,18 +151,16 @@ def policies_of(settings: Settings) -> dict[tuple[str, str], str | int]:
     return kept | columns | refreshed
 
 
-async def test_policies_are_those_of_the_settings(
-    connection: asyncpg.Connection, make_settings: MakeSettings
-) -> None:
+async def test_policies_are_those_of_the_settings(connection: asyncpg.Connection) -> None:
     """Each retention and columnstore setting is a policy, 0 is none; all rollups refresh."""
     defaults = make_settings()
     for settings in (
         defaults,
         make_settings(
-            retention=KEPT | {"sample": 9, "server_1d": 700},
+            retention=KEEP_ALL | {"sample": 9, "server_1d": 700},
             columnstore=dict.fromkeys(defaults.columnstore.model_dump(), 0) | {"poll": 3},
         ),
-        make_settings(retention=KEPT),
+        make_settings(retention=KEEP_ALL),
         defaults,
     ):
         await migrate(connection, settings)
@@ -183,9 +177,7 @@ async def test_policies_are_those_of_the_settings(
         assert found == policies_of(settings)
 
 
-async def test_data_that_come_late_reach_every_rollup(
-    make_feed: MakeFeed, make_settings: MakeSettings
-) -> None:
+async def test_data_that_come_late_reach_every_rollup(make_feed: MakeFeed) -> None:
     """Whatever is stored while samples are kept is computed, also behind a later refresh.
 
     So after everything stood still for days, and when a collector stores days late.
@@ -195,7 +187,7 @@ async def test_data_that_come_late_reach_every_rollup(
     await feed.due(now - 20 * DAY, bbb1=None)
 
     async def hour(begin: datetime) -> None:
-        run = feed.run("bbb1", "arts", "r", begin, begin + HOUR, 2)
+        run = Run("bbb1", "arts", "r", begin, begin + HOUR, 2)
         await feed.play(["bbb1"], feed.ticks(begin, begin + HOUR), [run])
 
     async def run_policies() -> None:
@@ -216,13 +208,11 @@ async def test_data_that_come_late_reach_every_rollup(
     assert await feed.pool.fetchval("SELECT sum(sessions) FROM meter.session_1d") == 3
 
 
-async def test_hours_are_cut_so_that_days_in_kolkata_are_whole(
-    make_feed: MakeFeed, make_settings: MakeSettings
-) -> None:
+async def test_hours_are_cut_so_that_days_in_kolkata_are_whole(make_feed: MakeFeed) -> None:
     """A zone half an hour off has rollups by the half hour, and its own midnight."""
-    feed = await make_feed(make_settings(billing_timezone="Asia/Kolkata", retention=KEPT))
+    feed = await make_feed(make_settings(billing_timezone="Asia/Kolkata", retention=KEEP_ALL))
     midnight = datetime(2026, 3, 2, tzinfo=ZoneInfo("Asia/Kolkata"))
-    run = feed.run("bbb1", "arts", "r", midnight - 10 * MINUTE, midnight + 5 * MINUTE, 2)
+    run = Run("bbb1", "arts", "r", midnight - 10 * MINUTE, midnight + 5 * MINUTE, 2)
     await feed.due(run.begin, bbb1=None)
     await feed.play(["bbb1"], feed.ticks(run.begin, run.end), [run])
     await feed.refresh()
@@ -238,9 +228,7 @@ async def test_hours_are_cut_so_that_days_in_kolkata_are_whole(
 # -- migrating -------------------------------------------------------------------------------------
 
 
-async def test_migrating_again_changes_nothing(
-    connection: asyncpg.Connection, make_settings: MakeSettings
-) -> None:
+async def test_migrating_again_changes_nothing(connection: asyncpg.Connection) -> None:
     """A second run applies no file and leaves the same catalog, policies and grants."""
     assert await migrate(connection, make_settings()) == FILES
     once = await catalog(connection)
@@ -250,40 +238,34 @@ async def test_migrating_again_changes_nothing(
     await require_current(connection)
 
 
-async def test_migrating_again_with_data_in_columns(
-    feed: "Feed", make_settings: MakeSettings
-) -> None:
+async def test_migrating_again_with_data_in_columns(feed: Feed) -> None:
     """An upgrade goes through, and changes no figure, when chunks are columns already."""
     await feed.due(T, bbb1=None)
-    run = feed.run("bbb1", "arts", "r", T, T + HOUR, 3)
+    run = Run("bbb1", "arts", "r", T, T + HOUR, 3)
     await feed.play(["bbb1"], feed.ticks(T, T + HOUR), [run])
     await update_sessions(feed.pool, 120)
     await feed.refresh()
     assert await feed.columnize() >= 6
     async with feed.pool.acquire() as connection:
         before = await fetch_report(connection, Request(T - DAY, T + DAY))
-        await migrate(connection, make_settings(retention=KEPT))
+        await migrate(connection, make_settings(retention=KEEP_ALL))
         assert await fetch_report(connection, Request(T - DAY, T + DAY)) == before
     assert before[0]["participant_minutes"] == 180
 
 
-async def test_a_dry_run_changes_nothing(
-    connection: asyncpg.Connection, make_settings: MakeSettings
-) -> None:
+async def test_a_dry_run_changes_nothing(connection: asyncpg.Connection) -> None:
     """It says what would be applied, to an empty database and to one with other settings."""
     assert await migrate(connection, make_settings(), dry_run=True) == FILES
     assert await tables(connection) == 0
     await migrate(connection, make_settings())
     before = await catalog(connection)
-    assert await migrate(connection, make_settings(retention=KEPT), dry_run=True) == []
+    assert await migrate(connection, make_settings(retention=KEEP_ALL), dry_run=True) == []
     other = make_settings(billing_timezone="UTC")
     assert await migrate(connection, other, dry_run=True, rebuild_days=True) == []
     assert await catalog(connection) == before
 
 
-async def test_two_that_migrate_at_once_end_well(
-    empty_dsn: str, make_settings: MakeSettings
-) -> None:
+async def test_two_that_migrate_at_once_end_well(empty_dsn: str) -> None:
     """One applies the files, the other one waits for it and finds them applied."""
 
     async def one() -> list[str]:
@@ -319,9 +301,7 @@ async def test_what_policies_cross_is_tried_again(monkeypatch: pytest.MonkeyPatc
         await migration._in_peace(failing(asyncpg.DivisionByZeroError("x")))
 
 
-async def test_a_changed_file_is_refused(
-    connection: asyncpg.Connection, make_settings: MakeSettings, schema: Path
-) -> None:
+async def test_a_changed_file_is_refused(connection: asyncpg.Connection, schema: Path) -> None:
     """A run-once file with another content than the one applied is named, and nothing is done."""
     await migrate(connection, make_settings())
     before = await catalog(connection)
@@ -334,9 +314,7 @@ async def test_a_changed_file_is_refused(
     assert await catalog(connection) == before
 
 
-async def test_a_newer_database_is_refused(
-    connection: asyncpg.Connection, make_settings: MakeSettings, schema: Path
-) -> None:
+async def test_a_newer_database_is_refused(connection: asyncpg.Connection, schema: Path) -> None:
     """A ledger with files that this version does not have belongs to a newer one: upgrade."""
     (schema / "migrations" / "0004_later.sql").write_text("CREATE TABLE meter.later (a int);")
     await migrate(connection, make_settings())
@@ -348,7 +326,7 @@ async def test_a_newer_database_is_refused(
 
 
 async def test_an_older_database_is_told_and_brought_up_to_date(
-    connection: asyncpg.Connection, make_settings: MakeSettings, schema: Path
+    connection: asyncpg.Connection, schema: Path
 ) -> None:
     """A missing run-once file is named; migrating applies it, and only it."""
     with pytest.raises(MigrationError, match=r"lacks 0001_tables\.sql, .*run `bbbmeter migrate`"):
@@ -363,7 +341,7 @@ async def test_an_older_database_is_told_and_brought_up_to_date(
 
 @pytest.mark.parametrize("broken", ["migrations/0099_bad.sql", "current/96_bad.sql"])
 async def test_a_file_that_fails_leaves_nothing_behind(
-    connection: asyncpg.Connection, make_settings: MakeSettings, schema: Path, broken: str
+    connection: asyncpg.Connection, schema: Path, broken: str
 ) -> None:
     """An upgrade is whole or absent: the error names the file, and nothing has changed."""
     (schema / broken).write_text("CREATE TABLE meter.half (a int); SELECT 1 / 0;")
@@ -374,9 +352,7 @@ async def test_a_file_that_fails_leaves_nothing_behind(
     assert await migrate(connection, make_settings()) == FILES
 
 
-async def test_the_apache_edition_is_refused(
-    connection: asyncpg.Connection, make_settings: MakeSettings
-) -> None:
+async def test_the_apache_edition_is_refused(connection: asyncpg.Connection) -> None:
     """It lacks continuous aggregates; what is read here from the database is what decides."""
     await migrate(connection, make_settings())
     edition = await connection.fetchval("SELECT current_setting('timescaledb.license', true)")
@@ -389,20 +365,18 @@ async def test_the_apache_edition_is_refused(
 # -- days cut anew ---------------------------------------------------------------------------------
 
 
-async def days(feed: "Feed", table: str = "usage_1d") -> dict[datetime, int]:
+async def days(feed: Feed, table: str = "usage_1d") -> dict[datetime, int]:
     """Return the sums of a day rollup, by the beginning of the day in UTC."""
     column = {"usage_1d": "participant_seconds", "server_1d": "polls", "session_1d": "sessions"}
     query = f"SELECT bucket, sum({column[table]}) AS s FROM meter.{table} GROUP BY 1"  # noqa: S608
     return {row["bucket"]: int(row["s"]) for row in await feed.pool.fetch(query)}
 
 
-async def test_another_billing_time_zone_cuts_days_anew(
-    feed: "Feed", make_settings: MakeSettings
-) -> None:
+async def test_another_billing_time_zone_cuts_days_anew(feed: Feed) -> None:
     """It is refused without --rebuild-days; with it totals stay and days begin elsewhere."""
     await feed.due(T, bbb1=None)
     runs = [
-        feed.run("bbb1", "arts", f"r{n}", T + n * 5 * HOUR, T + n * 5 * HOUR + HOUR, n + 1)
+        Run("bbb1", "arts", f"r{n}", T + n * 5 * HOUR, T + n * 5 * HOUR + HOUR, n + 1)
         for n in range(12)
     ]
     await feed.play(["bbb1"], list(feed.ticks(T, T + 60 * HOUR))[::10], runs)
@@ -411,7 +385,7 @@ async def test_another_billing_time_zone_cuts_days_anew(
     rollups = ("usage_1d", "server_1d", "session_1d")
     before = {table: await days(feed, table) for table in rollups}
     request = Request(T - 30 * DAY, T + 30 * DAY)
-    tokyo = make_settings(retention=KEPT, billing_timezone="Asia/Tokyo")
+    tokyo = make_settings(retention=KEEP_ALL, billing_timezone="Asia/Tokyo")
     async with feed.pool.acquire() as connection:
         whole = await fetch_report(connection, request)
         with pytest.raises(MigrationError, match=r"Europe/Berlin → Asia/Tokyo.*--rebuild-days"):
@@ -430,15 +404,15 @@ async def test_another_billing_time_zone_cuts_days_anew(
 
 
 async def test_a_rebuild_that_was_cut_off_is_finished_by_the_next_run(
-    feed: "Feed", make_settings: MakeSettings, monkeypatch: pytest.MonkeyPatch
+    feed: Feed, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Days are made anew in one step and computed in another: a crash between loses nothing."""
     await feed.due(T, bbb1=None)
-    run = feed.run("bbb1", "arts", "r", T, T + 60 * HOUR, 3)
+    run = Run("bbb1", "arts", "r", T, T + 60 * HOUR, 3)
     await feed.play(["bbb1"], list(feed.ticks(T, T + 60 * HOUR))[::10], [run])
     await update_sessions(feed.pool, 120)
     await feed.refresh()
-    tokyo = make_settings(retention=KEPT, billing_timezone="Asia/Tokyo")
+    tokyo = make_settings(retention=KEEP_ALL, billing_timezone="Asia/Tokyo")
     request = Request(T - 30 * DAY, T + 30 * DAY)
     async with feed.pool.acquire() as connection:
         whole = await fetch_report(connection, request)
@@ -457,7 +431,7 @@ async def test_a_rebuild_that_was_cut_off_is_finished_by_the_next_run(
         assert len(await connection.fetch("SELECT * FROM meter.setting")) == 2
 
 
-async def materialized_days(feed: "Feed") -> int:
+async def materialized_days(feed: Feed) -> int:
     """Return how many rows of usage_1d are stored, not computed on reading."""
     table = await feed.pool.fetchval(
         "SELECT format('%I.%I', materialization_hypertable_schema, "
@@ -468,17 +442,15 @@ async def materialized_days(feed: "Feed") -> int:
     return stored
 
 
-async def test_rebuilding_days_is_refused_where_history_would_be_lost(
-    feed: "Feed", make_settings: MakeSettings
-) -> None:
+async def test_rebuilding_days_is_refused_where_history_would_be_lost(feed: Feed) -> None:
     """Days of which the source no longer holds all cannot be cut anew: also when it is empty."""
     await feed.due(T, bbb1=None)
-    runs = [feed.run("bbb1", "arts", f"r{n}", T + n * DAY, T + n * DAY + HOUR) for n in range(24)]
+    runs = [Run("bbb1", "arts", f"r{n}", T + n * DAY, T + n * DAY + HOUR) for n in range(24)]
     await feed.play(["bbb1"], [T + n * DAY + m * HOUR for n in range(24) for m in (0, 3)], runs)
     await update_sessions(feed.pool, 120)
     await feed.refresh()
     before = await days(feed)
-    utc = make_settings(retention=KEPT, billing_timezone="UTC")
+    utc = make_settings(retention=KEEP_ALL, billing_timezone="UTC")
     for until, said in ((T + 15 * DAY, r"\d+ days"), (T + 99 * DAY, "24 days")):
         # From below, for an empty rollup shows what the one below it still has.
         for relation in ("sample", "usage_1m", "usage_1h"):
@@ -494,9 +466,7 @@ async def test_rebuilding_days_is_refused_where_history_would_be_lost(
         assert await days(feed) == before
 
 
-async def test_days_that_are_cut_by_a_chunks_edge_are_history_too(
-    feed: "Feed", make_settings: MakeSettings
-) -> None:
+async def test_days_that_are_cut_by_a_chunks_edge_are_history_too(feed: Feed) -> None:
     """A day of which the source holds the second half only is not made anew from that."""
     await feed.due(T, bbb1=None)
     (edge,) = [
@@ -508,7 +478,7 @@ async def test_days_that_are_cut_by_a_chunks_edge_are_history_too(
         )
     ]
     ticks = [edge + n * HOUR for n in range(-1, 4)]
-    runs = [feed.run("bbb1", "arts", "r", ticks[0], ticks[-1] + HOUR)]
+    runs = [Run("bbb1", "arts", "r", ticks[0], ticks[-1] + HOUR)]
     await feed.play(["bbb1"], ticks, runs)
     await feed.refresh()
     await feed.pool.execute(
@@ -521,14 +491,14 @@ async def test_days_that_are_cut_by_a_chunks_edge_are_history_too(
         with pytest.raises(MigrationError, match="1 days of usage_1d"):
             await migrate(
                 connection,
-                make_settings(retention=KEPT, billing_timezone="UTC"),
+                make_settings(retention=KEEP_ALL, billing_timezone="UTC"),
                 rebuild_days=True,
             )
 
 
 @pytest.mark.parametrize("zone", ["Asia/Kolkata", "Asia/Kathmandu"])
 async def test_days_that_need_other_hours_are_refused(
-    connection: asyncpg.Connection, make_settings: MakeSettings, zone: str
+    connection: asyncpg.Connection, zone: str
 ) -> None:
     """Rollups by the hour cannot be cut anew: the error says so, and nothing is changed."""
     await migrate(connection, make_settings())
@@ -538,16 +508,14 @@ async def test_days_that_need_other_hours_are_refused(
     assert await catalog(connection) == before
 
 
-async def test_another_size_of_large_sessions_counts_anew(
-    feed: "Feed", make_settings: MakeSettings
-) -> None:
+async def test_another_size_of_large_sessions_counts_anew(feed: Feed) -> None:
     """The count of large sessions is in the day rollups: it needs --rebuild-days as well."""
     await feed.due(T, bbb1=None)
-    runs = [feed.run("bbb1", "arts", f"r{n}", T, T + HOUR, n * 10) for n in range(5)]
+    runs = [Run("bbb1", "arts", f"r{n}", T, T + HOUR, n * 10) for n in range(5)]
     await feed.play(["bbb1"], feed.ticks(T, T + HOUR), runs)
     await update_sessions(feed.pool, 120)
     await feed.refresh()
-    smaller = make_settings(retention=KEPT, large_session_participants=20)
+    smaller = make_settings(retention=KEEP_ALL, large_session_participants=20)
     query = "SELECT sum(large_sessions) FROM meter.session_1d"
     assert await feed.pool.fetchval(query) == 0
     async with feed.pool.acquire() as connection:
@@ -585,10 +553,10 @@ async def test_every_table_is_granted_or_kept_from_readers_on_purpose(pool: asyn
     assert not any(row["writable"] for row in rows)
 
 
-async def test_a_reader_reads_every_report_and_writes_nothing(feed: "Feed") -> None:
+async def test_a_reader_reads_every_report_and_writes_nothing(feed: Feed) -> None:
     """bbbmeter_reader gets the owner's figures, also from columns, and changes nothing."""
     await feed.due(T, bbb1=None)
-    run = feed.run("bbb1", "arts", "r", T, T + HOUR, 3)
+    run = Run("bbb1", "arts", "r", T, T + HOUR, 3)
     await feed.play(["bbb1"], feed.ticks(T, T + HOUR), [run])
     await update_sessions(feed.pool, 120)
     queries = [
@@ -629,7 +597,7 @@ async def test_a_reader_reads_every_report_and_writes_nothing(feed: "Feed") -> N
                 await connection.execute(forbidden)
 
 
-async def test_nobody_else_may_call_functions(feed: "Feed") -> None:
+async def test_nobody_else_may_call_functions(feed: Feed) -> None:
     """PUBLIC has neither the schema nor the right to call its functions."""
     open_to_all = await feed.pool.fetch(
         "SELECT p.proname FROM pg_proc AS p CROSS JOIN LATERAL aclexplode("
@@ -639,9 +607,7 @@ async def test_nobody_else_may_call_functions(feed: "Feed") -> None:
     assert open_to_all == []
 
 
-async def test_a_writer_collects_and_reports(
-    feed: "Feed", empty_dsn: str, make_settings: MakeSettings
-) -> None:
+async def test_a_writer_collects_and_reports(feed: Feed, empty_dsn: str) -> None:
     """bbbmeter_writer can do all that a collector does, also in columns; but not delete or own."""
     begin = T
     async with asyncpg.create_pool(
@@ -651,10 +617,10 @@ async def test_a_writer_collects_and_reports(
         reset=_keep_role,
         init=lambda connection: connection.execute("SET ROLE bbbmeter_writer"),
     ) as pool:
-        collector = type(feed)(pool, feed._make_server)
+        collector = Feed(pool)
         for step in range(2):
             await collector.due(begin, bbb1="arts", bbb2=None)
-            run = feed.run("bbb1", "arts", "r", T, begin + HOUR, 3)
+            run = Run("bbb1", "arts", "r", T, begin + HOUR, 3)
             ticks = list(feed.ticks(begin, begin + HOUR))
             await collector.play(["bbb1"], ticks, [run])
             await update_sessions(pool, 120)
@@ -672,7 +638,7 @@ async def test_a_writer_collects_and_reports(
                 await pool.execute(forbidden)
         with pytest.raises(DatabaseError, match="permission denied"):
             async with pool.acquire() as connection:
-                await migrate(connection, make_settings(retention=KEPT))
+                await migrate(connection, make_settings(retention=KEEP_ALL))
 
 
 async def _keep_role(_: asyncpg.Connection) -> None:
@@ -680,7 +646,7 @@ async def _keep_role(_: asyncpg.Connection) -> None:
 
 
 async def test_an_owner_who_may_make_no_roles_migrates_all_the_same(
-    connection: asyncpg.Connection, make_settings: MakeSettings, schema: Path
+    connection: asyncpg.Connection, schema: Path
 ) -> None:
     """As with hosted databases: a notice says which roles are missing, and all else is there."""
     owner = f"owner_{uuid.uuid4().hex}"
@@ -695,13 +661,8 @@ async def test_an_owner_who_may_make_no_roles_migrates_all_the_same(
     try:
         await connection.execute(f"SET ROLE {owner}")
         for _ in range(2):
-            # In one transaction, so that no policy runs when the schema goes.
-            async with connection.transaction():
-                await migrate(connection, make_settings())
-                await connection.execute(
-                    "SELECT public.alter_job(job_id, scheduled => FALSE) "
-                    "FROM timescaledb_information.jobs WHERE job_id >= 1000"
-                )
+            # No policy runs when the schema goes.
+            await migrate_unscheduled(connection, make_settings())
         assert (
             await connection.fetch("SELECT * FROM meter.tenant_report($1, $2)", T, T + HOUR) == []
         )

@@ -1,9 +1,8 @@
 """What was used: the functions in schema/current that cut time, add up and tell coverage."""
 
 import random
-from collections.abc import Awaitable, Callable
 from datetime import UTC, date, datetime, timedelta
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from zoneinfo import ZoneInfo
 
 import asyncpg
@@ -11,19 +10,15 @@ import pytest
 
 from collector.errors import ReportError
 from collector.report import FIGURES, Request, fetch_report
-from collector.settings import RetentionSettings, Settings
+from tests.support.feed import Feed, MakeFeed, Run
+from tests.support.settings import KEEP_ALL, make_settings
 
-if TYPE_CHECKING:
-    from tests.integration.conftest import Feed, Run
-
-MakeFeed = Callable[[Settings], Awaitable["Feed"]]
 Figures = list[dict[str, Any]]
 
 BERLIN = ZoneInfo("Europe/Berlin")
 MINUTE, HOUR = timedelta(minutes=1), timedelta(hours=1)
 # Clocks go forward on 29 March and back on 25 October 2026.
 SPRING, AUTUMN = date(2026, 3, 29), date(2026, 10, 25)
-KEPT = dict.fromkeys(RetentionSettings.model_fields, 0)
 
 
 def at(text: str) -> datetime:
@@ -36,27 +31,27 @@ def local(day: date, zone: ZoneInfo = BERLIN, hour: int = 0) -> datetime:
     return datetime(day.year, day.month, day.day, hour, tzinfo=zone).astimezone(UTC)
 
 
-async def report(feed: "Feed", since: datetime, until: datetime) -> dict[str, dict[str, Any]]:
+async def report(feed: Feed, since: datetime, until: datetime) -> dict[str, dict[str, Any]]:
     """Return the report of all tenants, by name."""
     rows = await feed.pool.fetch("SELECT * FROM meter.tenant_report($1, $2)", since, until)
     return {row["tenant"]: dict(row) for row in rows}
 
 
-async def usage(feed: "Feed", since: datetime, until: datetime, per: str) -> Figures:
+async def usage(feed: Feed, since: datetime, until: datetime, per: str) -> Figures:
     """Return meter.tenant_usage."""
     query = "SELECT * FROM meter.tenant_usage($1, $2, $3)"
     return [dict(row) for row in await feed.pool.fetch(query, since, until, per)]
 
 
 async def by(
-    feed: "Feed", since: datetime, until: datetime, group: str, server: str | None = None
+    feed: Feed, since: datetime, until: datetime, group: str, server: str | None = None
 ) -> Figures:
     """Return meter.usage_by."""
     query = "SELECT * FROM meter.usage_by($1, $2, $3, $4)"
     return [dict(row) for row in await feed.pool.fetch(query, since, until, group, server)]
 
 
-async def everything(feed: "Feed", periods: list[tuple[datetime, datetime]]) -> list[Figures]:
+async def everything(feed: Feed, periods: list[tuple[datetime, datetime]]) -> list[Figures]:
     """Return all that is reported for `periods`, floats rounded: they add up in any order."""
     answers = []
     for since, until in periods:
@@ -123,9 +118,7 @@ ORDER BY t.name
 """
 
 
-def invented_runs(
-    feed: "Feed", since: datetime, until: datetime, count: int, dice: random.Random
-) -> list["Run"]:
+def invented_runs(since: datetime, until: datetime, count: int, dice: random.Random) -> list[Run]:
     """Return sessions at random times of [since, until), some of them breakouts, on two servers."""
     minutes = int((until - since) / MINUTE)
     runs = []
@@ -133,7 +126,7 @@ def invented_runs(
         begin = since + dice.randrange(2 * minutes) * MINUTE / 2
         people = dice.randrange(120)
         runs.append(
-            feed.run(
+            Run(
                 server=dice.choice(("bbb1", "bbb2")),
                 tenant=dice.choice(("arts", "law")),
                 room=f"room{number % 7}",
@@ -152,7 +145,7 @@ def invented_runs(
 
 
 def sometimes(
-    feed: "Feed", since: datetime, until: datetime, share: float, dice: random.Random
+    feed: Feed, since: datetime, until: datetime, share: float, dice: random.Random
 ) -> set[tuple[str, datetime]]:
     """Return a share of the polls of two servers, by chance."""
     return {
@@ -177,9 +170,7 @@ def sometimes(
         "Atlantic/Azores",  # midnight comes twice, or not at all
     ],
 )
-async def test_tiles_cover_every_period_exactly(
-    make_feed: MakeFeed, make_settings: Callable[..., Settings], zone: str
-) -> None:
+async def test_tiles_cover_every_period_exactly(make_feed: MakeFeed, zone: str) -> None:
     """Tiles have no hole and no overlap, with days in the middle, then hours, then minutes."""
     feed = await make_feed(make_settings(billing_timezone=zone))
     dice = random.Random(zone)
@@ -237,14 +228,14 @@ def is_part(part: list[str], whole: tuple[str, ...]) -> bool:
     ],
 )
 async def test_tiles_refuse_what_is_no_period(
-    feed: "Feed", since: datetime | None, until: datetime, said: str
+    feed: Feed, since: datetime | None, until: datetime, said: str
 ) -> None:
     """A period that ends before it begins, or not on full minutes, is an error that says so."""
     with pytest.raises(asyncpg.InvalidParameterValueError, match=said):
         await feed.pool.fetch("SELECT * FROM meter.tiles($1, $2)", since, until)
 
 
-async def test_periods_are_local_days_and_months(feed: "Feed") -> None:
+async def test_periods_are_local_days_and_months(feed: Feed) -> None:
     """Days have 23 and 25 hours when clocks change; the first and the last period are cut."""
 
     async def periods(since: datetime, until: datetime, per: str) -> list[asyncpg.Record]:
@@ -283,25 +274,23 @@ async def test_periods_are_local_days_and_months(feed: "Feed") -> None:
     ],
 )
 async def test_figures_are_those_of_the_samples(
-    make_feed: MakeFeed,
-    make_settings: Callable[..., Settings],
-    zone: str,
-    day: date,
-    hours: int,
+    make_feed: MakeFeed, zone: str, day: date, hours: int
 ) -> None:
     """Reports say the same as a plain query on samples and sessions, and parts add up to wholes.
 
     So for any full minutes, before and after rollups are refreshed, in part and in whole, and
     after all chunks have become columns.
     """
-    feed = await make_feed(make_settings(billing_timezone=zone, poll_interval_s=60, retention=KEPT))
+    feed = await make_feed(
+        make_settings(billing_timezone=zone, poll_interval_s=60, retention=KEEP_ALL)
+    )
     place, dice = ZoneInfo(zone), random.Random(zone)
     days = [local(day + timedelta(days=n), place) for n in (-1, 0, 1, 2)]
     begin, end = days[1] - 3 * HOUR, days[2] + 3 * HOUR
     assert (days[2] - days[1]) / HOUR == hours
     await feed.due(begin, bbb1=None, bbb2="law")
     failed = sometimes(feed, begin, end, 0.01, dice)
-    runs = invented_runs(feed, begin, end, 80, dice)
+    runs = invented_runs(begin, end, 80, dice)
     await feed.play(("bbb1", "bbb2"), feed.ticks(begin, end), runs, failed=failed)
     await feed.pool.execute("SELECT meter.update_sessions(120)")
     await feed.due(end)
@@ -363,13 +352,13 @@ ADDITIVE = (
 )
 
 
-async def test_a_peak_is_of_all_servers_at_once(feed: "Feed") -> None:
+async def test_a_peak_is_of_all_servers_at_once(feed: Feed) -> None:
     """A tenant's peak is the highest mean of a minute of its sum, not a sum or maximum of peaks."""
     t = at("2026-03-02 10:00")
     await feed.due(t, bbb1=None, bbb2=None)
 
-    def run(server: str, begin: int, end: int, people: int) -> "Run":
-        return feed.run(server, "arts", f"r{begin}", t + begin * MINUTE, t + end * MINUTE, people)
+    def run(server: str, begin: int, end: int, people: int) -> Run:
+        return Run(server, "arts", f"r{begin}", t + begin * MINUTE, t + end * MINUTE, people)
 
     runs = [
         run("bbb1", 0, 1, 10),  # the peak of bbb1 alone
@@ -388,14 +377,14 @@ async def test_a_peak_is_of_all_servers_at_once(feed: "Feed") -> None:
     assert peaks == {"bbb1": 10, "bbb2": 10}
 
 
-async def test_a_peak_is_a_mean_of_a_minute(feed: "Feed") -> None:
+async def test_a_peak_is_a_mean_of_a_minute(feed: Feed) -> None:
     """Twenty people for half a minute are ten; the earliest of equal minutes is the peak's."""
     t = at("2026-03-02 10:00")
     await feed.due(t, bbb1=None)
     runs = [
-        feed.run("bbb1", "arts", "half", t + 5 * MINUTE, t + 5.5 * MINUTE, 20),
-        feed.run("bbb1", "arts", "whole", t + 9 * MINUTE, t + 10 * MINUTE, 10),
-        feed.run("bbb1", "arts", "next day", t + 24 * HOUR, t + 24 * HOUR + MINUTE, 10),
+        Run("bbb1", "arts", "half", t + 5 * MINUTE, t + 5.5 * MINUTE, 20),
+        Run("bbb1", "arts", "whole", t + 9 * MINUTE, t + 10 * MINUTE, 10),
+        Run("bbb1", "arts", "next day", t + 24 * HOUR, t + 24 * HOUR + MINUTE, 10),
     ]
     await feed.play(["bbb1"], feed.ticks(t, t + 25 * HOUR), runs)
     for since, until in (
@@ -413,13 +402,13 @@ async def test_a_peak_is_a_mean_of_a_minute(feed: "Feed") -> None:
     assert later["peak_participants_at"] == t + 9 * MINUTE
 
 
-async def test_breakouts_are_left_out_and_shown(feed: "Feed") -> None:
+async def test_breakouts_are_left_out_and_shown(feed: Feed) -> None:
     """A breakout's users are in their parent's figures already, and in breakout_minutes apart."""
     t = at("2026-03-02 10:00")
     await feed.due(t, bbb1=None)
     runs = [
-        feed.run("bbb1", "arts", "main", t, t + 10 * MINUTE, 8, voice=3, video=2),
-        feed.run("bbb1", "arts", "main", t, t + 10 * MINUTE, 30, voice=5, video=5, breakout=True),
+        Run("bbb1", "arts", "main", t, t + 10 * MINUTE, 8, voice=3, video=2),
+        Run("bbb1", "arts", "main", t, t + 10 * MINUTE, 30, voice=5, video=5, breakout=True),
     ]
     await feed.play(["bbb1"], feed.ticks(t, t + HOUR), runs)
     await feed.pool.execute("SELECT meter.update_sessions(120)")
@@ -436,16 +425,12 @@ async def test_breakouts_are_left_out_and_shown(feed: "Feed") -> None:
     assert [row["breakout"] for row in hours] == [False, True]
 
 
-async def test_large_sessions_have_more_than_the_settings_say(
-    make_feed: MakeFeed, make_settings: Callable[..., Settings]
-) -> None:
+async def test_large_sessions_have_more_than_the_settings_say(make_feed: MakeFeed) -> None:
     """A session with exactly large_session_participants is not large, one with one more is."""
-    feed = await make_feed(make_settings(large_session_participants=5, retention=KEPT))
+    feed = await make_feed(make_settings(large_session_participants=5, retention=KEEP_ALL))
     t = at("2026-03-02 10:00")
     await feed.due(t, bbb1=None)
-    runs = [
-        feed.run("bbb1", "arts", f"r{people}", t, t + 10 * MINUTE, people) for people in (4, 5, 6)
-    ]
+    runs = [Run("bbb1", "arts", f"r{people}", t, t + 10 * MINUTE, people) for people in (4, 5, 6)]
     await feed.play(["bbb1"], feed.ticks(t, t + HOUR), runs)
     await feed.pool.execute("SELECT meter.update_sessions(120)")
     whole_day = (at("2026-03-01 23:00"), at("2026-03-02 23:00"))
@@ -458,15 +443,15 @@ async def test_large_sessions_have_more_than_the_settings_say(
 # -- by tenant, server and room --------------------------------------------------------------------
 
 
-async def test_usage_by_room_and_server(feed: "Feed") -> None:
+async def test_usage_by_room_and_server(feed: Feed) -> None:
     """Groups are the tenant's rooms or servers, and add up; `on_server` leaves the others out."""
     t = at("2026-03-02 10:00")
     await feed.due(t, bbb1=None, bbb2=None)
     runs = [
-        feed.run("bbb1", "arts", "studio", t, t + 10 * MINUTE, 4),
-        feed.run("bbb2", "arts", "studio", t + 20 * MINUTE, t + 30 * MINUTE, 6),
-        feed.run("bbb2", "arts", "stage", t, t + 10 * MINUTE, 5),
-        feed.run("bbb2", "law", "studio", t, t + 10 * MINUTE, 9),
+        Run("bbb1", "arts", "studio", t, t + 10 * MINUTE, 4),
+        Run("bbb2", "arts", "studio", t + 20 * MINUTE, t + 30 * MINUTE, 6),
+        Run("bbb2", "arts", "stage", t, t + 10 * MINUTE, 5),
+        Run("bbb2", "law", "studio", t, t + 10 * MINUTE, 9),
     ]
     await feed.play(
         ("bbb1", "bbb2"), feed.ticks(t, t + HOUR), runs, failed={("bbb1", t + 40 * MINUTE)}
@@ -508,7 +493,7 @@ async def test_usage_by_room_and_server(feed: "Feed") -> None:
         await by(feed, t, t + HOUR, "planet")
 
 
-async def test_usage_by_adds_up_to_the_report(feed: "Feed") -> None:
+async def test_usage_by_adds_up_to_the_report(feed: Feed) -> None:
     """Groups have the report's sum, also where sessions lie on the edges of the period.
 
     That is one that began before midnight and was first seen after it, one whose tenant changed
@@ -517,7 +502,7 @@ async def test_usage_by_adds_up_to_the_report(feed: "Feed") -> None:
     midnight = local(date(2026, 3, 3))
     begin, end = midnight - 2 * HOUR, midnight + 2 * HOUR
     await feed.due(begin, bbb1=None)
-    late = feed.run(
+    late = Run(
         "bbb1",
         "arts",
         "late",
@@ -526,11 +511,11 @@ async def test_usage_by_adds_up_to_the_report(feed: "Feed") -> None:
         3,
         created_at=midnight - timedelta(seconds=10),
     )
-    moved = feed.run("bbb1", "arts", "moved", midnight - HOUR, midnight + HOUR, 10)
-    lost = feed.run("bbb1", "arts", None, midnight - HOUR, midnight - HOUR / 2, 4)
+    moved = Run("bbb1", "arts", "moved", midnight - HOUR, midnight + HOUR, 10)
+    lost = Run("bbb1", "arts", None, midnight - HOUR, midnight - HOUR / 2, 4)
     await feed.play(["bbb1"], feed.ticks(begin, midnight), [late, moved, lost])
     # Settings were changed meanwhile, and the collector was away for too long to remember.
-    moved_on = feed.run("bbb1", "law", "moved", moved.begin, moved.end, 10)
+    moved_on = Run("bbb1", "law", "moved", moved.begin, moved.end, 10)
     await feed.play(["bbb1"], feed.ticks(midnight, end), [late, moved_on])
     await feed.pool.execute("SELECT meter.update_sessions(120)")
     await feed.due(end)
@@ -554,13 +539,13 @@ async def test_usage_by_adds_up_to_the_report(feed: "Feed") -> None:
 # -- coverage --------------------------------------------------------------------------------------
 
 
-async def test_coverage_counts_failed_and_missing_polls(feed: "Feed") -> None:
+async def test_coverage_counts_failed_and_missing_polls(feed: Feed) -> None:
     """A server that fails and a collector that is down are holes alike; filling hides neither."""
     t = at("2026-03-02 10:00")
     await feed.due(t, bbb1=None)
     failed = {("bbb1", ts) for ts in feed.ticks(t, t + 6 * MINUTE)}
     missed = {("bbb1", ts) for ts in feed.ticks(t + 30 * MINUTE, t + 42 * MINUTE)}
-    steady = feed.run("bbb1", "arts", "r", t, t + HOUR, 2)
+    steady = Run("bbb1", "arts", "r", t, t + HOUR, 2)
     batch = feed.batch(["bbb1"], feed.ticks(t, t + HOUR), [steady], failed=failed, missed=missed)
     batch.samples += [
         feed.sample(steady, ts, poll_ts=t + 42 * MINUTE)
@@ -576,7 +561,7 @@ async def test_coverage_counts_failed_and_missing_polls(feed: "Feed") -> None:
     assert (server["due_seconds"], server["covered_seconds"]) == (3600, 42 * 60)
 
 
-async def test_coverage_begins_and_ends_with_a_server(feed: "Feed") -> None:
+async def test_coverage_begins_and_ends_with_a_server(feed: Feed) -> None:
     """No poll is due before a server is there or when it has gone, and again when it is back."""
     t = at("2026-03-02 10:00")
     await feed.due(t, bbb1=None)
@@ -596,7 +581,7 @@ async def test_coverage_begins_and_ends_with_a_server(feed: "Feed") -> None:
     assert one["server"] == "bbb2"
 
 
-async def test_a_server_that_is_back_at_the_same_tick_is_due(feed: "Feed") -> None:
+async def test_a_server_that_is_back_at_the_same_tick_is_due(feed: Feed) -> None:
     """Taking a server out and putting it back within one tick leaves it due all along."""
     t = at("2026-03-02 10:00")
     for tick in (t, t + HOUR):
@@ -607,15 +592,15 @@ async def test_a_server_that_is_back_at_the_same_tick_is_due(feed: "Feed") -> No
     assert [tuple(span) for span in spans] == [(t, None)]
 
 
-async def test_coverage_of_a_tenant_is_that_of_its_servers(feed: "Feed") -> None:
+async def test_coverage_of_a_tenant_is_that_of_its_servers(feed: Feed) -> None:
     """Shared servers count for who has no server, and for who has one but was on a shared one."""
     t = at("2026-03-02 10:00")
     await feed.due(t, shared1=None, shared2=None, own="arts", theirs="law")
     failed = {("shared1", ts) for ts in feed.ticks(t, t + 30 * MINUTE)}
     failed |= {("own", ts) for ts in feed.ticks(t, t + 15 * MINUTE)}
     runs = [
-        feed.run("shared2", "law", "r", t, t + MINUTE),
-        feed.run("shared2", "music", "r", t, t + MINUTE),
+        Run("shared2", "law", "r", t, t + MINUTE),
+        Run("shared2", "music", "r", t, t + MINUTE),
     ]
     servers = ("shared1", "shared2", "own", "theirs")
     await feed.play(servers, feed.ticks(t, t + HOUR), runs, failed=failed)
@@ -628,7 +613,7 @@ async def test_coverage_of_a_tenant_is_that_of_its_servers(feed: "Feed") -> None
     }
 
 
-async def test_unknown_is_not_zero(feed: "Feed") -> None:
+async def test_unknown_is_not_zero(feed: Feed) -> None:
     """Figures are NULL where no poll of the tenant's servers succeeded, and 0 where one did."""
     t = at("2026-03-02 10:00")
     await feed.due(t, dead="arts", idle="law")
@@ -655,13 +640,13 @@ async def test_unknown_is_not_zero(feed: "Feed") -> None:
     assert [row["participant_minutes"] for row in days if row["tenant"] == "law"] == [None, 0]
 
 
-async def test_a_report_can_end_in_the_future(feed: "Feed") -> None:
+async def test_a_report_can_end_in_the_future(feed: Feed) -> None:
     """What is still to come is neither due nor counted."""
     now = datetime.now(UTC).replace(second=0, microsecond=0)
     begin = now - 30 * MINUTE
     await feed.due(begin, bbb1=None)
     # Some more than has passed, so that the test may take its time.
-    run = feed.run("bbb1", "arts", "r", begin, begin + 10 * MINUTE, 3)
+    run = Run("bbb1", "arts", "r", begin, begin + 10 * MINUTE, 3)
     await feed.play(["bbb1"], feed.ticks(begin, now + 10 * MINUTE), [run])
     for until in (now + 20 * MINUTE, now + timedelta(days=40)):
         for figures in (
@@ -678,9 +663,7 @@ async def test_a_report_can_end_in_the_future(feed: "Feed") -> None:
 # -- what is no longer kept ------------------------------------------------------------------------
 
 
-async def test_a_period_is_refused_when_its_edges_are_gone(
-    make_feed: MakeFeed, make_settings: Callable[..., Settings]
-) -> None:
+async def test_a_period_is_refused_when_its_edges_are_gone(make_feed: MakeFeed) -> None:
     """Whole days are answered from what is kept for ever; edges that are gone are an error."""
     kept = {"sample": 5, "poll": 5, "usage_1m": 5, "usage_1h": 6, "server_1h": 6, "session_1h": 5}
     settings = make_settings(retention=kept | {"session": 0})
@@ -689,8 +672,8 @@ async def test_a_period_is_refused_when_its_edges_are_gone(
     old, young = local(today - timedelta(days=60), hour=10), local(today, hour=0) - 2 * HOUR
     await feed.due(old, bbb1=None)
     runs = [
-        feed.run("bbb1", "arts", "r", old, old + HOUR, 5),
-        feed.run("bbb1", "arts", "r", young, young + HOUR, 7),
+        Run("bbb1", "arts", "r", old, old + HOUR, 5),
+        Run("bbb1", "arts", "r", young, young + HOUR, 7),
     ]
     ticks = [*feed.ticks(old, old + HOUR), *feed.ticks(young, young + HOUR)]
     await feed.play(["bbb1"], ticks, runs)
@@ -722,17 +705,15 @@ async def test_a_period_is_refused_when_its_edges_are_gone(
     assert recent["participant_minutes"] == 210
 
 
-async def test_peaks_of_groups_are_unknown_without_samples(
-    make_feed: MakeFeed, make_settings: Callable[..., Settings]
-) -> None:
+async def test_peaks_of_groups_are_unknown_without_samples(make_feed: MakeFeed) -> None:
     """Rooms and servers have no rollup by the minute: without samples their peak is NULL."""
     feed = await make_feed(make_settings(retention={"sample": 5, "session_1h": 0}))
     now = datetime.now(UTC).replace(minute=0, second=0, microsecond=0)
     old, young = now - timedelta(days=20), now - 2 * HOUR
     await feed.due(old, bbb1=None)
     runs = [
-        feed.run("bbb1", "arts", "r", old, old + HOUR, 5),
-        feed.run("bbb1", "arts", "r", young, young + HOUR, 7),
+        Run("bbb1", "arts", "r", old, old + HOUR, 5),
+        Run("bbb1", "arts", "r", young, young + HOUR, 7),
     ]
     await feed.play(["bbb1"], feed.ticks(old, old + HOUR), runs)
     await feed.play(["bbb1"], feed.ticks(young, young + HOUR), runs)
