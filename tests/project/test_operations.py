@@ -19,8 +19,9 @@ from collector.jobs import settle, update_sessions
 from collector.report import Request, fetch_report
 from collector.settings import ROLLUP_SOURCE, RetentionSettings
 from tests.support.feed import Feed, Run
+from tests.support.repository import DOCS
 
-PAGE = (Path(__file__).parents[2] / "docs" / "operations.md").read_text(encoding="utf-8")
+PAGE = (DOCS / "operations.md").read_text(encoding="utf-8")
 TABLES = (
     *("tenant", "server", "server_due", "room", "session", "poll", "sample", "collector"),
     *("contract", *ROLLUP_SOURCE),

@@ -3,7 +3,6 @@
 import re
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from typing import Any
 
 import asyncpg
@@ -12,8 +11,9 @@ import pytest
 from collector.jobs import update_sessions
 from collector.settings import RetentionSettings
 from tests.support.feed import Feed, Run
+from tests.support.repository import DOCS
 
-PAGE = (Path(__file__).parents[2] / "docs" / "privacy.md").read_text(encoding="utf-8")
+PAGE = (DOCS / "privacy.md").read_text(encoding="utf-8")
 FIND, SESSIONS, SAMPLES, FORGET, ERASE = re.findall(r"```sql\n(.*?);\n```", PAGE, re.DOTALL)
 ROOM = "mueller-anna"
 T = datetime(2026, 3, 2, 10, tzinfo=UTC)
