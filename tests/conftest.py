@@ -8,7 +8,6 @@ import asyncio
 import os
 from collections.abc import AsyncIterator, Iterator
 from datetime import UTC, datetime
-from pathlib import Path
 
 import asyncpg
 import hypothesis
@@ -140,9 +139,3 @@ async def make_feed(empty_dsn: str) -> AsyncIterator[MakeFeed]:
 async def feed(make_feed: MakeFeed) -> Feed:
     """A feed into a fresh database that keeps all data; days are days in Berlin."""
     return await make_feed(make_settings(retention=KEEP_ALL))
-
-
-@pytest.fixture
-def samples() -> Path:
-    """The folder of the sample answers."""
-    return Path(__file__).parent / "samples" / "getmeetings"
