@@ -1,17 +1,39 @@
-"""Fixtures of the tests with sockets and processes: a simulated fleet, and settings for it."""
+"""Fixtures of several integration tests: a schema to migrate, a simulated fleet to meter."""
 
+import shutil
 from collections.abc import AsyncIterator, Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+import asyncpg
 import pytest
 from pydantic import SecretStr
 
+from collector import migrate as migration
 from collector.simulator import Fleet, FleetPlan
 from collector.simulator.command import settings_toml
 from collector.simulator.plan import sim_tenants
 from collector.simulator.server import SimulatedFleet
 from tests.support.daemons import INTERVAL_S, SECRET
+
+
+@pytest.fixture
+async def connection(empty_dsn: str) -> AsyncIterator[asyncpg.Connection]:
+    """A connection to a database without our schema."""
+    connection = await asyncpg.connect(empty_dsn)
+    try:
+        yield connection
+    finally:
+        await connection.close()
+
+
+@pytest.fixture
+def schema(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A copy of the schema's folder that migrations are taken from, to be changed by the test."""
+    copy = tmp_path / "schema"
+    shutil.copytree(migration.schema_dir(), copy)
+    monkeypatch.setattr(migration, "schema_dir", lambda: copy)
+    return copy
 
 
 @pytest.fixture
