@@ -85,7 +85,7 @@ async def test_two_that_migrate_at_once_end_well(empty_dsn: str) -> None:
 
 
 async def test_what_policies_cross_is_tried_again(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A deadlock or a lock that is taken is no end, unless it stays; other errors are one."""
+    """After a deadlock or a lock timeout it tries again, some times; other errors end it."""
     monkeypatch.setattr(migration, "_TRY_PAUSE_S", 0)
     monkeypatch.setattr(migration, "_TRIES", 3)
     crossed = [asyncpg.DeadlockDetectedError("x"), asyncpg.LockNotAvailableError("x")]

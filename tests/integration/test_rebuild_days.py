@@ -59,7 +59,7 @@ async def test_another_billing_time_zone_cuts_days_anew(feed: Feed) -> None:
 async def test_a_rebuild_that_was_cut_off_is_finished_by_the_next_run(
     feed: Feed, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Days are made anew in one step and computed in another: a crash between loses nothing."""
+    """Days are created again in one step and computed in another: a crash between loses nothing."""
     await feed.due(T, bbb1=None)
     run = Run("bbb1", "arts", "r", T, T + 60 * HOUR, 3)
     await feed.play(["bbb1"], list(feed.ticks(T, T + 60 * HOUR))[::10], [run])
@@ -96,7 +96,7 @@ async def materialized_days(feed: Feed) -> int:
 
 
 async def test_rebuilding_days_is_refused_where_history_would_be_lost(feed: Feed) -> None:
-    """Days of which the source no longer holds all cannot be cut anew: also when it is empty."""
+    """Days cannot be rebuilt when the source lacks a part of them, or all."""
     await feed.due(T, bbb1=None)
     runs = [Run("bbb1", "arts", f"r{n}", T + n * DAY, T + n * DAY + HOUR) for n in range(24)]
     await feed.play(["bbb1"], [T + n * DAY + m * HOUR for n in range(24) for m in (0, 3)], runs)
@@ -120,7 +120,7 @@ async def test_rebuilding_days_is_refused_where_history_would_be_lost(feed: Feed
 
 
 async def test_days_that_are_cut_by_a_chunks_edge_are_history_too(feed: Feed) -> None:
-    """A day of which the source holds the second half only is not made anew from that."""
+    """A day is not rebuilt when the source holds its second half only."""
     await feed.due(T, bbb1=None)
     (edge,) = [
         row["range_end"]
@@ -153,7 +153,7 @@ async def test_days_that_are_cut_by_a_chunks_edge_are_history_too(feed: Feed) ->
 async def test_days_that_need_other_hours_are_refused(
     connection: asyncpg.Connection, zone: str
 ) -> None:
-    """Rollups by the hour cannot be cut anew: the error says so, and nothing is changed."""
+    """Rollups by the hour cannot be rebuilt: the error says so, and nothing is changed."""
     await migrate(connection, make_settings())
     before = await catalog(connection)
     with pytest.raises(MigrationError, match="hours would have to be cut anew"):

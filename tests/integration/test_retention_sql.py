@@ -13,7 +13,7 @@ from tests.support.settings import make_settings
 
 
 async def test_a_period_is_refused_when_its_edges_are_gone(make_feed: MakeFeed) -> None:
-    """Whole days are answered from what is kept for ever; edges that are gone are an error."""
+    """Whole days are answered from rollups that are kept; a missing edge is an error."""
     kept = {"sample": 5, "poll": 5, "usage_1m": 5, "usage_1h": 6, "server_1h": 6, "session_1h": 5}
     settings = make_settings(retention=kept | {"session": 0})
     feed = await make_feed(settings)

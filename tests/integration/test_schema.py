@@ -70,7 +70,7 @@ async def test_policies_are_those_of_the_settings(connection: asyncpg.Connection
                 for key in ("drop_after", "compress_after", "start_offset")
                 if key in config
             )
-            # Refreshed from the beginning, where the source is kept for ever.
+            # Refreshed from the beginning, where all of the source is kept.
             found[relation, kind] = int(days.split()[0]) if days else -1
         assert found == policies_of(settings)
 

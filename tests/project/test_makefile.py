@@ -50,7 +50,7 @@ def test_installing_is_bound_to_the_lock_files() -> None:
 
 
 def test_it_runs_the_command_of_the_readme_and_stops_at_errors() -> None:
-    """What is checked is what a developer is told to run."""
+    """Continuous integration runs the command that the README names."""
     path = ROOT / ".ci" / "run"
     lines = path.read_text().splitlines()
     assert lines[0] == "#!/usr/bin/env bash"

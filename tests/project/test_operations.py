@@ -64,7 +64,7 @@ async def shell(script: str, folder: Path, **variables: str) -> str:
 
 @pytest.fixture
 async def filled(feed: Feed) -> Feed:
-    """Three days of two servers with late data and breakouts, in columns, all seen to."""
+    """Three days of two servers with late data and breakouts, in columns; all policies have run."""
     for day in DAYS:
         await feed.due(day, bbb1=None, bbb2="law")
         runs = [
@@ -115,7 +115,7 @@ def write_settings(path: Path, dsn: str) -> None:
 
 async def go_on(pool: asyncpg.Pool) -> None:
     """Store another hour as a collector would: with a new server, tenant and room, and old ones."""
-    # The policies are on. They and a refresh by hand exclude each other.
+    # The policies are on. They and a manual refresh exclude each other.
     await pool.execute(
         "SELECT CASE WHEN current_setting('timescaledb.max_background_workers', TRUE) <> '' "
         "THEN _timescaledb_functions.stop_background_workers() END"

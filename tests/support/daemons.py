@@ -73,7 +73,7 @@ async def collecting(config: Path) -> AsyncIterator[Running]:
 
 
 async def until_polled(dsn: str, polls: int, condition: str = "TRUE") -> None:
-    """Wait until the database has so many polls."""
+    """Wait until the database has `polls` polls for which `condition` is true."""
     connection = await asyncpg.connect(dsn)
     try:
         async with asyncio.timeout(PATIENCE_S):

@@ -82,7 +82,7 @@ def test_sample_without_meetings() -> None:
     ],
 )
 def test_counts_of_any_locale(text: str, count: int) -> None:
-    """Whatever is no digit is stripped from a count."""
+    """Every character but digits is stripped from a count."""
     meeting = only(parse_meetings(answer_xml(meeting_xml(participantCount=text, videoCount=text))))
     assert (meeting.participants, meeting.video) == (count, count)
 
@@ -115,7 +115,7 @@ def test_absent_necessity_skips_the_meeting(element: str) -> None:
 
 @pytest.mark.parametrize("attendees", ["9" * 5000, "40000", "x"])
 def test_text_for_attendees_breaks_nothing(attendees: str) -> None:
-    """What stands for attendees is no number of ours unless the parser wrote it."""
+    """Text in place of attendees is not taken for a number that the parser wrote."""
     body = answer_xml(meeting_xml().replace("<attendees>\n", f"<attendees>{attendees}"))
     assert parse_meetings(body).skipped in {0, 1}
 
@@ -282,7 +282,7 @@ def test_round_trip(expected: list[Meeting]) -> None:
     ]
 
 
-# Also what is no list of elements, or none in XML.
+# Also text that is not a list of elements, or not XML.
 loose = st.text() | st.sampled_from(
     [
         *("<![CDATA[a]]>", "&#233;", "&uuml;", "<b>", "<b>x</b>", "a > b", "]]>", "\r\n", "a\rb"),

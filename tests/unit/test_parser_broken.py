@@ -57,7 +57,7 @@ def test_billion_laughs_take_no_time() -> None:
 
 @pytest.mark.parametrize("encoding", ["utf-16", "utf-16-le", "utf-32", "cp500"])
 def test_other_encodings_are_refused(encoding: str) -> None:
-    """BigBlueButton sends UTF-8; what is something else is no answer."""
+    """BigBlueButton sends UTF-8; another encoding is refused."""
     with pytest.raises(NotXmlError):
         parse_meetings(answer_xml(meeting_xml(meetingName="é")).decode().encode(encoding))
 
@@ -99,7 +99,7 @@ def test_prolog_is_no_matter(prolog: bytes) -> None:
 
 @pytest.mark.parametrize("key", ["checksumError", "unsupportedRequest", ""])
 def test_failed_answer(key: str) -> None:
-    """FAILED is told by its key."""
+    """A FAILED answer is reported with its key."""
     body = f"<response><returncode>FAILED</returncode><messageKey>{key}</messageKey></response>"
     with pytest.raises(ApiError) as caught:
         parse_meetings(body.encode())
@@ -130,7 +130,7 @@ def test_broken_meeting_leaves_the_others() -> None:
     "rubbish", [b"\x00", b"\x0b", b"\xff\xfe", b"\xef\xbf\xbf", b"\xed\xa0\x80"]
 )
 def test_forbidden_characters_are_removed(rubbish: bytes) -> None:
-    """Characters that XML forbids and bytes that are no UTF-8 cost no sample."""
+    """Characters that XML forbids and bytes that are not UTF-8 cost no sample."""
     body = answer_xml(meeting_xml([Person(dialin=True)], meetingName="NAME"))
     meeting = only(parse_meetings(body.replace(b"NAME", rubbish)))
     assert (meeting.participants, meeting.dialins) == (4, 1)
@@ -167,7 +167,7 @@ def test_cdata_in_a_malformed_answer() -> None:
 
 
 def test_comments_hide_tags() -> None:
-    """Comments and processing instructions are no content."""
+    """Comments and processing instructions are not content."""
     body = answer_xml("<!-- <meeting> --><?x <attendees> ?>", meeting_xml([Person(dialin=True)]))
     meeting = only(parse_meetings(body))
     assert (meeting.participants, meeting.dialins) == (4, 1)

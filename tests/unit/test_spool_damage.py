@@ -121,7 +121,7 @@ def test_a_damaged_file_is_survived(tmp_path: Path, crashed: Path, name: str) ->
             with reopened(directory) as spool:
                 assert spool.polls == len(stored) + 1, what
                 assert spool.collector == identity
-                # A loss is told once.
+                # A loss is logged once.
                 assert len(logs) == found, what
         lost = len(original) - len(stored)
         errors = [entry for entry in logs if entry["log_level"] == "error"]

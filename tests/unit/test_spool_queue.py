@@ -87,7 +87,7 @@ def test_a_full_spool_refuses_the_newest(tmp_path: Path) -> None:
         with pytest.raises(SpoolError, match="full"):
             spool.append([make_batch(i, samples=100) for i in range(10)])
         assert waiting(spool) == stored
-        # A full spool can still be told things, and batches can be moved and removed.
+        # A full spool still stores its state, and batches can be moved and removed.
         spool.met_database = True
         entries = spool.oldest(10_000_000)
         for entry in entries[:50]:
