@@ -50,7 +50,8 @@ class Running:
     async def end(self) -> None:
         """Ask it to end, and see that it ends well."""
         self.process.send_signal(signal.SIGTERM)
-        assert await asyncio.wait_for(self.process.wait(), PATIENCE_S) == 0
+        code = await asyncio.wait_for(self.process.wait(), PATIENCE_S)
+        assert code == 0, "".join(self.raw)
 
 
 @asynccontextmanager

@@ -105,6 +105,6 @@ def identity(number: int) -> str:
 
 def only(answer: Answer) -> Meeting:
     """Return the one meeting of an answer in which nothing was skipped."""
-    assert answer.skipped == 0
+    assert answer.skipped == 0, answer
     (meeting,) = answer.meetings
     return meeting
