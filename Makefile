@@ -97,10 +97,10 @@ accuracy: install ## Measure how exact the figures are, into docs/accuracy.md (A
 	$(BIN)/python docs/tools/measure_accuracy.py docs/accuracy.md $(ACCURACY_ARGS)
 
 chaos: install ## Let everything fail for 5 minutes, and take account (CHAOS_ARGS="--seed 2 --seconds 60").
-	$(BIN)/python tests/chaos/run.py $(CHAOS_ARGS)
+	$(BIN)/python -m tests.chaos.run $(CHAOS_ARGS)
 
 fuzz: install ## Feed the parser a million hostile answers (FUZZ_ARGS="--cases 100000").
-	$(BIN)/python tests/fuzz/fuzz_parser.py $(FUZZ_ARGS)
+	$(BIN)/python -m tests.fuzz.fuzz_parser $(FUZZ_ARGS)
 
 bench: install ## Measure ingest, writing, reports and dashboards, into build/bench (see docs/performance.md).
 	$(BIN)/python -m tests.bench.ingest --out build/bench/ingest.json $(INGEST_ARGS)

@@ -163,11 +163,6 @@ class EmbeddedEngine:
         """The process id of the server, None before `start`."""
         return self._address.pid if self._address else None
 
-    @property
-    def owned(self) -> bool:
-        """Whether this object started the server, so that `stop` ends it."""
-        return self._process is not None
-
     async def __aenter__(self) -> Self:
         """Start or join the engine."""
         await self.start()

@@ -14,11 +14,11 @@ from rich.terminal_theme import MONOKAI
 from collector.database import open_pool
 from collector.database.migrate import migrate
 from collector.log import setup_logging
-from collector.rehearsal import rehearse, settings_for
 from collector.reports.render import REPORT_WIDTH, as_tables
 from collector.reports.usage import Request
 from collector.simulator import Fleet, FleetPlan, Rhythm
 from collector.simulator.plan import sim_tenants
+from tests.support.rehearsal import rehearse, settings_for
 
 PICTURE = Path(__file__).parents[1] / "img" / "report.svg"
 

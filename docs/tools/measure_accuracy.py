@@ -12,9 +12,9 @@ import structlog
 
 from collector.database import open_pool
 from collector.database.migrate import migrate
-from collector.rehearsal import Rehearsal, rehearse, settings_for
 from collector.simulator import Fleet, FleetPlan, Rhythm
 from collector.simulator.plan import sim_tenants
+from tests.support.rehearsal import Rehearsal, rehearse, settings_for
 
 
 def as_markdown(rehearsal: Rehearsal) -> list[str]:

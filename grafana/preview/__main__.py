@@ -23,7 +23,7 @@ from grafana.replay.board import Json, Screen
 from grafana.replay.frames import Frame
 from grafana.replay.macros import TimeRange
 from tests.bench.database import past
-from tests.history import TIMEZONE, History
+from tests.support.history import TIMEZONE, History
 
 HERE = Path(__file__).parent
 # The tenant whose dashboards are shown.

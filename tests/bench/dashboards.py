@@ -23,7 +23,7 @@ from grafana.replay.arrival import RANGES
 from grafana.replay.board import Screen, Statement
 from grafana.replay.macros import TimeRange
 from tests.bench.database import past, rows
-from tests.history import History
+from tests.support.history import History
 
 # Days, servers, sessions at a time: on a server, and what the embedded engine can be asked for.
 LARGE = (30, 50, 250.0)

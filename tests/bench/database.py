@@ -12,9 +12,9 @@ import asyncpg
 import structlog
 
 from collector.database.engine import EmbeddedEngine
-from collector.database.migrate import migrate
-from tests.conftest import PAST_RETENTION, make_settings
-from tests.history import History, fill
+from tests.support.database import migrate_unscheduled
+from tests.support.history import History, fill
+from tests.support.settings import PAST_RETENTION, make_settings
 
 structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.WARNING))
 
@@ -77,13 +77,7 @@ async def rows(dsn: str) -> Mapping[str, int]:
 async def _make(dsn: str, history: History) -> None:
     connection = await asyncpg.connect(dsn)
     try:
-        # In one transaction, so that no policy runs between.
-        async with connection.transaction():
-            await migrate(connection, make_settings(retention=PAST_RETENTION))
-            await connection.execute(
-                "SELECT public.alter_job(job_id, scheduled => FALSE) "
-                "FROM timescaledb_information.jobs WHERE job_id >= 1000"
-            )
+        await migrate_unscheduled(connection, make_settings(retention=PAST_RETENTION))
         await fill(connection, history)
     finally:
         await connection.close()

@@ -1,7 +1,7 @@
 """What reports and storage cost beside BBBLB's `meeting_stats` with the same data, and in a year.
 
-Each size is a made-up past (tests.history). `meeting_stats` is filled from the same samples; its
-report is the query that BBBLB documents, over a month.
+Each size is a made-up past (tests.support.history). `meeting_stats` is filled from the same
+samples; its report is the query that BBBLB documents, over a month.
 """
 
 import argparse
@@ -18,7 +18,7 @@ from typing import Any
 import asyncpg
 
 from tests.bench.database import past, rows
-from tests.history import History
+from tests.support.history import History
 
 _BEFORE = """
 SELECT h.hypertable_name AS name, s.*

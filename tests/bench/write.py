@@ -21,7 +21,7 @@ from collector.database.migrate import migrate
 from collector.model import Batch, PollRow, Sample, SessionRow
 from collector.storage.writer import Writer
 from tests.bench.database import empty
-from tests.conftest import make_settings
+from tests.support.settings import make_settings
 
 _INTERVAL_S = 30
 _COLUMNS = (

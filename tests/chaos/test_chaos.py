@@ -5,7 +5,6 @@ import json
 import sys
 from pathlib import Path
 
-SCRIPT = Path(__file__).parent / "run.py"
 PATIENCE_S = 400.0  # only so that a run that hangs ends
 
 
@@ -13,7 +12,8 @@ async def test_nothing_is_lost_doubled_or_bent(tmp_path: Path) -> None:
     """Kills, cuts and an outage leave each tick stored once, or missing for a known reason."""
     out = tmp_path / "run.json"
     process = await asyncio.create_subprocess_exec(
-        *(sys.executable, str(SCRIPT), "--seconds", "25", "--seed", "7", "--out", str(out)),
+        *(sys.executable, "-m", "tests.chaos.run"),
+        *("--seconds", "25", "--seed", "7", "--out", str(out)),
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.STDOUT,
     )

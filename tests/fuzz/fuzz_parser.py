@@ -1,11 +1,11 @@
-"""A fuzzer for the parser: `python tests/fuzz/fuzz_parser.py --cases 1000000 --seed 1`.
+"""A fuzzer for the parser: `python -m tests.fuzz.fuzz_parser --cases 1000000 --seed 1`.
 
-Half of the cases are mutations of the corpus, led by coverage (atheris); the others are invented
-answers with names that bring markup (answers.py), of which the truth is known. Each kind runs in
-a process of its own, whose memory is bounded. Prints what happened as JSON. A finding is a wrong
-figure, any exception but a PollError, a case that takes more than a second of processor time,
-more than 200 MiB of memory, or a process that hangs or dies; the input is saved, and the exit
-status is 1.
+Half of the cases are mutations of the corpus, led by coverage (atheris). The others are invented
+answers with names that bring markup (tests/support/answers.py), of which the truth is known. Each
+kind runs in a process of its own, whose memory is bounded. Prints what happened as JSON. A finding
+is a wrong figure, any exception but a PollError, a case that takes more than a second of processor
+time, more than 200 MiB of memory, or a process that hangs or dies; the input is saved, and the
+exit status is 1.
 """
 
 import argparse
@@ -25,12 +25,11 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from answers import KEYS, Case, make_case
-
 from collector.errors import PollError
 from collector.model import Answer
 from collector.sources.polling import ambiguity as readings
 from collector.sources.polling import attendees, parser
+from tests.support.answers import KEYS, Case, make_case
 
 HERE = Path(__file__).parent
 MAX_CASE_S = 1.0
@@ -151,7 +150,8 @@ def main() -> int:
 
 def run_worker(kind: str, count: int, seed: int, save: Path) -> dict[str, object]:
     """Run `count` cases of one kind in a process of its own, and return its report."""
-    command = [sys.executable, __file__, f"--cases={count}", f"--seed={seed}", "--worker", kind]
+    program = [sys.executable, "-m", "tests.fuzz.fuzz_parser"]
+    command = [*program, f"--cases={count}", f"--seed={seed}", "--worker", kind]
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         worker = subprocess.Popen(

@@ -18,7 +18,7 @@ def test_short_run(tmp_path: Path) -> None:
     """Thousands of mutations and of names with markup bring up nothing."""
     pytest.importorskip("atheris", reason="has no wheel for this system")
     done = subprocess.run(
-        [sys.executable, HERE / "fuzz_parser.py", f"--cases={CASES}", f"--save={tmp_path}"],
+        [sys.executable, "-m", "tests.fuzz.fuzz_parser", f"--cases={CASES}", f"--save={tmp_path}"],
         capture_output=True,
         text=True,
         check=False,

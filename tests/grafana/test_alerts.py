@@ -2,7 +2,6 @@
 
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime
-from pathlib import Path
 
 import asyncpg
 import pytest
@@ -11,8 +10,8 @@ import yaml
 from grafana import alerts
 from grafana.replay import alerting
 from grafana.replay.board import Json
+from tests.support.repository import ROOT
 
-ROOT = Path(__file__).parents[2]
 RULES = {alert.uid: alert.rule() for alert in alerts.ALERTS}
 
 # A fleet that is well, now: each server answers, the collector lives, and so on.

@@ -4,14 +4,14 @@ import json
 import re
 from collections.abc import AsyncIterator
 from datetime import timedelta
-from pathlib import Path
 
 import asyncpg
 import pytest
 
 from tests.grafana.scans import raw_read
+from tests.support.repository import DOCS
 
-PAGE = (Path(__file__).parents[2] / "docs" / "sql.md").read_text(encoding="utf-8")
+PAGE = (DOCS / "sql.md").read_text(encoding="utf-8")
 QUERIES = dict(
     re.findall(r"^### (\d+\. .*?)$.*?^```sql\n(.*?)^```$", PAGE, re.MULTILINE | re.DOTALL)
 )

@@ -3,14 +3,13 @@
 import json
 import re
 from collections.abc import Mapping
-from pathlib import Path
 
 import yaml
 
 from grafana import alerts, generate
 from grafana.replay.board import panels
+from tests.support.repository import DOCS
 
-DOCS = Path(__file__).parents[2] / "docs"
 PAGE = (DOCS / "grafana.md").read_text(encoding="utf-8")
 PANELS: Mapping[str, set[str]] = {
     board["title"]: {panel["title"] for panel in panels(board)}

@@ -24,8 +24,8 @@ from collector.bbb import BbbClient, BbbClients
 from collector.bbb.checksum import signed_url, verify
 from collector.errors import PollError, SettingsError
 from collector.model import Answer
-from collector.settings import ServerSettings
 from collector.sources.polling.parser import parse_meetings
+from tests.support.settings import make_server
 
 SECRET = "the-secret-of-this-test"
 EMPTY = (
@@ -37,7 +37,6 @@ REFUSED = (
 )
 MAX_BODY_BYTES = 1 << 20
 Handler = Callable[[bytes, asyncio.StreamWriter], Awaitable[None]]
-MakeServer = Callable[..., ServerSettings]
 pytestmark = pytest.mark.usefixtures("_no_proxy")
 
 
@@ -119,7 +118,7 @@ async def resets(_: bytes, writer: asyncio.StreamWriter) -> None:
 
 
 @pytest.fixture
-async def make_client(make_server: MakeServer) -> AsyncIterator[Callable[..., BbbClient[Answer]]]:
+async def make_client() -> AsyncIterator[Callable[..., BbbClient[Answer]]]:
     """Make clients that share a session."""
     async with BbbClients() as clients:
 
@@ -589,7 +588,7 @@ async def test_unusable_ca_file(
         make_client(1, "https", ca_file=ca_file)
 
 
-async def test_missing_secret(make_server: MakeServer) -> None:
+async def test_missing_secret() -> None:
     """A secret that is missing is told before the first poll."""
     server = make_server("bbb1", secret=None, secret_env="BBBMETER_TEST_NO_SUCH_SECRET")
     async with BbbClients() as clients:

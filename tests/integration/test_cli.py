@@ -15,7 +15,7 @@ from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import asyncpg
 import pytest
@@ -31,9 +31,7 @@ from collector.simulator.command import settings_toml
 from collector.simulator.plan import sim_tenants
 from collector.simulator.server import SimulatedFleet
 from collector.storage.spool import Spool
-
-if TYPE_CHECKING:
-    from tests.integration.conftest import Feed
+from tests.support.feed import Feed, Run
 
 PATIENCE_S = 120.0  # only so that a test that hangs ends
 SECRET = "the-secret-of-the-simulated-fleet"
@@ -131,7 +129,7 @@ def closed_port() -> Iterator[int]:
 
 
 @pytest.fixture
-async def metered(bbbmeter: Shell, feed: "Feed", empty_dsn: str) -> Shell:
+async def metered(bbbmeter: Shell, feed: Feed, empty_dsn: str) -> Shell:
     """An hour of two servers and two tenants, of which two polls failed, and settings for it."""
     start = datetime(2026, 3, 2, 10, tzinfo=UTC)
 
@@ -139,10 +137,10 @@ async def metered(bbbmeter: Shell, feed: "Feed", empty_dsn: str) -> Shell:
         return start + timedelta(minutes=minute)
 
     runs = [
-        feed.run("bbb1", "acme", "=1+1", at(0), at(30), 10, voice=4, video=2, dialins=1),
-        feed.run("bbb1", "acme", "=1+1", at(5), at(15), 4, breakout=True),
-        feed.run("bbb2", "acme", "[/b] room", at(15), at(45), 20),
-        feed.run("bbb1", "law", "seminar", at(20), at(50), 5),
+        Run("bbb1", "acme", "=1+1", at(0), at(30), 10, voice=4, video=2, dialins=1),
+        Run("bbb1", "acme", "=1+1", at(5), at(15), 4, breakout=True),
+        Run("bbb2", "acme", "[/b] room", at(15), at(45), 20),
+        Run("bbb1", "law", "seminar", at(20), at(50), 5),
     ]
     servers = ("bbb1", "bbb2")
     await feed.due(at(0), **dict.fromkeys(servers))
@@ -494,7 +492,7 @@ async def test_psql_never_shows_the_password(bbbmeter: Shell) -> None:
     )
 
 
-async def test_a_tenants_role(metered: Shell, feed: "Feed") -> None:
+async def test_a_tenants_role(metered: Shell, feed: Feed) -> None:
     """The SQL is printed and nothing is done; it names the tenant, and --revoke undoes it."""
     done = await metered("tenant", "grant-sql", "acme", "--role", "somebody")
     assert (done.code, done.err) == (0, "")
@@ -509,7 +507,7 @@ async def test_a_tenants_role(metered: Shell, feed: "Feed") -> None:
     assert "small letters" in bad.err
 
 
-async def test_verify(metered: Shell, feed: "Feed", empty_dsn: str) -> None:
+async def test_verify(metered: Shell, feed: Feed, empty_dsn: str) -> None:
     """Exit code 0 where all is as it should be, else 1 with what differs, as table or JSON."""
     tables = {
         "retention": RetentionSettings.model_fields,

@@ -2,11 +2,10 @@
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import AbstractAsyncContextManager
+from collections.abc import AsyncIterator, Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from urllib.parse import urlsplit, urlunsplit
 
 import aiohttp
@@ -14,15 +13,10 @@ import asyncpg
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-if TYPE_CHECKING:
-    from tests.integration.conftest import Running
+from tests.support.daemons import INTERVAL_S, PATIENCE_S, Running, collecting, until_polled
 
-Collecting = Callable[[Path], AbstractAsyncContextManager["Running"]]
-UntilPolled = Callable[..., Awaitable[None]]
-
-INTERVAL = timedelta(seconds=5)
+INTERVAL = timedelta(seconds=INTERVAL_S)
 SERVERS = 10
-PATIENCE_S = 90.0  # only so that a test that hangs ends
 
 
 @pytest.fixture
@@ -94,7 +88,7 @@ async def fetch(dsn: str, query: str, *values: object) -> list[asyncpg.Record]:
         await connection.close()
 
 
-async def until_logged(daemon: "Running", event: str, **values: Any) -> None:  # noqa: ANN401
+async def until_logged(daemon: Running, event: str, **values: Any) -> None:  # noqa: ANN401
     """Wait until a daemon has logged an event with these values."""
     count = 1
     while not values.items() <= (await daemon.until(event, count)).items():
@@ -112,7 +106,7 @@ async def missing(dsn: str) -> list[tuple[str, timedelta]]:
 
 
 async def test_a_collector_that_is_killed_is_replaced_within_three_intervals(
-    write_config: Callable[..., Path], collecting: Collecting, until_polled: UntilPolled, dsn: str
+    write_config: Callable[..., Path], dsn: str
 ) -> None:
     """Two share the servers without being told; no tick comes twice, few are missing."""
     config = write_config()
@@ -151,7 +145,7 @@ async def test_a_collector_that_is_killed_is_replaced_within_three_intervals(
 
 
 async def test_one_that_ends_in_order_leaves_no_hole(
-    write_config: Callable[..., Path], collecting: Collecting, until_polled: UntilPolled, dsn: str
+    write_config: Callable[..., Path], dsn: str
 ) -> None:
     """It signs off first, so that the other takes over with the next tick, or the one after."""
     config = write_config()
@@ -169,11 +163,7 @@ async def test_one_that_ends_in_order_leaves_no_hole(
 
 
 async def test_a_database_that_is_away_costs_no_tick(
-    write_config: Callable[..., Path],
-    collecting: Collecting,
-    until_polled: UntilPolled,
-    dsn: str,
-    gate: Gate,
+    write_config: Callable[..., Path], dsn: str, gate: Gate
 ) -> None:
     """What is polled meanwhile waits on disk; a kill and a start without database lose no more."""
     config = write_config(database=gate.dsn)

@@ -3,11 +3,9 @@
 import asyncio
 import random
 import signal
-from collections.abc import Awaitable, Callable
-from contextlib import AbstractAsyncContextManager
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import aiohttp
 import asyncpg
@@ -19,16 +17,7 @@ from collector.daemon import Daemon
 from collector.daemon import daemon as daemon_module
 from collector.settings.file import load_settings
 from collector.simulator.server import SimulatedFleet
-
-if TYPE_CHECKING:
-    from tests.integration.conftest import Running
-
-Collecting = Callable[[Path], AbstractAsyncContextManager["Running"]]
-UntilPolled = Callable[..., Awaitable[None]]
-
-SECRET = "the-secret-of-the-simulated-fleet"
-INTERVAL_S = 5
-PATIENCE_S = 90.0  # only so that a test that hangs ends
+from tests.support.daemons import INTERVAL_S, PATIENCE_S, SECRET, collecting, until_polled
 
 
 async def require_whole_polls(dsn: str) -> None:
@@ -71,7 +60,7 @@ async def until_bounded(dsn: str, max_bytes: int) -> None:
 
 
 async def test_a_fleet_is_metered_and_the_last_batch_is_stored_at_the_end(
-    write_config: Callable[..., Path], collecting: Collecting, until_polled: UntilPolled, dsn: str
+    write_config: Callable[..., Path], dsn: str
 ) -> None:
     """Every server has a poll for every tick; SIGTERM ends in order, with nothing half-stored."""
     async with collecting(write_config()) as daemon:
@@ -95,11 +84,7 @@ async def test_a_fleet_is_metered_and_the_last_batch_is_stored_at_the_end(
 
 
 async def test_a_server_that_fails_is_recorded_and_hurts_no_other(
-    write_config: Callable[..., Path],
-    collecting: Collecting,
-    until_polled: UntilPolled,
-    dsn: str,
-    fleet: SimulatedFleet,
+    write_config: Callable[..., Path], dsn: str, fleet: SimulatedFleet
 ) -> None:
     """Each kind of failure is a poll row of that server; the others go on; holes are filled."""
     now = fleet.now()
@@ -122,9 +107,7 @@ async def test_a_server_that_fails_is_recorded_and_hurts_no_other(
     await require_whole_polls(dsn)
 
 
-async def test_settings_change_while_running(
-    write_config: Callable[..., Path], collecting: Collecting, until_polled: UntilPolled, dsn: str
-) -> None:
+async def test_settings_change_while_running(write_config: Callable[..., Path], dsn: str) -> None:
     """A change is taken up by itself and on SIGHUP; a broken file is refused, the old one kept."""
     path = write_config("\n[retention]\nsample = 30\n")
     whole = path.read_text(encoding="utf-8")
@@ -164,9 +147,7 @@ async def test_settings_change_while_running(
     await connection.close()
 
 
-async def test_the_daemons_own_port(
-    write_config: Callable[..., Path], collecting: Collecting, until_polled: UntilPolled, dsn: str
-) -> None:
+async def test_the_daemons_own_port(write_config: Callable[..., Path], dsn: str) -> None:
     """/healthz, /readyz and /metrics say how it is, and hold no secret."""
     async with collecting(write_config()) as daemon, aiohttp.ClientSession() as session:
         base = f"http://127.0.0.1:{(await daemon.until('collecting'))['health_port']}"
@@ -211,9 +192,7 @@ async def test_it_verifies_by_itself(
     assert metric("findings", check="rollup usage_1m") == 0
 
 
-async def test_bad_settings_end_with_code_2_and_no_traceback(
-    tmp_path: Path, collecting: Collecting
-) -> None:
+async def test_bad_settings_end_with_code_2_and_no_traceback(tmp_path: Path) -> None:
     """All problems are named, each with its key; nothing is started."""
     path = tmp_path / "bbbmeter.toml"
     path.write_text('poll_interval_s = 7\nbogus = 1\n[[server]]\nname = "b"\n', encoding="utf-8")
@@ -225,9 +204,7 @@ async def test_bad_settings_end_with_code_2_and_no_traceback(
     assert "Traceback" not in said
 
 
-async def test_kill_9_at_random_instants(
-    write_config: Callable[..., Path], collecting: Collecting, dsn: str
-) -> None:
+async def test_kill_9_at_random_instants(write_config: Callable[..., Path], dsn: str) -> None:
     """Killed 20 times: no tick is stored twice, none is lost but those it was down for."""
     config = write_config()
     chance = random.Random(20)

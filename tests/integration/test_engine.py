@@ -157,6 +157,11 @@ async def reconnect(engine: EmbeddedEngine) -> asyncpg.Connection:
             await asyncio.sleep(0.1)
 
 
+def started_it(engine: EmbeddedEngine) -> bool:
+    """Whether this object started the server, so that `stop` ends it; else it joined one."""
+    return engine._process is not None
+
+
 def lives(pid: int) -> bool:
     """Whether there is such a process; a zombie, whose new parent has not looked yet, is none."""
     try:
@@ -311,12 +316,12 @@ async def test_one_server_for_one_directory(data_dir: Path) -> None:
     assert seen == {await line(other)}
     dsn = engines[0].dsn
     await other.communicate(b"\n")
-    for engine in [engine for engine in engines if not engine.owned]:
+    for engine in [engine for engine in engines if not started_it(engine)]:
         connection = await reconnect(engine)  # if the other process had it, one of these has now
         connection.terminate()
 
-    assert sum(engine.owned for engine in engines) == 1
-    engines.sort(key=lambda engine: engine.owned)
+    assert sum(map(started_it, engines)) == 1
+    engines.sort(key=started_it)
     await engines[0].stop()  # only joined: the server stays
     connection = await reconnect(engines[2])
     assert connection.get_server_pid() == engines[2].pid
@@ -338,7 +343,7 @@ async def test_engine_ends_with_its_process(data_dir: Path) -> None:
         while lives(int(pid)):  # noqa: ASYNC110 - no event tells
             await asyncio.sleep(0.1)
     async with EmbeddedEngine(data_dir) as engine:
-        assert engine.owned
+        assert started_it(engine)
 
 
 async def test_errors_stay_with_their_client(engine: EmbeddedEngine) -> None:

@@ -1,7 +1,6 @@
 """The fleet in the database: spans in which polls are due, and what a restart reads back."""
 
 import asyncio
-from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 
 import asyncpg
@@ -14,12 +13,12 @@ from collector.settings import ServerSettings, Settings, TenantSettings
 from collector.simulator.plan import epoch_ms
 from collector.storage.registry import last_polls, late_days, sync_fleet
 from collector.storage.writer import Writer
+from tests.support.settings import make_server, make_settings
 
 START = datetime(2026, 3, 2, 8, tzinfo=UTC)
 MAX_GAP_S = 300
 
 Span = tuple[str, int, int | None]
-MakeServer = Callable[..., ServerSettings]
 
 
 def at(seconds: float) -> datetime:
@@ -53,7 +52,7 @@ async def spans(pool: asyncpg.Pool) -> list[Span]:
 
 
 async def test_late_data_may_be_as_old_as_the_database_keeps(
-    pool: asyncpg.Pool, make_settings: Callable[..., Settings]
+    pool: asyncpg.Pool,
 ) -> None:
     """A day less than the policies keep samples and polls; any age where both are kept."""
     cases = [({"sample": 30, "poll": 40}, 29), ({"sample": 0, "poll": 12}, 11)]
@@ -66,9 +65,7 @@ async def test_late_data_may_be_as_old_as_the_database_keeps(
 # -- sync_fleet -------------------------------------------------------------------------------
 
 
-async def test_polls_are_due_while_a_server_is_enabled(
-    pool: asyncpg.Pool, make_server: MakeServer
-) -> None:
+async def test_polls_are_due_while_a_server_is_enabled(pool: asyncpg.Pool) -> None:
     """A span opens with a server and closes when it is disabled or leaves; each is its own."""
     one, two = make_server("bbb1"), make_server("bbb2")
     await sync(pool, 0, one, make_server("bbb2", enabled=False))
@@ -83,7 +80,7 @@ async def test_polls_are_due_while_a_server_is_enabled(
     assert await spans(pool) == [("bbb1", 0, 120), ("bbb1", 180, 240), ("bbb2", 60, 180)]
 
 
-async def test_the_same_fleet_changes_nothing(pool: asyncpg.Pool, make_server: MakeServer) -> None:
+async def test_the_same_fleet_changes_nothing(pool: asyncpg.Pool) -> None:
     """A collector that starts again goes on in the spans there are: its absence is a hole."""
     one, off = make_server("bbb1"), make_server("bbb2", enabled=False)
     for at_s in (0, 0, 30, 3600):
@@ -91,7 +88,7 @@ async def test_the_same_fleet_changes_nothing(pool: asyncpg.Pool, make_server: M
     assert await spans(pool) == [("bbb1", 0, None)]
 
 
-async def test_off_and_on_within_a_tick(pool: asyncpg.Pool, make_server: MakeServer) -> None:
+async def test_off_and_on_within_a_tick(pool: asyncpg.Pool) -> None:
     """What is closed and opened at the same tick goes on; a span that never began is empty."""
     on, off = make_server("bbb1"), make_server("bbb1", enabled=False)
     await sync(pool, 0, on)
@@ -106,7 +103,7 @@ async def test_off_and_on_within_a_tick(pool: asyncpg.Pool, make_server: MakeSer
     assert await spans(pool) == [("bbb1", 0, 120), ("bbb1", 180, None)]
 
 
-async def test_names_stay_and_titles_follow(pool: asyncpg.Pool, make_server: MakeServer) -> None:
+async def test_names_stay_and_titles_follow(pool: asyncpg.Pool) -> None:
     """Tenants and servers that left are kept, as figures name them; what changed is taken up."""
     await sync(pool, 0, make_server("bbb1", tenant="own"), make_server("bbb2"), tenants=("acme",))
     servers = "SELECT s.name, t.name FROM meter.server AS s LEFT JOIN meter.tenant AS t "
@@ -119,7 +116,7 @@ async def test_names_stay_and_titles_follow(pool: asyncpg.Pool, make_server: Mak
     assert [tuple(r) for r in await pool.fetch(tenants)] == [("acme", "ACME"), ("own", "OWN")]
 
 
-async def test_collectors_that_start_together(pool: asyncpg.Pool, make_server: MakeServer) -> None:
+async def test_collectors_that_start_together(pool: asyncpg.Pool) -> None:
     """However they meet, a server has one open span and one row, and nobody fails."""
     servers = [make_server(f"bbb{number}", tenant="own") for number in range(8)]
     for at_s in (0, 60):
@@ -164,7 +161,7 @@ def polled(at_s: int, *meetings: Meeting, server: str = "bbb1", ok: bool = True)
 
 
 @pytest.fixture
-def settings(make_settings: Callable[..., Settings], make_server: MakeServer) -> Settings:
+def settings() -> Settings:
     """Two servers, and tenants by BBBLB's mark."""
     rules = [{"type": "metadata", "key": "bbblb-tenant"}, {"type": "parent"}]
     return make_settings(

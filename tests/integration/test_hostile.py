@@ -28,6 +28,7 @@ from collector.model import PollResult
 from collector.settings import ServerSettings
 from collector.sources.polling.parser import parse_meetings
 from collector.sources.polling.poller import Poller
+from tests.support.settings import make_server
 
 TICK = datetime(2026, 2, 2, 8, tzinfo=UTC)
 LONG_S = 60.0
@@ -47,7 +48,6 @@ CHUNKED = OK + b"Transfer-Encoding: chunked\r\n\r\n"
 # After these the connection is of no more use.
 FATAL = {"timeout", "disconnect", "too_large", "tls"}
 Handler = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
-MakeServer = Callable[..., ServerSettings]
 pytestmark = pytest.mark.usefixtures("_no_proxy")
 
 
@@ -219,7 +219,7 @@ HOSTILE: dict[str, tuple[Handler, str]] = {
 
 
 async def poll_both(
-    make_server: MakeServer, hostile: ServerSettings, gone: asyncio.Event | None = None
+    hostile: ServerSettings, gone: asyncio.Event | None = None
 ) -> dict[str, PollResult]:
     """Poll a hostile server and a healthy one; with `gone`, wait for it before the end."""
     results: dict[str, PollResult] = {}
@@ -245,14 +245,14 @@ def sockets() -> set[Path]:
 
 
 @pytest.mark.parametrize("name", HOSTILE)
-async def test_hostile_server(make_server: MakeServer, name: str) -> None:
+async def test_hostile_server(name: str) -> None:
     """It fails within its timeout with its code; the other one answers; nothing is left of it."""
     handler, code = HOSTILE[name]
     sockets_before = sockets()
     async with listening(handler) as listener:
         url = f"http://127.0.0.1:{listener.port}/bigbluebutton"
         hostile = make_server("hostile", url=url, timeout_s=SHORT_S if code == "timeout" else 20)
-        results = await poll_both(make_server, hostile, listener.gone if code in FATAL else None)
+        results = await poll_both(hostile, listener.gone if code in FATAL else None)
     assert {name: result.error for name, result in results.items()} == {
         "hostile": code,
         "healthy": None,
@@ -265,7 +265,7 @@ async def test_hostile_server(make_server: MakeServer, name: str) -> None:
     assert sockets() <= sockets_before
 
 
-async def test_many_large_answers(make_server: MakeServer, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_many_large_answers(monkeypatch: pytest.MonkeyPatch) -> None:
     """What many servers send at once is held up to a limit; then the large ones are refused."""
     monkeypatch.setattr(body_module, "_MAX_HELD_BYTES", 2 * MAX_BODY_BYTES)
     monkeypatch.setattr(body_module, "_SHARE_BYTES", MAX_BODY_BYTES // 16)
@@ -296,7 +296,7 @@ async def test_many_large_answers(make_server: MakeServer, monkeypatch: pytest.M
 # -- connections that are used again -----------------------------------------------------------
 
 
-async def polls(make_server: MakeServer, handler: Handler, count: int = 3) -> tuple[list[str], int]:
+async def polls(handler: Handler, count: int = 3) -> tuple[list[str], int]:
     """Poll one server again and again; return the outcomes, and how many connections it took."""
     outcomes: list[str] = []
 
@@ -341,17 +341,15 @@ def once_then(late: bytes, *, close: bool) -> Handler:
         (b"\r\n\r\n", True),
     ],
 )
-async def test_what_an_idle_connection_brings(
-    make_server: MakeServer, late: bytes, *, close: bool
-) -> None:
+async def test_what_an_idle_connection_brings(late: bytes, *, close: bool) -> None:
     """It is no answer to the next request, which takes a connection of its own."""
-    outcomes, connections = await polls(make_server, once_then(late, close=close))
+    outcomes, connections = await polls(once_then(late, close=close))
     assert outcomes == ["0 meetings"] * 3
     assert connections == 3
 
 
 @pytest.mark.parametrize("trailer", [response(ONE), b"garbage"])
-async def test_trailing_garbage(make_server: MakeServer, trailer: bytes) -> None:
+async def test_trailing_garbage(trailer: bytes) -> None:
     """What comes behind an answer, at once, is never taken for the next one's."""
 
     async def handle(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -360,12 +358,12 @@ async def test_trailing_garbage(make_server: MakeServer, trailer: bytes) -> None
             writer.write(response() + trailer)
             await writer.drain()
 
-    outcomes, connections = await polls(make_server, handle)
+    outcomes, connections = await polls(handle)
     assert set(outcomes) <= {"0 meetings", "disconnect"}
     assert connections == 3
 
 
-async def test_connection_that_died_between_polls(make_server: MakeServer) -> None:
+async def test_connection_that_died_between_polls() -> None:
     """A reset of a connection that was used before costs no sample: it is tried once more."""
 
     async def handle(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -375,29 +373,29 @@ async def test_connection_that_died_between_polls(make_server: MakeServer) -> No
         await reader.readuntil(b"\r\n\r\n")
         writer.transport.abort()
 
-    assert await polls(make_server, handle) == (["0 meetings"] * 3, 3)
+    assert await polls(handle) == (["0 meetings"] * 3, 3)
 
 
-async def test_one_more_try_and_no_more(make_server: MakeServer) -> None:
+async def test_one_more_try_and_no_more() -> None:
     """A server that resets each connection is asked twice a poll."""
 
     async def handle(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.readuntil(b"\r\n\r\n")
         writer.transport.abort()
 
-    assert await polls(make_server, handle) == (["disconnect"] * 3, 6)
+    assert await polls(handle) == (["disconnect"] * 3, 6)
 
 
-async def test_slow_but_in_time(make_server: MakeServer) -> None:
+async def test_slow_but_in_time() -> None:
     """An answer that comes byte by byte, whole and in time, is one."""
-    outcomes, _ = await polls(make_server, bytewise(response(ONE), 0.0001), count=1)
+    outcomes, _ = await polls(bytewise(response(ONE), 0.0001), count=1)
     assert outcomes == ["1 meetings"]
 
 
 # -- no connection -----------------------------------------------------------------------------
 
 
-async def test_full_backlog(make_server: MakeServer) -> None:
+async def test_full_backlog() -> None:
     """A server that takes no connections any more is a timeout, and nobody else's."""
     with contextlib.ExitStack() as stack:
         listener = stack.enter_context(socket.create_server(("127.0.0.1", 0), backlog=0))
@@ -406,13 +404,11 @@ async def test_full_backlog(make_server: MakeServer) -> None:
             filler.setblocking(False)  # noqa: FBT003 - the socket's own word
             filler.connect_ex(listener.getsockname())
         url = f"http://127.0.0.1:{listener.getsockname()[1]}/bigbluebutton"
-        results = await poll_both(make_server, make_server("hostile", url=url, timeout_s=SHORT_S))
+        results = await poll_both(make_server("hostile", url=url, timeout_s=SHORT_S))
     assert (results["hostile"].error, results["healthy"].error) == ("timeout", None)
 
 
-async def test_brown_out_of_the_dns(
-    make_server: MakeServer, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_brown_out_of_the_dns(monkeypatch: pytest.MonkeyPatch) -> None:
     """Names that hang time out alone; a server that was found once goes on being polled.
 
     Each poll takes a connection of its own, and many more names hang than the event loop has
@@ -470,9 +466,7 @@ async def test_brown_out_of_the_dns(
         ([b"\x15\x03\x03\0\2\2\x28"], "tls"),  # the alert handshake_failure
     ],
 )
-async def test_handshake_that_goes_wrong(
-    make_server: MakeServer, parts: list[bytes], code: str
-) -> None:
+async def test_handshake_that_goes_wrong(parts: list[bytes], code: str) -> None:
     """A handshake that hangs is a timeout, one that breaks a matter of TLS."""
 
     async def handle(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -487,7 +481,7 @@ async def test_handshake_that_goes_wrong(
     async with listening(handle) as listener:
         url = f"https://127.0.0.1:{listener.port}/bigbluebutton"
         hostile = make_server("hostile", url=url, timeout_s=SHORT_S if code == "timeout" else 20)
-        results = await poll_both(make_server, hostile, listener.gone)
+        results = await poll_both(hostile, listener.gone)
     assert (results["hostile"].error, results["healthy"].error) == (code, None)
 
 
@@ -544,13 +538,7 @@ def certificate(folder: Path, since: str, until: str) -> tuple[Path, Path]:
     ],
 )
 async def test_certificate(
-    make_server: MakeServer,
-    tmp_path: Path,
-    since: str,
-    until: str,
-    *,
-    own: bool,
-    code: str | None,
+    tmp_path: Path, since: str, until: str, *, own: bool, code: str | None
 ) -> None:
     """One that is out of its time, or of an authority that is not trusted, is refused."""
     folders = [tmp_path / "one", tmp_path / "two"]
@@ -563,5 +551,5 @@ async def test_certificate(
     async with listening(healthy, tls) as listener:
         url = f"https://127.0.0.1:{listener.port}/bigbluebutton"
         hostile = make_server("hostile", url=url, ca_file=trusted, timeout_s=LONG_S)
-        results = await poll_both(make_server, hostile)
+        results = await poll_both(hostile)
     assert (results["hostile"].error, results["healthy"].error) == (code, None)

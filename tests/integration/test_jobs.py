@@ -1,8 +1,6 @@
 """Work beside polling: policies where no scheduler runs them, and sessions brought up to date."""
 
-from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING
 
 import asyncpg
 import pytest
@@ -10,10 +8,8 @@ import pytest
 from collector.clock import tick_at
 from collector.database.upkeep import VACUUM_EVERY, PolicyRunner, update_sessions
 from collector.errors import DatabaseError
-from collector.settings import Settings
-
-if TYPE_CHECKING:
-    from tests.integration.conftest import Feed
+from tests.support.feed import Feed, MakeFeed, Run
+from tests.support.settings import make_settings
 
 DAY, MINUTE = timedelta(days=1), timedelta(minutes=1)
 
@@ -69,21 +65,19 @@ async def test_only_our_policies_run(pool: asyncpg.Pool) -> None:
 
 
 @pytest.fixture
-async def old(
-    make_feed: Callable[[Settings], Awaitable["Feed"]], make_settings: Callable[..., Settings]
-) -> "Feed":
+async def old(make_feed: MakeFeed) -> Feed:
     """A minute of a session 40, 3 and one day ago, in a database that keeps 30 days."""
     feed = await make_feed(make_settings())
     for days in (40, 3, 1):
         begin = tick_at(datetime.now(UTC), 60) - days * DAY
         await feed.due(begin, bbb1=None)
-        run = feed.run("bbb1", "acme", "room", begin, begin + MINUTE, 3)
+        run = Run("bbb1", "acme", "room", begin, begin + MINUTE, 3)
         await feed.play(["bbb1"], feed.ticks(begin, begin + MINUTE), [run])
     await schedule(feed.pool)
     return feed
 
 
-async def stored(feed: "Feed") -> tuple[int, int, int]:
+async def stored(feed: Feed) -> tuple[int, int, int]:
     """Return the samples, the minutes in the rollup itself since yesterday, the columnar chunks."""
     row = await feed.pool.fetchrow(
         """
@@ -105,14 +99,14 @@ async def stored(feed: "Feed") -> tuple[int, int, int]:
     return row[0], minutes, row[1]
 
 
-async def test_what_policies_do(old: "Feed") -> None:
+async def test_what_policies_do(old: Feed) -> None:
     """Rollups are refreshed, old chunks turned into columns, older ones dropped."""
     assert await stored(old) == (6, 0, 0)
     await PolicyRunner(old.pool).run_due(datetime.now(UTC))
     assert await stored(old) == (4, 1, 1)
 
 
-async def test_a_policy_that_fails_stops_no_other(old: "Feed") -> None:
+async def test_a_policy_that_fails_stops_no_other(old: Feed) -> None:
     """The others run, the failure is told at the end, and is tried again when it is due."""
     chunk = await old.pool.fetchval(
         "SELECT c FROM public.show_chunks('meter.sample', older_than => interval '30 days') AS c"
@@ -151,12 +145,12 @@ async def test_vacuum(pool: asyncpg.Pool) -> None:
     assert await analyzed_rows(pool) == rows + 1
 
 
-async def test_sessions_are_brought_up_to_date(feed: "Feed") -> None:
+async def test_sessions_are_brought_up_to_date(feed: Feed) -> None:
     """Open sessions get their figures; their number is returned; those that ended are left."""
     start = datetime(2026, 3, 2, 8, tzinfo=UTC)
     runs = [
-        feed.run("bbb1", "acme", "short", start, start + MINUTE, 3),
-        feed.run("bbb1", "acme", "long", start, start + 10 * MINUTE, 4),
+        Run("bbb1", "acme", "short", start, start + MINUTE, 3),
+        Run("bbb1", "acme", "long", start, start + 10 * MINUTE, 4),
     ]
     await feed.due(start, bbb1=None)
     assert await update_sessions(feed.pool, close_after_s=120) == 0

@@ -2,12 +2,9 @@
 
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING
 
 from collector.database.upkeep import settle, update_sessions
-
-if TYPE_CHECKING:
-    from tests.integration.conftest import Feed
+from tests.support.feed import Feed, Run
 
 TICK = timedelta(seconds=30)
 T = datetime(2026, 3, 2, 10, tzinfo=UTC)
@@ -18,7 +15,7 @@ ROLLUPS = (
 )
 
 
-async def minutes(feed: "Feed", since: datetime) -> dict[str, float]:
+async def minutes(feed: Feed, since: datetime) -> dict[str, float]:
     """Return the participant minutes since then: of the samples, and of each rollup."""
     found = {
         "sample": await feed.pool.fetchval(
@@ -33,9 +30,9 @@ async def minutes(feed: "Feed", since: datetime) -> dict[str, float]:
     return {name: int(value or 0) / 60 for name, value in found.items()}
 
 
-async def test_a_real_sample_takes_the_place_of_a_filled_one(feed: "Feed") -> None:
+async def test_a_real_sample_takes_the_place_of_a_filled_one(feed: Feed) -> None:
     """Another collector filled ticks which this one had polled and brings only now."""
-    run = feed.run("bbb1", "arts", "r", T, T + 10 * TICK, participants=4)
+    run = Run("bbb1", "arts", "r", T, T + 10 * TICK, participants=4)
     await feed.play(["bbb1"], [T], [run])
     batch = feed.batch(["bbb1"], [T + 4 * TICK], [run])
     batch.samples += [feed.sample(run, T + n * TICK, poll_ts=T + 4 * TICK) for n in (1, 2, 3)]
@@ -58,9 +55,9 @@ async def test_a_real_sample_takes_the_place_of_a_filled_one(feed: "Feed") -> No
         ]
 
 
-async def test_of_two_filled_samples_one_stays(feed: "Feed") -> None:
+async def test_of_two_filled_samples_one_stays(feed: Feed) -> None:
     """Two collectors filled the same tick at once, not seeing each other."""
-    run = feed.run("bbb1", "arts", "r", T, T + 10 * TICK, participants=4)
+    run = Run("bbb1", "arts", "r", T, T + 10 * TICK, participants=4)
     await feed.play(["bbb1"], [T], [run])
     batch = feed.batch(["bbb1"], [T + 2 * TICK], [run])
     batch.samples += [feed.sample(run, T + TICK, poll_ts=T + 2 * TICK)] * 2
@@ -74,7 +71,7 @@ async def test_of_two_filled_samples_one_stays(feed: "Feed") -> None:
     assert await feed.pool.fetchval(filled) == 1
 
 
-async def test_what_was_noted_just_now_waits_for_writers_that_may_cross_it(feed: "Feed") -> None:
+async def test_what_was_noted_just_now_waits_for_writers_that_may_cross_it(feed: Feed) -> None:
     """Nothing is settled before no writer can be at work any more that did not see it."""
     await feed.writer.write(feed.batch(["bbb1"], [T]), late=True)
     assert await settle(feed.pool) == 0
@@ -83,14 +80,14 @@ async def test_what_was_noted_just_now_waits_for_writers_that_may_cross_it(feed:
     assert await feed.pool.fetchval("SELECT count(*) FROM meter.late") == 0
 
 
-async def test_late_data_reach_exactly_the_rollups_they_touch(feed: "Feed") -> None:
+async def test_late_data_reach_exactly_the_rollups_they_touch(feed: Feed) -> None:
     """Days old, stored after the policies were there: every level shows them after settling."""
     today = datetime.now(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
     since = today - timedelta(days=4)
     late, other = since + timedelta(hours=8), since + timedelta(hours=32)
     since -= timedelta(hours=2)  # a day in Berlin begins before one of UTC
-    run = feed.run("bbb1", "arts", "r", late, late + 6 * TICK, participants=4)
-    later = feed.run("bbb1", "arts", "r", other, other + 6 * TICK, participants=7)
+    run = Run("bbb1", "arts", "r", late, late + 6 * TICK, participants=4)
+    later = Run("bbb1", "arts", "r", other, other + 6 * TICK, participants=7)
     await feed.play(["bbb1"], feed.ticks(other, other + 6 * TICK), [later])
     await settle(feed.pool, AT_ONCE)
     await feed.refresh(today)
@@ -102,9 +99,9 @@ async def test_late_data_reach_exactly_the_rollups_they_touch(feed: "Feed") -> N
     assert await minutes(feed, since) == dict.fromkeys(ROLLUPS, 33.0) | {"sample": 12.0}
 
 
-async def test_a_session_that_had_ended_is_computed_again(feed: "Feed") -> None:
+async def test_a_session_that_had_ended_is_computed_again(feed: Feed) -> None:
     """Its last ticks came from a spool, after polls that did not see it any more."""
-    run = feed.run("bbb1", "arts", "r", T, T + 4 * TICK, participants=4)
+    run = Run("bbb1", "arts", "r", T, T + 4 * TICK, participants=4)
     await feed.play(["bbb1"], [T, T + TICK], [run])
     await feed.play(["bbb1"], feed.ticks(T + 10 * TICK, T + 20 * TICK))
     await update_sessions(feed.pool, 120)
@@ -120,10 +117,10 @@ async def test_a_session_that_had_ended_is_computed_again(feed: "Feed") -> None:
     assert again["ended_at"] == T + 3 * TICK + TICK / 2
 
 
-async def test_a_failed_poll_in_columns_makes_room_for_a_successful_one(feed: "Feed") -> None:
+async def test_a_failed_poll_in_columns_makes_room_for_a_successful_one(feed: Feed) -> None:
     """What was refused for its content, and mended, is stored days later."""
     ticks = [T + n * TICK for n in range(20)]
-    run = feed.run("bbb1", "arts", "r", T, T + 20 * TICK, participants=2)
+    run = Run("bbb1", "arts", "r", T, T + 20 * TICK, participants=2)
     failed = {("bbb1", T + n * TICK) for n in (3, 4)}
     await feed.play(["bbb1"], ticks, [run], failed=failed)
     await feed.columnize()
@@ -133,7 +130,7 @@ async def test_a_failed_poll_in_columns_makes_room_for_a_successful_one(feed: "F
     assert await feed.pool.fetchval("SELECT count(*) FROM meter.sample") == 20
 
 
-async def seen(feed: "Feed", collector: str, *spans: tuple[int, int, int]) -> None:
+async def seen(feed: Feed, collector: str, *spans: tuple[int, int, int]) -> None:
     """Let a collector have been seen in spans of ticks: since, until, and safe until."""
     for since, until, safe_until in spans:
         await feed.pool.execute(
@@ -146,7 +143,7 @@ async def seen(feed: "Feed", collector: str, *spans: tuple[int, int, int]) -> No
         )
 
 
-async def test_missing_polls_say_why(feed: "Feed") -> None:
+async def test_missing_polls_say_why(feed: Feed) -> None:
     """Whether nobody polled, or a collector had just gone, or nothing explains it."""
     await feed.due(T, bbb1=None, bbb2=None)
     # All are away from tick 20 to 30; `b` dies at 60, with the ticks since 57 in memory; `a` is
@@ -180,7 +177,7 @@ async def test_missing_polls_say_why(feed: "Feed") -> None:
 
 
 async def test_a_failed_poll_is_not_missing_and_a_new_interval_leaves_no_hole(
-    feed: "Feed",
+    feed: Feed,
 ) -> None:
     """Failures have rows; the new grid may begin a part of an interval later."""
     await feed.due(T, bbb1=None)
@@ -192,7 +189,7 @@ async def test_a_failed_poll_is_not_missing_and_a_new_interval_leaves_no_hole(
     assert await feed.pool.fetch("SELECT * FROM meter.missing_polls($1, $2)", T, until) == []
 
 
-async def test_signs_of_life(feed: "Feed") -> None:
+async def test_signs_of_life(feed: Feed) -> None:
     """One that was silent for two periods, or was started anew, begins another span."""
     period = timedelta(seconds=1)
 

@@ -7,7 +7,7 @@ import selectors
 import socket
 import sys
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -18,10 +18,11 @@ from collector.bbb import BbbClients, Reply
 from collector.errors import RequestTimeoutError
 from collector.metering.pipeline import Pipeline
 from collector.model import Answer, Meeting, PollResult
-from collector.settings import ServerSettings, Settings
+from collector.settings import Settings
 from collector.simulator.plan import epoch_ms
 from collector.sources.polling.parser import parse_meetings
 from collector.sources.polling.poller import Poller
+from tests.support.settings import make_server, make_settings
 
 START = datetime(2026, 2, 2, 8, tzinfo=UTC)
 INTERVAL_S = 30
@@ -40,8 +41,6 @@ ANSWER = (
     b"<participantCount>3</participantCount></meeting></meetings></response>"
 )
 RESPONSE = b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%b" % (len(ANSWER), ANSWER)
-MakeServer = Callable[..., ServerSettings]
-MakeSettings = Callable[..., Settings]
 
 
 class Sink:
@@ -104,10 +103,7 @@ class FakeFleet(asyncio.Protocol):
 @pytest.mark.usefixtures("_many_files")
 @pytest.mark.parametrize("concurrency", [200, 50])
 async def test_those_that_hang_hold_up_no_other(
-    make_server: MakeServer,
-    make_settings: MakeSettings,
-    monkeypatch: pytest.MonkeyPatch,
-    concurrency: int,
+    monkeypatch: pytest.MonkeyPatch, concurrency: int
 ) -> None:
     """In the first tick as in later ones, 900 are done while the 100 still hang.
 
@@ -219,9 +215,7 @@ def resident() -> int:
     return pages * resource.getpagesize()
 
 
-def test_an_hour_leaves_the_memory_as_it_was(
-    make_server: MakeServer, make_settings: MakeSettings
-) -> None:
+def test_an_hour_leaves_the_memory_as_it_was() -> None:
     """120 ticks on a virtual clock: each has all its results, and memory does not grow."""
     settings = make_settings(server=[make_server(name) for name in NAMES])
     clients: Mapping[str, FakeServer] = {

@@ -16,7 +16,6 @@ from collector.metering.attribution import Attribution
 from collector.metering.pipeline import Pipeline
 from collector.metrics import Metrics
 from collector.model import Batch, PollResult
-from collector.rehearsal import settings_for
 from collector.rollups import ROLLUP_SOURCE
 from collector.simulator import Fleet, FleetPlan
 from collector.simulator.plan import sim_tenants
@@ -26,6 +25,7 @@ from collector.storage.registry import sync_fleet
 from collector.storage.spool import Spool
 from collector.storage.writer import Stored, Writer
 from collector.verify import verify
+from tests.support.rehearsal import settings_for
 
 INTERVAL_S = 60
 HOUR = timedelta(hours=1)

@@ -10,8 +10,8 @@ from datetime import UTC, datetime, timedelta
 import asyncpg
 import pytest
 
-from collector.rehearsal import Rehearsal, rehearse, settings_for
 from collector.simulator import Fleet, FleetPlan, SimTenant
+from tests.support.rehearsal import Rehearsal, rehearse, settings_for
 
 # The night, so that a day of the billing time zone ends in it.
 START = datetime(2026, 3, 2, 21, tzinfo=UTC)

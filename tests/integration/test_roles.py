@@ -9,7 +9,6 @@ from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING
 from urllib.parse import urlsplit, urlunsplit
 
 import asyncpg
@@ -18,9 +17,7 @@ import pytest
 from collector.database.roles import grant_sql, revoke_sql, role_of
 from collector.database.upkeep import update_sessions
 from collector.errors import DatabaseError
-
-if TYPE_CHECKING:
-    from tests.integration.conftest import Feed
+from tests.support.feed import Feed, Run
 
 T = datetime(2026, 3, 2, 10, tzinfo=UTC)
 MINUTE, HOUR, DAY = timedelta(minutes=1), timedelta(hours=1), timedelta(days=1)
@@ -33,7 +30,7 @@ OF_OTHERS = ("lawyers", "law-room", "law-server", "Law & Order", "7777", "8888")
 class House:
     """Two tenants' data, and how to come in as somebody."""
 
-    feed: "Feed"
+    feed: Feed
     dsn: str
     native: bool
     own: int
@@ -62,7 +59,7 @@ class House:
 
 
 @pytest.fixture
-async def logins(feed: "Feed") -> AsyncIterator[Iterator[str]]:
+async def logins(feed: Feed) -> AsyncIterator[Iterator[str]]:
     """Names for roles that no other test has; what was made of them is dropped at the end."""
     names: list[str] = []
 
@@ -79,7 +76,7 @@ async def logins(feed: "Feed") -> AsyncIterator[Iterator[str]]:
         )
 
 
-async def make_login(feed: "Feed", name: str, *roles: str) -> str:
+async def make_login(feed: Feed, name: str, *roles: str) -> str:
     """Make a login that has `roles`."""
     await feed.pool.execute(f"CREATE ROLE {name} LOGIN PASSWORD '{PASSWORD}'")
     for role in roles:
@@ -89,14 +86,14 @@ async def make_login(feed: "Feed", name: str, *roles: str) -> str:
 
 @pytest.fixture
 async def house(
-    feed: "Feed", empty_dsn: str, _embedded_dsn: str | None, logins: Iterator[str]
+    feed: Feed, empty_dsn: str, _embedded_dsn: str | None, logins: Iterator[str]
 ) -> House:
     """An hour of two tenants on a shared server and on one of the second, in rows and columns."""
     await feed.due(T, shared=None, **{"law-server": "lawyers"})
     runs = [
-        feed.run("shared", "arts", "arts-room", T, T + HOUR, 3, voice=1),
-        feed.run("shared", "lawyers", "law-room", T, T + HOUR, 7777, voice=8888),
-        feed.run("law-server", "lawyers", "law-room", T, T + HOUR, 8888, dialins=7777),
+        Run("shared", "arts", "arts-room", T, T + HOUR, 3, voice=1),
+        Run("shared", "lawyers", "law-room", T, T + HOUR, 7777, voice=8888),
+        Run("law-server", "lawyers", "law-room", T, T + HOUR, 8888, dialins=7777),
     ]
     servers = ("shared", "law-server")
     await feed.play(servers, feed.ticks(T, T + HOUR), runs)
@@ -108,8 +105,8 @@ async def house(
         servers,
         feed.ticks(later, later + HOUR / 2),
         [
-            feed.run("shared", "arts", "arts-room", later, later + HOUR, 3, voice=1),
-            feed.run("shared", "lawyers", "law-room", later, later + HOUR, 7777, voice=8888),
+            Run("shared", "arts", "arts-room", later, later + HOUR, 3, voice=1),
+            Run("shared", "lawyers", "law-room", later, later + HOUR, 7777, voice=8888),
         ],
     )
     await update_sessions(feed.pool, 120)
@@ -498,7 +495,7 @@ async def test_neither_reader_nor_writer_unmakes_anything(
 # -- the SQL itself --------------------------------------------------------------------------------
 
 
-async def test_the_sql_can_be_run_again_and_undone(feed: "Feed", logins: Iterator[str]) -> None:
+async def test_the_sql_can_be_run_again_and_undone(feed: Feed, logins: Iterator[str]) -> None:
     """Twice is as once; undone, neither role nor rights are left, and that can be done twice."""
     await feed.due(T, bbb1="arts.and-Crafts_1")
     role = next(logins)
@@ -518,7 +515,7 @@ async def test_the_sql_can_be_run_again_and_undone(feed: "Feed", logins: Iterato
         assert await feed.pool.fetchval("SELECT to_regrole($1)", role) is None
 
 
-async def test_a_role_is_named_by_number(feed: "Feed") -> None:
+async def test_a_role_is_named_by_number(feed: Feed) -> None:
     """All users of a server see the roles' names: the database and a number, never the tenant."""
     await feed.due(T, bbb1="arts")
     async with feed.pool.acquire() as connection:
@@ -530,9 +527,7 @@ async def test_a_role_is_named_by_number(feed: "Feed") -> None:
             await role_of(connection, "nobody")
 
 
-async def test_a_role_that_is_somebody_elses_is_refused(
-    feed: "Feed", logins: Iterator[str]
-) -> None:
+async def test_a_role_that_is_somebody_elses_is_refused(feed: Feed, logins: Iterator[str]) -> None:
     """Neither granting nor revoking touches a role that was not made for this tenant."""
     await feed.due(T, bbb1="arts", bbb2="lawyers")
     await feed.pool.execute(grant_sql("arts", role := next(logins)))

@@ -6,7 +6,7 @@ import os
 import re
 import signal
 import sys
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -21,6 +21,7 @@ from pydantic import BaseModel, SecretStr
 
 from collector.bbb.checksum import checksum
 from collector.settings import Settings
+from tests.support.settings import make_server
 
 PATIENCE_S = 90.0  # only so that a test that hangs ends
 PASSWORD = "p@ss/word-of-the-database"
@@ -430,7 +431,7 @@ def parts(annotation: Any) -> Iterator[Any]:  # noqa: ANN401 - any type
         yield from parts(part)
 
 
-def test_every_secret_is_kept_as_one(make_server: Callable[..., BaseModel]) -> None:
+def test_every_secret_is_kept_as_one() -> None:
     """A key that smells of a secret is a SecretStr: it is in no repr, no dump and no error."""
     smells = re.compile("secret|password|passw|token|salt|key$|dsn|database", re.IGNORECASE)
     # Where a secret is found, and the metadata key that names the tenant.

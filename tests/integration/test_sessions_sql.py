@@ -1,16 +1,12 @@
 """meter.update_sessions: a session's figures, its end and its coming back."""
 
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING
 
+import asyncpg
 import pytest
 
 from collector.model import Batch
-
-if TYPE_CHECKING:
-    import asyncpg
-
-    from tests.integration.conftest import Feed, Run
+from tests.support.feed import Feed, Run
 
 MINUTE, TICK = timedelta(minutes=1), timedelta(seconds=30)
 T = datetime(2026, 3, 2, 10, tzinfo=UTC)
@@ -30,23 +26,23 @@ DERIVED = (
 )
 
 
-async def update(feed: "Feed", close_after_s: int = CLOSE_AFTER_S) -> int:
+async def update(feed: Feed, close_after_s: int = CLOSE_AFTER_S) -> int:
     """Bring sessions up to date; return how many were open."""
     touched: int = await feed.pool.fetchval("SELECT meter.update_sessions($1)", close_after_s)
     return touched
 
 
 async def seen(
-    feed: "Feed", since: int, until: int, *runs: "Run", failed: tuple[int, ...] = ()
+    feed: Feed, since: int, until: int, *runs: Run, failed: tuple[int, ...] = ()
 ) -> None:
     """Poll bbb1 at the ticks [since, until) after T; `failed` names ticks that fail."""
     ticks = [T + n * TICK for n in range(since, until)]
     await feed.play(["bbb1"], ticks, runs, failed={("bbb1", T + n * TICK) for n in failed})
 
 
-def a_run(feed: "Feed", begin: int, end: int, people: int = 1, **changes: object) -> "Run":
+def a_run(begin: int, end: int, people: int = 1, **changes: object) -> Run:
     """Return a session that is there at the ticks [begin, end) after T."""
-    return feed.run(
+    return Run(
         "bbb1",
         "arts",
         "r",
@@ -57,10 +53,10 @@ def a_run(feed: "Feed", begin: int, end: int, people: int = 1, **changes: object
     )
 
 
-async def test_figures_are_those_of_the_samples(feed: "Feed") -> None:
+async def test_figures_are_those_of_the_samples(feed: Feed) -> None:
     """Sums, maximum and mean come from the samples; what was filled counts, and is told."""
     await feed.due(T, bbb1=None)
-    run = a_run(feed, 1, 5, 10, voice=4, video=3, dialins=2, created_at=T + TICK - MINUTE / 6)
+    run = a_run(1, 5, 10, voice=4, video=3, dialins=2, created_at=T + TICK - MINUTE / 6)
     batch = feed.batch(["bbb1"], [T + n * TICK for n in (0, 1, 2, 4, 5)], [run])
     batch.samples.append(
         feed.sample(run, T + 3 * TICK, poll_ts=T + 4 * TICK)._replace(participants=20)
@@ -87,11 +83,11 @@ async def test_figures_are_those_of_the_samples(feed: "Feed") -> None:
 
 @pytest.mark.parametrize(("close_after_s", "polls"), [(120, 4), (90, 3), (100, 4), (0, 1)])
 async def test_a_session_ends_when_polls_have_missed_it_for_long_enough(
-    feed: "Feed", close_after_s: int, polls: int
+    feed: Feed, close_after_s: int, polls: int
 ) -> None:
     """It is closed by `close_after_s` seconds of polls, and ended half an interval after it."""
     await feed.due(T, bbb1=None)
-    run = a_run(feed, 0, 10)
+    run = a_run(0, 10)
     await seen(feed, 0, 10, run)
     for missed in range(polls):
         assert await update(feed, close_after_s) == 1
@@ -104,10 +100,10 @@ async def test_a_session_ends_when_polls_have_missed_it_for_long_enough(
     assert await update(feed, close_after_s) == 0
 
 
-async def test_a_server_that_fails_closes_nothing(feed: "Feed") -> None:
+async def test_a_server_that_fails_closes_nothing(feed: Feed) -> None:
     """Failed polls and missing polls say nothing; only successful ones count, also after them."""
     await feed.due(T, bbb1=None)
-    run = a_run(feed, 0, 5)
+    run = a_run(0, 5)
     await seen(feed, 0, 5, run)
     await seen(feed, 5, 105, failed=tuple(range(5, 105)))
     await update(feed)
@@ -121,24 +117,24 @@ async def test_a_server_that_fails_closes_nothing(feed: "Feed") -> None:
     assert (await feed.session(run))["ended_at"] == T + 4.5 * TICK
 
 
-async def test_another_servers_polls_close_nothing(feed: "Feed") -> None:
+async def test_another_servers_polls_close_nothing(feed: Feed) -> None:
     """What counts are the polls of the session's own server."""
     await feed.due(T, bbb1=None, bbb2=None)
-    run = a_run(feed, 0, 5)
+    run = a_run(0, 5)
     await seen(feed, 0, 5, run)
     await feed.play(["bbb2"], [T + n * TICK for n in range(50)])
     await update(feed)
     assert (await feed.session(run))["ended_at"] is None
 
 
-async def test_a_session_that_comes_back_is_open_again(feed: "Feed") -> None:
+async def test_a_session_that_comes_back_is_open_again(feed: Feed) -> None:
     """It keeps its one row, and ends for good after its last sample."""
     await feed.due(T, bbb1=None)
-    first = a_run(feed, 0, 5, 4)
+    first = a_run(0, 5, 4)
     await seen(feed, 0, 15, first)
     await update(feed)
     assert (await feed.session(first))["ended_at"] == T + 4.5 * TICK
-    back = feed.run("bbb1", "arts", "r", first.begin, T + 20 * TICK, 4)
+    back = Run("bbb1", "arts", "r", first.begin, T + 20 * TICK, 4)
     await seen(feed, 15, 20, back)
     assert (await feed.session(back))["ended_at"] is None
     await update(feed)
@@ -155,11 +151,11 @@ async def test_a_session_that_comes_back_is_open_again(feed: "Feed") -> None:
 
 @pytest.mark.parametrize("ahead", [timedelta(seconds=20), timedelta(hours=3)])
 async def test_a_server_whose_clock_is_ahead_gives_no_negative_duration(
-    feed: "Feed", ahead: timedelta
+    feed: Feed, ahead: timedelta
 ) -> None:
     """Where createTime is later than the first sight, the duration counts from that."""
     await feed.due(T, bbb1=None)
-    run = a_run(feed, 0, 1, created_at=T + ahead)
+    run = a_run(0, 1, created_at=T + ahead)
     await seen(feed, 0, 10, run)
     await update(feed)
     row = await feed.session(run)
@@ -168,11 +164,11 @@ async def test_a_server_whose_clock_is_ahead_gives_no_negative_duration(
     assert row["ended_at"] == T + TICK / 2
 
 
-async def test_a_removed_server_closes_its_sessions(feed: "Feed") -> None:
+async def test_a_removed_server_closes_its_sessions(feed: Feed) -> None:
     """Nobody polls it any more: its sessions end where they were last seen, others go on."""
     await feed.due(T, bbb1=None, bbb2=None)
-    gone = a_run(feed, 0, 5)
-    stays = feed.run("bbb2", "arts", "r", T, T + 5 * TICK)
+    gone = a_run(0, 5)
+    stays = Run("bbb2", "arts", "r", T, T + 5 * TICK)
     await feed.play(("bbb1", "bbb2"), [T + n * TICK for n in range(5)], [gone, stays])
     await feed.due(T + 5 * TICK, bbb2=None)
     await update(feed)
@@ -180,10 +176,10 @@ async def test_a_removed_server_closes_its_sessions(feed: "Feed") -> None:
     assert (await feed.session(stays))["ended_at"] is None
 
 
-async def test_updates_and_replays_change_nothing(feed: "Feed") -> None:
+async def test_updates_and_replays_change_nothing(feed: Feed) -> None:
     """Any number of updates and of replays of the same batches leaves the same sessions."""
     await feed.due(T, bbb1=None)
-    ended, running = a_run(feed, 0, 5, 3), feed.run("bbb1", "law", "x", T, T + 20 * TICK, 7)
+    ended, running = a_run(0, 5, 3), Run("bbb1", "law", "x", T, T + 20 * TICK, 7)
     batches = [
         feed.batch(["bbb1"], [T + n * TICK for n in span], [ended, running])
         for span in (range(10), range(10, 20))
@@ -207,14 +203,14 @@ async def test_updates_and_replays_change_nothing(feed: "Feed") -> None:
     assert await sessions() == once
 
 
-async def test_sessions_in_columns_can_come_back(feed: "Feed") -> None:
+async def test_sessions_in_columns_can_come_back(feed: Feed) -> None:
     """A session whose chunk has become columns is opened, computed and closed as any other."""
     await feed.due(T, bbb1=None)
-    first = a_run(feed, 0, 5)
+    first = a_run(0, 5)
     await seen(feed, 0, 15, first)
     await update(feed)
     assert await feed.columnize() >= 3
-    back = feed.run("bbb1", "arts", "r", first.begin, T + 20 * TICK)
+    back = Run("bbb1", "arts", "r", first.begin, T + 20 * TICK)
     await seen(feed, 15, 30, back)
     await update(feed)
     assert (await feed.session(back))["ended_at"] == T + 19.5 * TICK

@@ -27,6 +27,7 @@ from collector.simulator.faults import KINDS, FaultKind, parse_fault
 from collector.simulator.plan import sim_tenants
 from collector.simulator.render import NO_MEETINGS
 from collector.simulator.server import SimulatedFleet
+from tests.support.repository import ROOT
 
 START = datetime(2026, 3, 2, 8, tzinfo=UTC)
 REAL = datetime(2030, 1, 1, tzinfo=UTC)
@@ -325,7 +326,7 @@ class TestCommand:
         process = await asyncio.create_subprocess_exec(
             *(sys.executable, "-c", code),
             stdout=asyncio.subprocess.PIPE,
-            cwd=Path(__file__).parents[2],
+            cwd=ROOT,
         )
         assert process.stdout is not None
         assert await process.stdout.readline() == b"sim01 sim02 sim03 sim04\n"

@@ -9,7 +9,7 @@ import asyncpg
 import pytest
 
 from collector.verify import verify
-from tests.conftest import PAST_RETENTION, make_settings
+from tests.support.settings import PAST_RETENTION, make_settings
 
 HOUR, DAY = timedelta(hours=1), timedelta(days=1)
 STEP = timedelta(minutes=5)

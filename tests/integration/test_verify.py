@@ -4,20 +4,17 @@
 
 import asyncio
 import json
-from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING
 
 import asyncpg
 import pytest
 
 from collector.database.upkeep import settle, update_sessions
-from collector.settings import ColumnstoreSettings, RetentionSettings, Settings
+from collector.settings import ColumnstoreSettings, Settings
 from collector.verify import Result, repair, verify
 from collector.verify.recount import ROLLUPS, Rollup
-
-if TYPE_CHECKING:
-    from tests.integration.conftest import Feed
+from tests.support.feed import Feed, MakeFeed, Run
+from tests.support.settings import KEEP_ALL, make_settings
 
 # The clocks go forward in Berlin on the second of these days; polls for an hour on each of them.
 HOURS = [
@@ -30,26 +27,25 @@ NAMES = [
     *(f"rollup {rollup.name}" for rollup in ROLLUPS),
     *("sessions", "samples", "polls", "late data", "chunks", "policies", "jobs"),
 ]
-FOR_EVER = dict.fromkeys(RetentionSettings.model_fields, 0)
 
 
 @pytest.fixture
-def settings(make_settings: Callable[..., Settings]) -> Settings:
+def settings() -> Settings:
     """Settings that keep everything for ever."""
-    return make_settings(retention=FOR_EVER)
+    return make_settings(retention=KEEP_ALL)
 
 
 @pytest.fixture
-async def whole(feed: "Feed") -> "Feed":
+async def whole(feed: Feed) -> Feed:
     """Three days of two servers, with failures and filled gaps, all of it seen to."""
     for begin in HOURS:
         end = begin + HOUR
         await feed.due(begin, bbb1=None, bbb2=None)
         runs = [
-            feed.run("bbb1", "arts", "a", begin, end, 5, voice=2, video=1),
-            feed.run("bbb1", "arts", "b", begin + 10 * TICK, begin + 40 * TICK, 3, listeners=1),
-            feed.run("bbb1", "arts", "b", begin + TICK, end - TICK, 2, breakout=True),
-            feed.run("bbb2", "law", "c", begin + 20 * TICK, end, 7, dialins=2),
+            Run("bbb1", "arts", "a", begin, end, 5, voice=2, video=1),
+            Run("bbb1", "arts", "b", begin + 10 * TICK, begin + 40 * TICK, 3, listeners=1),
+            Run("bbb1", "arts", "b", begin + TICK, end - TICK, 2, breakout=True),
+            Run("bbb2", "law", "c", begin + 20 * TICK, end, 7, dialins=2),
         ]
         failed = {("bbb1", begin + 50 * TICK), ("bbb2", begin)}
         batch = feed.batch(["bbb1", "bbb2"], feed.ticks(begin, end), runs, failed=failed)
@@ -71,14 +67,14 @@ async def whole(feed: "Feed") -> "Feed":
     return feed
 
 
-async def finish(feed: "Feed") -> None:
+async def finish(feed: Feed) -> None:
     """See to late data, sessions and rollups."""
     await settle(feed.pool, timedelta(0))
     await update_sessions(feed.pool, close_after_s=120)
     await feed.refresh()
 
 
-async def look(feed: "Feed", settings: Settings, **period: datetime) -> dict[str, Result]:
+async def look(feed: Feed, settings: Settings, **period: datetime) -> dict[str, Result]:
     """Verify these days; return the results by name."""
     period = {"until": HOURS[-1] + 2 * DAY} | period
     results = await verify(feed.pool, settings, second_look_s=0, **period)
@@ -86,20 +82,20 @@ async def look(feed: "Feed", settings: Settings, **period: datetime) -> dict[str
     return {result.name: result for result in results}
 
 
-async def wrong(feed: "Feed", settings: Settings) -> dict[str, int]:
+async def wrong(feed: Feed, settings: Settings) -> dict[str, int]:
     """Verify; return the number of findings of the checks that have any, none having failed."""
     found = await look(feed, settings)
     assert [result.note for result in found.values() if result.status == "failed"] == []
     return {name: result.total for name, result in found.items() if not result.ok}
 
 
-async def mended(feed: "Feed", settings: Settings) -> dict[str, int]:
+async def mended(feed: Feed, settings: Settings) -> dict[str, int]:
     """Verify and repair; return what is wrong after."""
     await repair(feed.pool, settings, list((await look(feed, settings)).values()))
     return await wrong(feed, settings)
 
 
-async def materialized(feed: "Feed", rollup: str) -> str:
+async def materialized(feed: Feed, rollup: str) -> str:
     """Return the name of the table in which a rollup's rows stand."""
     name: str = await feed.pool.fetchval(
         "SELECT format('%I.%I', materialization_hypertable_schema, materialization_hypertable_name)"
@@ -110,12 +106,12 @@ async def materialized(feed: "Feed", rollup: str) -> str:
     return name
 
 
-async def run_of(feed: "Feed", at: datetime, room: str = "a") -> int:
+def run_of(at: datetime, room: str = "a") -> int:
     """Return the id of the session of a room at a time."""
-    return feed.run("bbb1", "arts", room, at, at).session_id
+    return Run("bbb1", "arts", room, at, at).session_id
 
 
-async def test_what_is_whole(whole: "Feed", settings: Settings) -> None:
+async def test_what_is_whole(whole: Feed, settings: Settings) -> None:
     """Every check of a sound database is ok, and examines something."""
     found = await look(whole, settings)
     assert {name: (r.note, r.findings) for name, r in found.items() if not r.ok} == {}
@@ -144,16 +140,14 @@ async def test_what_is_whole(whole: "Feed", settings: Settings) -> None:
     assert found["polls"].note == "failed: timeout 6"
 
 
-async def test_a_database_without_data(
-    pool: asyncpg.Pool, make_settings: Callable[..., Settings]
-) -> None:
+async def test_a_database_without_data(pool: asyncpg.Pool) -> None:
     """What examined nothing says so; only policies are there, and they do not run."""
     results = {r.name: r for r in await verify(pool, make_settings(), second_look_s=0)}
     assert {name for name, r in results.items() if r.status == "nothing"} >= set(NAMES[:15])
     assert results["policies"].total == 29
 
 
-async def test_every_column_is_compared(feed: "Feed") -> None:
+async def test_every_column_is_compared(feed: Feed) -> None:
     """What a rollup has, the check knows."""
     rows = await feed.pool.fetch(
         "SELECT table_name, column_name FROM information_schema.columns "
@@ -168,7 +162,7 @@ async def test_every_column_is_compared(feed: "Feed") -> None:
 
 
 @pytest.mark.parametrize("rollup", ROLLUPS, ids=lambda rollup: rollup.name)
-async def test_a_rollup_that_differs(whole: "Feed", settings: Settings, rollup: Rollup) -> None:
+async def test_a_rollup_that_differs(whole: Feed, settings: Settings, rollup: Rollup) -> None:
     """Each figure that is changed, each row that is gone or too many is found there, and mended."""
     table = await materialized(whole, rollup.name)
     # The fleet has no other key than the bucket.
@@ -214,7 +208,7 @@ async def test_a_rollup_that_differs(whole: "Feed", settings: Settings, rollup: 
     assert await mended(whole, settings) == {}
 
 
-async def test_a_fault_in_between(whole: "Feed", settings: Settings) -> None:
+async def test_a_fault_in_between(whole: Feed, settings: Settings) -> None:
     """Days and hours made from a wrong minute are wrong, though each is as its source has it."""
     table = await materialized(whole, "usage_1m")
     await whole.pool.execute(
@@ -232,7 +226,7 @@ async def test_a_fault_in_between(whole: "Feed", settings: Settings) -> None:
     assert await mended(whole, settings) == {}
 
 
-async def test_where_samples_are_dropped(whole: "Feed", settings: Settings) -> None:
+async def test_where_samples_are_dropped(whole: Feed, settings: Settings) -> None:
     """There, hours are compared with minutes and days with hours; and no bucket is in excess."""
     await whole.pool.execute(
         "SELECT public.drop_chunks('meter.sample', older_than => $1::timestamptz)", HOURS[1]
@@ -267,11 +261,11 @@ async def test_where_samples_are_dropped(whole: "Feed", settings: Settings) -> N
     ids=["changed", "gone", "twice"],
 )
 async def test_a_real_sample_that_is_wrong(
-    whole: "Feed", settings: Settings, fault: str, checks: dict[str, int]
+    whole: Feed, settings: Settings, fault: str, checks: dict[str, int]
 ) -> None:
     """Its poll says so. Rollups and sessions are made to follow it, but it stays as it is."""
     at = HOURS[0] + 30 * TICK
-    await whole.pool.execute(fault, await run_of(whole, HOURS[0]), at)
+    await whole.pool.execute(fault, run_of(HOURS[0]), at)
     derived = {f"rollup usage_{grain}": 1 for grain in ("1m", "1h", "1d")}
     derived |= {"rollup fleet_1m": 1, "rollup fleet_1h": 1}
     derived |= {"rollup session_1h": 1, "sessions": 1}
@@ -286,7 +280,7 @@ async def test_a_real_sample_that_is_wrong(
     assert await whole.pool.fetchval("SELECT count(*) FROM meter.sample") == samples
 
 
-async def test_a_poll_that_is_gone(whole: "Feed", settings: Settings) -> None:
+async def test_a_poll_that_is_gone(whole: Feed, settings: Settings) -> None:
     """Its samples are without a poll, and it was due."""
     await whole.pool.execute(
         "DELETE FROM meter.poll WHERE ts = $1 AND server_id = "
@@ -309,7 +303,7 @@ async def test_a_poll_that_is_gone(whole: "Feed", settings: Settings) -> None:
     assert await mended(whole, settings) == {"samples": 1, "polls": 1}
 
 
-async def test_polls_that_nobody_could_bring(whole: "Feed", settings: Settings) -> None:
+async def test_polls_that_nobody_could_bring(whole: Feed, settings: Settings) -> None:
     """What a hand-over or the lack of a collector explains is told, and is no finding."""
     begin = HOURS[1] - 3 * HOUR
     await whole.pool.execute(
@@ -329,9 +323,9 @@ async def test_polls_that_nobody_could_bring(whole: "Feed", settings: Settings) 
     assert found["rollup usage_1h"].examined == 0
 
 
-async def test_filled_beside_real(whole: "Feed", settings: Settings) -> None:
+async def test_filled_beside_real(whole: Feed, settings: Settings) -> None:
     """A filled sample where a poll succeeded, or two of them, are found, and one stays at most."""
-    session = await run_of(whole, HOURS[0])
+    session = run_of(HOURS[0])
     copy = (
         "INSERT INTO meter.sample SELECT ts, tenant_id, server_id, session_id, participants, "
         "voice, video, listeners, dialins, seconds, breakout, TRUE FROM meter.sample "
@@ -352,9 +346,9 @@ async def test_filled_beside_real(whole: "Feed", settings: Settings) -> None:
     assert await whole.pool.fetchrow(sums) == before
 
 
-async def test_sessions_that_are_wrong(whole: "Feed", settings: Settings) -> None:
+async def test_sessions_that_are_wrong(whole: Feed, settings: Settings) -> None:
     """Figures that are not those of the samples, and what should have ended, are computed anew."""
-    one, other = [await run_of(whole, HOURS[n]) for n in (0, 1)]
+    one, other = [run_of(HOURS[n]) for n in (0, 1)]
     table = "SELECT * FROM meter.session ORDER BY started_at, session_id"
     before = await whole.pool.fetch(table)
     await whole.pool.execute(
@@ -374,9 +368,9 @@ async def test_sessions_that_are_wrong(whole: "Feed", settings: Settings) -> Non
     assert await whole.pool.fetch(table) == before
 
 
-async def test_sessions_that_are_lost_or_doubled(whole: "Feed", settings: Settings) -> None:
+async def test_sessions_that_are_lost_or_doubled(whole: Feed, settings: Settings) -> None:
     """Nothing tells which row is right, or what stood in one that is gone: no repair."""
-    one, other = [await run_of(whole, HOURS[n]) for n in (0, 2)]
+    one, other = [run_of(HOURS[n]) for n in (0, 2)]
     await whole.pool.execute("DELETE FROM meter.session WHERE session_id = $1", one)
     await whole.pool.execute(
         "INSERT INTO meter.session SELECT (jsonb_populate_record(s, jsonb_build_object("
@@ -393,9 +387,9 @@ async def test_sessions_that_are_lost_or_doubled(whole: "Feed", settings: Settin
     assert await wrong(whole, settings) == {"sessions": 2}
 
 
-async def test_a_session_without_samples(whole: "Feed", settings: Settings) -> None:
+async def test_a_session_without_samples(whole: Feed, settings: Settings) -> None:
     """It is found, and left as it is: it would never end again."""
-    one = await run_of(whole, HOURS[0])
+    one = run_of(HOURS[0])
     await whole.pool.execute("DELETE FROM meter.sample WHERE session_id = $1", one)
     result = (await look(whole, settings))["sessions"]
     assert [(f.found, f.repairable) for f in result.findings] == [("none", False)]
@@ -405,9 +399,9 @@ async def test_a_session_without_samples(whole: "Feed", settings: Settings) -> N
     )
 
 
-async def test_late_data(whole: "Feed", settings: Settings) -> None:
+async def test_late_data(whole: Feed, settings: Settings) -> None:
     """What is late explains a difference for ten minutes; then that nobody saw to it is a fault."""
-    run = whole.run("bbb1", "arts", "late", HOURS[0] - 2 * TICK, HOURS[0], 4)
+    run = Run("bbb1", "arts", "late", HOURS[0] - 2 * TICK, HOURS[0], 4)
     await whole.pool.execute(
         "UPDATE meter.server_due SET since = $1 WHERE since = $2 AND server_id = "
         "(SELECT id FROM meter.server WHERE name = 'bbb1')",
@@ -431,10 +425,10 @@ async def test_late_data(whole: "Feed", settings: Settings) -> None:
     assert await mended(whole, settings) == {}
 
 
-async def test_chunks(whole: "Feed", make_settings: Callable[..., Settings]) -> None:
+async def test_chunks(whole: Feed) -> None:
     """Chunks that should be columns, that should be gone, and that can not be are told."""
     days = ColumnstoreSettings(session=0)
-    settings = make_settings(retention=FOR_EVER, columnstore=days)
+    settings = make_settings(retention=KEEP_ALL, columnstore=days)
     chunk = await whole.pool.fetchval(
         "SELECT c FROM public.show_chunks('meter.sample') AS c ORDER BY c LIMIT 1"
     )
@@ -449,14 +443,14 @@ async def test_chunks(whole: "Feed", make_settings: Callable[..., Settings]) -> 
     )
     result = (await look(whole, settings))["chunks"]
     assert [(f.expected, f.found) for f in result.findings] == [("no chunk there", "the year 1970")]
-    short = make_settings(retention=FOR_EVER | {"sample": 10, "poll": 11}, columnstore=days)
+    short = make_settings(retention=KEEP_ALL | {"sample": 10, "poll": 11}, columnstore=days)
     result = (await look(whole, short))["chunks"]
     assert result.total == 1 + 3 + 3
 
 
-async def test_policies(whole: "Feed", make_settings: Callable[..., Settings]) -> None:
+async def test_policies(whole: Feed) -> None:
     """A policy that is gone, off, other than the settings say or not theirs is told."""
-    settings = make_settings(retention=FOR_EVER)
+    settings = make_settings(retention=KEEP_ALL)
     execute = whole.pool.execute
     await execute("SELECT public.remove_continuous_aggregate_policy('meter.usage_1d')")
     await execute("CALL public.remove_columnstore_policy('meter.poll')")
@@ -484,14 +478,12 @@ async def test_policies(whole: "Feed", make_settings: Callable[..., Settings]) -
         ),
         ("policy_retention of sample", "no such policy", "job"),
     ]
-    other = make_settings(retention=FOR_EVER, billing_timezone="Europe/Paris")
+    other = make_settings(retention=KEEP_ALL, billing_timezone="Europe/Paris")
     found = {f.what: (f.expected, f.found) for f in (await look(whole, other))["policies"].findings}
     assert found["days by billing_timezone"] == ("Europe/Paris", "Europe/Berlin")
 
 
-async def test_policies_of_other_settings(
-    make_feed: Callable[[Settings], Awaitable["Feed"]], make_settings: Callable[..., Settings]
-) -> None:
+async def test_policies_of_other_settings(make_feed: MakeFeed) -> None:
     """What migrate sets from any settings is what the check wants of them."""
     settings = make_settings(
         retention={"sample": 12, "poll": 0, "session_1d": 900},
@@ -503,7 +495,7 @@ async def test_policies_of_other_settings(
     assert {finding.found for finding in found.findings} == {"switched off"}
 
 
-async def test_jobs(whole: "Feed", settings: Settings) -> None:
+async def test_jobs(whole: Feed, settings: Settings) -> None:
     """Where workers run them, one whose last run failed or that keeps still is told."""
     if (await look(whole, settings))["jobs"].status == "skipped":
         pytest.skip("no workers here")
@@ -532,7 +524,7 @@ async def test_jobs(whole: "Feed", settings: Settings) -> None:
     assert [f.expected for f in result.findings] == ["a run every 1 day, 0:00:00"]
 
 
-async def test_a_check_that_fails_stops_no_other(whole: "Feed", settings: Settings) -> None:
+async def test_a_check_that_fails_stops_no_other(whole: Feed, settings: Settings) -> None:
     """It is told with its reason."""
     await whole.pool.execute("DROP FUNCTION meter.missing_polls")
     await whole.pool.execute("ALTER TABLE meter.session RENAME COLUMN video_seconds TO video")

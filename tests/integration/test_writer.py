@@ -6,7 +6,7 @@ import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from urllib.parse import urlsplit, urlunsplit
 
 import asyncpg
@@ -15,16 +15,14 @@ import pytest
 from collector.errors import DatabaseError, RejectedBatchError
 from collector.model import Batch, PollRow
 from collector.storage.writer import Writer
-
-if TYPE_CHECKING:
-    from tests.integration.conftest import Feed, Run
+from tests.support.feed import Feed, Run
 
 TICK = timedelta(seconds=30)
 T = datetime(2026, 3, 2, 10, tzinfo=UTC)
 TABLES = ("tenant", "server", "room", "session", "poll", "sample")
 
 
-async def counts(feed: "Feed") -> dict[str, int]:
+async def counts(feed: Feed) -> dict[str, int]:
     """Return the number of rows of each table."""
     return {
         table: await feed.pool.fetchval(f"SELECT count(*) FROM meter.{table}")  # noqa: S608
@@ -32,10 +30,10 @@ async def counts(feed: "Feed") -> dict[str, int]:
     }
 
 
-def some_runs(feed: "Feed") -> list["Run"]:
+def some_runs() -> list[Run]:
     """Return two sessions of two tenants on each of two servers, ten ticks long."""
     return [
-        feed.run(server, tenant, f"room of {tenant}", T, T + 10 * TICK, 5)
+        Run(server, tenant, f"room of {tenant}", T, T + 10 * TICK, 5)
         for server in ("bbb1", "bbb2")
         for tenant in ("arts", "law")
     ]
@@ -49,11 +47,11 @@ def ticks(since: int, until: int) -> list[datetime]:
 SERVERS = ("bbb1", "bbb2")
 
 
-async def test_a_batch_is_stored_whole_and_told(feed: "Feed") -> None:
+async def test_a_batch_is_stored_whole_and_told(feed: Feed) -> None:
     """Every row arrives as it was, and the answer names the polls and counts the samples."""
     runs = [
-        feed.run("bbb1", "arts", "r", T, T + TICK, 9, voice=8, video=7, listeners=6, dialins=5),
-        feed.run("bbb1", "arts", None, T, T + TICK, 3, breakout=True),
+        Run("bbb1", "arts", "r", T, T + TICK, 9, voice=8, video=7, listeners=6, dialins=5),
+        Run("bbb1", "arts", None, T, T + TICK, 3, breakout=True),
     ]
     batch = feed.batch(["bbb1"], ticks(0, 2), runs, failed={("bbb1", T + TICK)})
     batch.sessions[0] = batch.sessions[0]._replace(
@@ -86,16 +84,16 @@ async def test_a_batch_is_stored_whole_and_told(feed: "Feed") -> None:
     assert [tuple(row) for row in sessions] == [tuple(row) for row in batch.sessions]
 
 
-async def test_an_empty_batch_stores_nothing(feed: "Feed") -> None:
+async def test_an_empty_batch_stores_nothing(feed: Feed) -> None:
     """There is nothing to store, and that is no error."""
     stored = await feed.writer.write(Batch())
     assert (stored.polls, stored.samples) == (frozenset(), 0)
     assert set((await counts(feed)).values()) == {0}
 
 
-async def test_the_same_batch_is_stored_once(feed: "Feed") -> None:
+async def test_the_same_batch_is_stored_once(feed: Feed) -> None:
     """A replay, by this writer or a new one, finds its polls there and leaves all as it is."""
-    batch = feed.batch(SERVERS, ticks(0, 10), some_runs(feed))
+    batch = feed.batch(SERVERS, ticks(0, 10), some_runs())
     first = await feed.writer.write(batch)
     once = await counts(feed)
     assert len(first.polls) == once["poll"] == 20
@@ -107,9 +105,9 @@ async def test_the_same_batch_is_stored_once(feed: "Feed") -> None:
     assert await counts(feed) == once
 
 
-async def test_overlapping_batches_store_each_poll_once(feed: "Feed") -> None:
+async def test_overlapping_batches_store_each_poll_once(feed: Feed) -> None:
     """Of two batches with some polls in common, the later one adds only what is new."""
-    runs = some_runs(feed)
+    runs = some_runs()
     await feed.writer.write(feed.batch(SERVERS, ticks(0, 6), runs))
     stored = await feed.writer.write(feed.batch(SERVERS, ticks(4, 10), runs))
     assert {ts for _, ts in stored.polls} == set(ticks(6, 10))
@@ -118,9 +116,9 @@ async def test_overlapping_batches_store_each_poll_once(feed: "Feed") -> None:
     assert (rows["poll"], rows["sample"], rows["session"]) == (20, 40, 4)
 
 
-async def test_a_successful_poll_takes_the_place_of_a_failed_one(feed: "Feed") -> None:
+async def test_a_successful_poll_takes_the_place_of_a_failed_one(feed: Feed) -> None:
     """Another collector had an answer, or the batch could not be stored then; never back again."""
-    runs = some_runs(feed)
+    runs = some_runs()
     failed = feed.batch(["bbb1"], [T], failed={("bbb1", T)})
     await feed.writer.write(failed)
     stored = await feed.writer.write(feed.batch(SERVERS, [T], runs))
@@ -132,12 +130,12 @@ async def test_a_successful_poll_takes_the_place_of_a_failed_one(feed: "Feed") -
     assert await feed.pool.fetchval("SELECT bool_and(ok) FROM meter.poll")
 
 
-async def test_two_writers_at_once_store_everything_once(feed: "Feed") -> None:
+async def test_two_writers_at_once_store_everything_once(feed: Feed) -> None:
     """Collectors that overlap at a hand-over: each poll is one's, with that one's samples."""
     everything = ticks(0, 10)
 
     def batches(people: int) -> list[Batch]:
-        runs = [feed.run("bbb1", "arts", f"r{n}", T, T + 10 * TICK, people) for n in range(5)]
+        runs = [Run("bbb1", "arts", f"r{n}", T, T + 10 * TICK, people) for n in range(5)]
         return [feed.batch(["bbb1"], [ts], runs) for ts in everything]
 
     async def collect(people: int) -> list[tuple[str, datetime]]:
@@ -160,18 +158,16 @@ async def test_two_writers_at_once_store_everything_once(feed: "Feed") -> None:
     assert (rows["session"], rows["room"], rows["tenant"], rows["server"]) == (5, 5, 1, 1)
 
 
-async def test_new_names_get_one_row_each_from_many_writers(feed: "Feed") -> None:
+async def test_new_names_get_one_row_each_from_many_writers(feed: Feed) -> None:
     """Tenants, servers and rooms that several writers meet at once are made once."""
 
     def batch(offset: int) -> Batch:
-        runs = [
-            feed.run(f"bbb{n % 4}", f"tenant{n % 7}", f"room{n}", T, T + TICK) for n in range(20)
-        ]
+        runs = [Run(f"bbb{n % 4}", f"tenant{n % 7}", f"room{n}", T, T + TICK) for n in range(20)]
         return feed.batch(
             [f"bbb{n}" for n in range(4)],
             [T + offset * TICK],
             [
-                feed.run(r.server, r.tenant, r.room, T + offset * TICK, T + (offset + 1) * TICK)
+                Run(r.server, r.tenant, r.room, T + offset * TICK, T + (offset + 1) * TICK)
                 for r in (runs if offset % 2 else runs[::-1])
             ],
         )
@@ -182,9 +178,9 @@ async def test_new_names_get_one_row_each_from_many_writers(feed: "Feed") -> Non
     assert (rows["session"], rows["sample"], rows["poll"]) == (120, 120, 24)
 
 
-async def test_a_rooms_name_is_kept_and_changed_only_by_another(feed: "Feed") -> None:
+async def test_a_rooms_name_is_kept_and_changed_only_by_another(feed: Feed) -> None:
     """The last name given stays; a session without one does not take it away."""
-    run = feed.run("bbb1", "arts", "r", T, T + 10 * TICK)
+    run = Run("bbb1", "arts", "r", T, T + 10 * TICK)
     for n, name in enumerate(("Old", "New", None)):
         batch = feed.batch(["bbb1"], ticks(n, n + 1), [run])
         batch.sessions[0] = batch.sessions[0]._replace(room_name=name)
@@ -192,11 +188,11 @@ async def test_a_rooms_name_is_kept_and_changed_only_by_another(feed: "Feed") ->
     assert await feed.pool.fetchval("SELECT name FROM meter.room") == "New"
 
 
-async def test_a_session_keeps_its_first_sight_and_tenant(feed: "Feed") -> None:
+async def test_a_session_keeps_its_first_sight_and_tenant(feed: Feed) -> None:
     """Announced again, also by an older poll, it stays one row: the earliest sight counts."""
-    run = feed.run("bbb1", "arts", "r", T, T + 10 * TICK)
+    run = Run("bbb1", "arts", "r", T, T + 10 * TICK)
     await feed.writer.write(feed.batch(["bbb1"], ticks(5, 6), [run]))
-    other = feed.run("bbb1", "law", "r", T, T + 10 * TICK)
+    other = Run("bbb1", "law", "r", T, T + 10 * TICK)
     await feed.writer.write(feed.batch(["bbb1"], ticks(3, 4), [other]))
     await feed.writer.write(feed.batch(["bbb1"], ticks(7, 8), [run]))
     row = await feed.session(run)
@@ -205,9 +201,9 @@ async def test_a_session_keeps_its_first_sight_and_tenant(feed: "Feed") -> None:
     assert row["tenant_id"] == tenant
 
 
-async def test_a_sessions_first_start_stays(feed: "Feed") -> None:
+async def test_a_sessions_first_start_stays(feed: Feed) -> None:
     """One that was corrected by a server's clock comes out a second later the next time."""
-    run = feed.run("bbb1", "arts", "r", T, T + 10 * TICK)
+    run = Run("bbb1", "arts", "r", T, T + 10 * TICK)
     await feed.play(["bbb1"], ticks(0, 1), [run])
     for off_s in (1, -2, 30):
         batch = feed.batch(["bbb1"], ticks(4 + abs(off_s), 5 + abs(off_s)))
@@ -217,10 +213,10 @@ async def test_a_sessions_first_start_stays(feed: "Feed") -> None:
     assert (await feed.session(run))["started_at"] == T
 
 
-async def test_a_session_twice_in_a_batch_is_one_row(feed: "Feed") -> None:
+async def test_a_session_twice_in_a_batch_is_one_row(feed: Feed) -> None:
     """A session that came, went and came again within one batch is announced twice."""
-    first = feed.run("bbb1", "arts", "r", T, T + TICK)
-    again = feed.run("bbb1", "arts", "r", T, T + 5 * TICK)
+    first = Run("bbb1", "arts", "r", T, T + TICK)
+    again = Run("bbb1", "arts", "r", T, T + 5 * TICK)
     batch = feed.batch(["bbb1"], ticks(0, 3), [first])
     batch.extend(feed.batch(["bbb1"], ticks(3, 5), [again]))
     assert len(batch.sessions) == 2
@@ -228,9 +224,9 @@ async def test_a_session_twice_in_a_batch_is_one_row(feed: "Feed") -> None:
     assert (await feed.session(first))["first_seen_at"] == T
 
 
-async def test_filled_samples_give_way_to_real_polls(feed: "Feed") -> None:
+async def test_filled_samples_give_way_to_real_polls(feed: Feed) -> None:
     """What was interpolated is left out where another collector did poll with success."""
-    run = feed.run("bbb1", "arts", "r", T, T + 10 * TICK, 4)
+    run = Run("bbb1", "arts", "r", T, T + 10 * TICK, 4)
     await feed.writer.write(feed.batch(["bbb1"], [T, T + 2 * TICK], [run]))
     await feed.writer.write(feed.batch(["bbb1"], ticks(3, 4), failed={("bbb1", T + 3 * TICK)}))
     batch = feed.batch(["bbb1"], ticks(5, 6), [run])
@@ -244,9 +240,9 @@ async def test_filled_samples_give_way_to_real_polls(feed: "Feed") -> None:
     )
 
 
-async def test_samples_without_a_poll_are_not_stored(feed: "Feed") -> None:
+async def test_samples_without_a_poll_are_not_stored(feed: Feed) -> None:
     """A poll is the commit record: samples and sessions that name none are nowhere."""
-    batch = feed.batch(SERVERS, ticks(0, 1), some_runs(feed))
+    batch = feed.batch(SERVERS, ticks(0, 1), some_runs())
     batch.polls = [row for row in batch.polls if row.server == "bbb2"]
     batch.polls.append(PollRow(T - TICK, "bbb1", True, None, 5, 30))  # noqa: FBT003
     stored = await feed.writer.write(batch)
@@ -255,10 +251,10 @@ async def test_samples_without_a_poll_are_not_stored(feed: "Feed") -> None:
     assert (rows["poll"], rows["sample"], rows["session"]) == (2, 2, 2)
 
 
-async def test_twenty_thousand_samples_are_one_batch(feed: "Feed") -> None:
+async def test_twenty_thousand_samples_are_one_batch(feed: Feed) -> None:
     """The largest batch that the collector makes is stored, whole, well within the deadline."""
     runs = [
-        feed.run(f"bbb{n % 100}", f"tenant{n % 30}", f"room{n}", T, T + TICK, n % 50)
+        Run(f"bbb{n % 100}", f"tenant{n % 30}", f"room{n}", T, T + TICK, n % 50)
         for n in range(20_000)
     ]
     batch = Batch(
@@ -276,9 +272,9 @@ async def test_twenty_thousand_samples_are_one_batch(feed: "Feed") -> None:
 # -- what the database refuses, and what it does not answer ----------------------------------------
 
 
-def with_bad(feed: "Feed", **columns: Any) -> Batch:  # noqa: ANN401 - any column's value
+def with_bad(feed: Feed, **columns: Any) -> Batch:  # noqa: ANN401 - any column's value
     """Return a good batch of which one row has another value in some column."""
-    batch = feed.batch(["bbb1"], ticks(0, 2), [feed.run("bbb1", "arts", "r", T, T + 2 * TICK)])
+    batch = feed.batch(["bbb1"], ticks(0, 2), [Run("bbb1", "arts", "r", T, T + 2 * TICK)])
     tables: list[list[Any]] = [batch.polls, batch.sessions, batch.samples]
     for rows in tables:
         known = rows[-1]._fields
@@ -302,18 +298,18 @@ def with_bad(feed: "Feed", **columns: Any) -> Batch:  # noqa: ANN401 - any colum
     ],
     ids="-".join,
 )
-async def test_content_that_the_database_refuses(feed: "Feed", columns: dict[str, Any]) -> None:
+async def test_content_that_the_database_refuses(feed: Feed, columns: dict[str, Any]) -> None:
     """It is told from a database that is away, nothing of the batch is stored, values stay out."""
     with pytest.raises(RejectedBatchError) as caught:
         await feed.writer.write(with_bad(feed, **columns))
     assert "a\0b" not in str(caught.value)
     rows = await counts(feed)
     assert (rows["poll"], rows["sample"], rows["session"]) == (0, 0, 0)
-    good = feed.batch(["bbb1"], ticks(0, 2), [feed.run("bbb1", "arts", "r", T, T + 2 * TICK)])
+    good = feed.batch(["bbb1"], ticks(0, 2), [Run("bbb1", "arts", "r", T, T + 2 * TICK)])
     assert (await feed.writer.write(good)).samples == 2
 
 
-async def test_the_longest_ids_that_are_let_through_can_be_stored(feed: "Feed") -> None:
+async def test_the_longest_ids_that_are_let_through_can_be_stored(feed: Feed) -> None:
     """512 characters of four bytes each, which compression does not shorten, fit every index."""
     text = "".join(chr(random.Random(n).randrange(0x20000, 0x2A000)) for n in range(512))
     batch = with_bad(feed, internal_id=text, room=text, room_name=text, parent_internal_id=text)
@@ -373,10 +369,10 @@ class Cut:
 
 
 async def test_an_answer_that_is_lost_is_an_error_and_a_retry_is_safe(
-    feed: "Feed", empty_dsn: str
+    feed: Feed, empty_dsn: str
 ) -> None:
     """Stored or not, nobody knows: the same batch again leaves it stored once."""
-    batch = feed.batch(SERVERS, ticks(0, 10), some_runs(feed))
+    batch = feed.batch(SERVERS, ticks(0, 10), some_runs())
     way = Cut()
     async with way.to(empty_dsn), asyncpg.create_pool(way.dsn, min_size=1, max_size=1) as pool:
         writer = Writer(pool)
@@ -392,7 +388,7 @@ async def test_an_answer_that_is_lost_is_an_error_and_a_retry_is_safe(
     assert (rows["poll"], rows["sample"], rows["session"]) == (22, 40, 4)
 
 
-async def test_a_database_that_is_away_is_an_error(empty_dsn: str, feed: "Feed") -> None:
+async def test_a_database_that_is_away_is_an_error(empty_dsn: str, feed: Feed) -> None:
     """No connection can be had: DatabaseError, with the driver's error as its cause."""
     way = Cut()
     async with way.to(empty_dsn):

@@ -1,6 +1,5 @@
 """Whose meeting is it? The rules, in order."""
 
-from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -10,6 +9,7 @@ from hypothesis import strategies as st
 from collector.metering.attribution import Attribution, origin
 from collector.model import Meeting, Place
 from collector.settings import AttributionSettings, ServerSettings
+from tests.support.settings import make_server
 
 
 def meeting(external_id: str = "room", **changes: Any) -> Meeting:  # noqa: ANN401 - any field
@@ -41,12 +41,12 @@ BBBLB = ({"type": "metadata", "key": "bbblb-tenant"}, {"type": "suffix"})
 
 
 @pytest.fixture
-def server(make_server: Callable[..., ServerSettings]) -> ServerSettings:
+def server() -> ServerSettings:
     """A server of nobody in particular."""
     return make_server("bbb1")
 
 
-def test_server_rule_gives_the_servers_tenant(make_server: Callable[..., ServerSettings]) -> None:
+def test_server_rule_gives_the_servers_tenant() -> None:
     """All meetings of a server that has a tenant are that tenant's."""
     rules = attribution({"type": "server"}, {"type": "prefix", "prefix": "r", "tenant": "other"})
     assert rules.place(meeting(), make_server("a", tenant="acme"), None) == Place("acme", "room")

@@ -1,6 +1,5 @@
 """From poll results to batches: polls, samples, announced sessions, filled gaps."""
 
-from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -14,6 +13,7 @@ from collector.metering.pipeline import Pipeline
 from collector.model import Answer, LastPoll, Meeting, PollResult, session_id
 from collector.settings import ServerSettings, Settings
 from collector.simulator.plan import epoch_ms
+from tests.support.settings import make_server, make_settings
 
 START = datetime(2026, 2, 2, 8, tzinfo=UTC)
 SERVER = ServerSettings(name="bbb1", url="https://bbb1.example.org/", secret=SecretStr("invented"))
@@ -54,7 +54,7 @@ def failed(at_s: int) -> PollResult:
 
 
 @pytest.fixture
-def pipeline(make_settings: Callable[..., Settings]) -> Pipeline:
+def pipeline() -> Pipeline:
     """A pipeline with one server, bbb1, and 30 s ticks."""
     return Pipeline(make_settings())
 
@@ -104,7 +104,7 @@ def test_what_a_session_says(pipeline: Pipeline) -> None:
     assert (session.room, session.room_name, session.recording) == ("room", None, True)
 
 
-def test_room_names_only_if_asked_for(make_settings: Callable[..., Settings]) -> None:
+def test_room_names_only_if_asked_for() -> None:
     """With store_room_names a room has its name, but a breakout's name is not its parent's."""
     pipeline = Pipeline(make_settings(store_room_names=True))
     breakout = meeting("b", breakout=True, parent_internal_id="room-internal", name="Group 1")
@@ -143,7 +143,7 @@ def test_restored_polls_are_gone_on_from(pipeline: Pipeline) -> None:
     assert not batch.sessions
 
 
-def test_a_sessions_tenant_is_fixed_at_first_sight(make_settings: Callable[..., Settings]) -> None:
+def test_a_sessions_tenant_is_fixed_at_first_sight() -> None:
     """A change of rules, or of marks, counts for the next session: bills are not split."""
     pipeline = Pipeline(make_settings())
     assert pipeline.process(ok(0, meeting())).samples[0].tenant == "unassigned"
@@ -153,7 +153,7 @@ def test_a_sessions_tenant_is_fixed_at_first_sight(make_settings: Callable[..., 
     assert pipeline.process(ok(60, meeting("room2"))).samples[0].tenant == "acme"
 
 
-def test_orphaned_breakout_keeps_its_place(make_settings: Callable[..., Settings]) -> None:
+def test_orphaned_breakout_keeps_its_place() -> None:
     """A breakout that outlives its parent stays with the parent's tenant and room."""
     rules = [{"type": "prefix", "prefix": "room", "tenant": "acme"}, {"type": "parent"}]
     pipeline = Pipeline(make_settings(attribution={"rules": rules}))
@@ -164,8 +164,6 @@ def test_orphaned_breakout_keeps_its_place(make_settings: Callable[..., Settings
 
 @pytest.mark.parametrize(("name", "enabled"), [("bbb2", True), ("bbb1", False)])
 def test_a_server_that_left_the_settings_is_forgotten(
-    make_settings: Callable[..., Settings],
-    make_server: Callable[..., Any],
     name: str,
     enabled: bool,  # noqa: FBT001 - a parameter of the test
 ) -> None:

@@ -387,7 +387,7 @@ class TestServer:
         cases: list[tuple[ServerSettings, str]] = [
             (server(secret_env="BBB1_NO_SECRET"), r"BBB1_NO_SECRET \(secret_env\) is empty"),
             (server(secret_file=tmp_path / "none"), r"none \(secret_file\): No such file"),
-            (server(secret_file=binary), r"binary \(secret_file\): is no UTF-8"),
+            (server(secret_file=binary), r"binary \(secret_file\): is not UTF-8"),
             (server(secret_file=empty), r"empty \(secret_file\) is empty"),
         ]
         for entry, message in cases:

@@ -6,7 +6,6 @@ from collections import Counter, defaultdict
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
-from pathlib import Path
 
 import pytest
 from lxml import etree
@@ -22,8 +21,8 @@ from collector.simulator.plan import MARKS, epoch_ms, instant_of, sim_tenants
 from collector.simulator.render import NO_MEETINGS, MeetingView, get_meetings
 from collector.simulator.truth import measure
 from collector.sources.polling.parser import parse_meetings
+from tests.support.repository import SAMPLES
 
-SAMPLES = Path(__file__).parents[1] / "samples" / "getmeetings"
 START = datetime(2026, 3, 2, 8, tzinfo=UTC)
 TENANTS = sim_tenants(6)
 MILLISECOND = timedelta(milliseconds=1)

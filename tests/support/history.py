@@ -15,10 +15,19 @@ import asyncpg
 from collector.rollups import ROLLUP_SOURCE
 
 TENANTS = (
-    *(("law", "Law"), ("medicine", "Medicine"), ("physics", "Physics"), ("arts", "Arts & Music")),
-    *(("history", "History"), ("economics", "Economics"), ("theology", "Theology")),
-    *(("chemistry", "Chemistry"), ("library", "University Library"), ("sports", "Sports")),
-    *(("languages", "Languages"), ("school-of-night", "School of Night"), ("unassigned", "")),
+    ("law", "Law"),
+    ("medicine", "Medicine"),
+    ("physics", "Physics"),
+    ("arts", "Arts & Music"),
+    ("history", "History"),
+    ("economics", "Economics"),
+    ("theology", "Theology"),
+    ("chemistry", "Chemistry"),
+    ("library", "University Library"),
+    ("sports", "Sports"),
+    ("languages", "Languages"),
+    ("school-of-night", "School of Night"),
+    ("unassigned", ""),
 )
 TIMEZONE = "Europe/Berlin"
 

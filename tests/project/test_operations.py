@@ -5,11 +5,11 @@ import os
 import re
 import shutil
 import sys
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from urllib.parse import unquote, urlsplit, urlunsplit
 
 import asyncpg
@@ -19,11 +19,10 @@ from collector.database.upkeep import settle, update_sessions
 from collector.reports.usage import Request, fetch_report
 from collector.rollups import ROLLUP_SOURCE
 from collector.settings import RetentionSettings
+from tests.support.feed import Feed, Run
+from tests.support.repository import DOCS
 
-if TYPE_CHECKING:
-    from tests.integration.conftest import Feed
-
-PAGE = (Path(__file__).parents[2] / "docs" / "operations.md").read_text(encoding="utf-8")
+PAGE = (DOCS / "operations.md").read_text(encoding="utf-8")
 TABLES = (
     *("tenant", "server", "server_due", "room", "session", "poll", "sample", "collector"),
     *("contract", *ROLLUP_SOURCE),
@@ -65,14 +64,14 @@ async def shell(script: str, folder: Path, **variables: str) -> str:
 
 
 @pytest.fixture
-async def filled(feed: "Feed") -> "Feed":
-    """Three days of two servers with late data and breakouts, in columns, all seen to."""
+async def filled(feed: Feed) -> Feed:
+    """Three days of two servers with late data and breakouts, in columns; all policies have run."""
     for day in DAYS:
         await feed.due(day, bbb1=None, bbb2="law")
         runs = [
-            feed.run("bbb1", "arts", "a", day, day + HOUR, 5, voice=2, video=1),
-            feed.run("bbb1", "arts", "b", day + 9 * TICK, day + HOUR, 2, breakout=True),
-            feed.run("bbb2", "law", "c", day + 20 * TICK, day + HOUR, 7, dialins=2),
+            Run("bbb1", "arts", "a", day, day + HOUR, 5, voice=2, video=1),
+            Run("bbb1", "arts", "b", day + 9 * TICK, day + HOUR, 2, breakout=True),
+            Run("bbb2", "law", "c", day + 20 * TICK, day + HOUR, 7, dialins=2),
         ]
         ticks = list(feed.ticks(day, day + HOUR))
         await feed.play(["bbb1", "bbb2"], [t for t in ticks if t.minute < 40], runs)
@@ -115,20 +114,19 @@ def write_settings(path: Path, dsn: str) -> None:
     )
 
 
-async def go_on(feed: "Feed", pool: asyncpg.Pool, make_server: Callable[..., Any]) -> None:
+async def go_on(pool: asyncpg.Pool) -> None:
     """Store another hour as a collector would: with a new server, tenant and room, and old ones."""
-    # The policies are on. They and a refresh by hand exclude each other.
+    # The policies are on. They and a manual refresh exclude each other.
     await pool.execute(
         "SELECT CASE WHEN current_setting('timescaledb.max_background_workers', TRUE) <> '' "
         "THEN _timescaledb_functions.stop_background_workers() END"
     )
-    restored = type(feed)(pool, make_server)
+    restored = Feed(pool)
     begin = DAYS[-1] + DAY
     await restored.due(begin, bbb1=None, bbb3=None)
-    run = feed.run
     runs = [
-        run("bbb1", "arts", "a", begin, begin + HOUR),
-        run("bbb3", "new", "n", begin, begin + HOUR),
+        Run("bbb1", "arts", "a", begin, begin + HOUR),
+        Run("bbb3", "new", "n", begin, begin + HOUR),
     ]
     stored = await restored.play(["bbb1", "bbb3"], restored.ticks(begin, begin + HOUR), runs)
     assert (len(stored.polls), stored.samples) == (240, 240)
@@ -176,11 +174,7 @@ async def server_environment(dsn: str, _embedded_dsn: str | None) -> dict[str, s
 
 
 async def test_a_backup_restores_everything(
-    filled: "Feed",
-    dsn: str,
-    tmp_path: Path,
-    server_environment: dict[str, str],
-    make_server: Callable[..., Any],
+    filled: Feed, dsn: str, tmp_path: Path, server_environment: dict[str, str]
 ) -> None:
     """The restored database is equal and sound, its policies are on, and a collector goes on."""
     before = await state(filled.pool)
@@ -207,13 +201,13 @@ async def test_a_backup_restores_everything(
                 "SELECT bool_and(scheduled) AND count(*) > 7 "
                 "FROM timescaledb_information.jobs WHERE job_id >= 1000"
             )
-            await go_on(filled, pool, make_server)
+            await go_on(pool)
     finally:
         await filled.pool.execute(f"DROP DATABASE IF EXISTS {name}_restored WITH (FORCE)")
 
 
 async def test_tables_can_be_copied_to_another_engine(
-    filled: "Feed", dsn: str, tmp_path: Path, make_server: Callable[..., Any]
+    filled: Feed, dsn: str, tmp_path: Path
 ) -> None:
     """What is copied gives the same rollups and reports, and a collector goes on."""
     if shutil.which("psql") is None:
@@ -227,4 +221,4 @@ async def test_tables_can_be_copied_to_another_engine(
     await shell(script.replace("bbbmeter migrate", f"{empty}bbbmeter migrate", 1), tmp_path)
     async with pool_of(dsn) as pool:
         assert await state(pool) == before
-        await go_on(filled, pool, make_server)
+        await go_on(pool)

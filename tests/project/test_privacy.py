@@ -3,19 +3,17 @@
 import re
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import asyncpg
 import pytest
 
 from collector.database.upkeep import update_sessions
 from collector.settings import RetentionSettings
+from tests.support.feed import Feed, Run
+from tests.support.repository import DOCS
 
-if TYPE_CHECKING:
-    from tests.integration.conftest import Feed
-
-PAGE = (Path(__file__).parents[2] / "docs" / "privacy.md").read_text(encoding="utf-8")
+PAGE = (DOCS / "privacy.md").read_text(encoding="utf-8")
 FIND, SESSIONS, SAMPLES, FORGET, ERASE = re.findall(r"```sql\n(.*?);\n```", PAGE, re.DOTALL)
 ROOM = "mueller-anna"
 T = datetime(2026, 3, 2, 10, tzinfo=UTC)
@@ -59,13 +57,13 @@ async def test_every_field_is_named(pool: asyncpg.Pool) -> None:
 
 
 @pytest.fixture
-async def used(feed: "Feed") -> "Feed":
+async def used(feed: Feed) -> Feed:
     """Two rooms of one tenant: sessions in columns and in rows, one with a breakout."""
     await feed.due(T, bbb1=None)
     for day in (T, T + 3 * DAY):
         runs = [
-            feed.run("bbb1", "arts", ROOM, day, day + HOUR, 2),
-            feed.run("bbb1", "arts", "other", day, day + HOUR, 7),
+            Run("bbb1", "arts", ROOM, day, day + HOUR, 2),
+            Run("bbb1", "arts", "other", day, day + HOUR, 7),
         ]
         await feed.play(["bbb1"], feed.ticks(day, day + HOUR + 10 * MINUTE), runs)
         await update_sessions(feed.pool, 120)
@@ -76,20 +74,20 @@ async def used(feed: "Feed") -> "Feed":
     return feed
 
 
-async def sums(feed: "Feed") -> list[asyncpg.Record]:
+async def sums(feed: Feed) -> list[asyncpg.Record]:
     """Return all that is billed."""
     query = "SELECT * FROM meter.tenant_usage($1, $2, 'day')"
     return list(await feed.pool.fetch(query, T - DAY, T + 5 * DAY))
 
 
-async def by_room(feed: "Feed") -> list[tuple[Any, ...]]:
+async def by_room(feed: Feed) -> list[tuple[Any, ...]]:
     """Return the rooms' figures, without their names."""
     query = "SELECT * FROM meter.usage_by($1, $2, 'room')"
     rows = await feed.pool.fetch(query, T - DAY, T + 5 * DAY)
     return sorted(tuple(v for k, v in row.items() if k != "room") for row in rows)
 
 
-async def test_a_persons_room_can_be_shown(used: "Feed") -> None:
+async def test_a_persons_room_can_be_shown(used: Feed) -> None:
     """The room is found by a part of its id, and all its sessions and samples, no others."""
     rooms = await used.pool.fetch(FIND)
     assert [tuple(row) for row in rooms] == [("arts", ROOM, "Anna")]
@@ -100,7 +98,7 @@ async def test_a_persons_room_can_be_shown(used: "Feed") -> None:
     assert (len(samples), {row["participants"] for row in samples}) == (240, {2})
 
 
-async def test_a_room_is_forgotten_and_every_sum_stays(used: "Feed") -> None:
+async def test_a_room_is_forgotten_and_every_sum_stays(used: Feed) -> None:
     """Neither id, name nor hash is left, also in columns; bills and the room's figures stay."""
     ids = [row[0] for row in await used.pool.fetch(_OLD_IDS, ROOM)]
     billed, figures = await sums(used), await by_room(used)
@@ -117,7 +115,7 @@ async def test_a_room_is_forgotten_and_every_sum_stays(used: "Feed") -> None:
         await used.pool.fetchval(FORGET)
 
 
-async def test_a_room_is_erased_with_its_figures(used: "Feed") -> None:
+async def test_a_room_is_erased_with_its_figures(used: Feed) -> None:
     """Sessions and samples go as well, and the sums without them are the other room's."""
     ids = [row[0] for row in await used.pool.fetch(_OLD_IDS, ROOM)]
     assert await used.pool.fetchval(ERASE) == 2
@@ -128,10 +126,10 @@ async def test_a_room_is_erased_with_its_figures(used: "Feed") -> None:
     assert await used.pool.fetchval("SELECT count(*) FROM meter.session") == 2
 
 
-async def test_a_room_in_use_is_not_forgotten_by_halves(feed: "Feed") -> None:
+async def test_a_room_in_use_is_not_forgotten_by_halves(feed: Feed) -> None:
     """While a session is open nothing is changed; afterwards a collector at work does no harm."""
     await feed.due(T, bbb1=None)
-    run = feed.run("bbb1", "arts", ROOM, T, T + HOUR, 2)
+    run = Run("bbb1", "arts", ROOM, T, T + HOUR, 2)
     await feed.play(["bbb1"], feed.ticks(T, T + HOUR), [run])
     await update_sessions(feed.pool, 120)
     with pytest.raises(asyncpg.ObjectInUseError, match="open"):
@@ -142,7 +140,7 @@ async def test_a_room_in_use_is_not_forgotten_by_halves(feed: "Feed") -> None:
     await update_sessions(feed.pool, 120)
     assert await feed.pool.fetchval(FORGET) == 1
     # The same collector, which knows the old room's number: nothing ties the two together.
-    run = feed.run("bbb1", "arts", ROOM, later, later + HOUR, 2)
+    run = Run("bbb1", "arts", ROOM, later, later + HOUR, 2)
     await feed.play(["bbb1"], feed.ticks(later, later + HOUR), [run])
     rooms = await feed.pool.fetch("SELECT room_id FROM meter.session ORDER BY started_at")
     assert rooms[0]["room_id"] != rooms[1]["room_id"]
@@ -154,7 +152,7 @@ _OLD_IDS = (
 )
 
 
-async def everything(feed: "Feed", *marks: str) -> list[str]:
+async def everything(feed: Feed, *marks: str) -> list[str]:
     """Return the rows of all our tables and rollups that hold one of `marks`."""
     relations = await feed.pool.fetch(
         "SELECT oid::regclass::text AS name FROM pg_class WHERE relkind IN ('r', 'v') "

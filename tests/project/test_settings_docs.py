@@ -2,15 +2,14 @@
 
 import runpy
 from collections.abc import Iterator
-from pathlib import Path
 from typing import get_args
 
 import pytest
 from pydantic.fields import FieldInfo
 
 from collector import settings
+from tests.support.repository import DOCS
 
-ROOT = Path(__file__).parents[2]
 MODELS: tuple[type[settings.Section], ...] = (
     settings.ServerSettings,
     settings.TenantSettings,
@@ -37,15 +36,15 @@ def documented_fields() -> Iterator[tuple[str, FieldInfo]]:
 
 def test_the_committed_page_is_the_generated_one() -> None:
     """`make docs` has been run since the settings were changed."""
-    tool = runpy.run_path(str(ROOT / "docs" / "tools" / "generate_settings.py"))
+    tool = runpy.run_path(str(DOCS / "tools" / "generate_settings.py"))
     generated = tool["settings_page"]()
-    assert generated == (ROOT / "docs" / "settings.md").read_text(encoding="utf-8")
+    assert generated == (DOCS / "settings.md").read_text(encoding="utf-8")
 
 
 @pytest.mark.parametrize(("name", "field"), list(documented_fields()))
 def test_every_setting_is_described(name: str, field: FieldInfo) -> None:
     """A setting has a description, and the page shows it under its key."""
-    page = (ROOT / "docs" / "settings.md").read_text(encoding="utf-8")
+    page = (DOCS / "settings.md").read_text(encoding="utf-8")
     assert field.description, name
     assert f"| `{name.rpartition('.')[2]}` |" in page
     assert field.description in page

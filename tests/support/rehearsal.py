@@ -64,7 +64,7 @@ async def rehearse(
         await sync_fleet(connection, settings.server, settings.tenant, plan.start)
     pipeline, writer = Pipeline(settings), Writer(pool)
     metadata_keys = Attribution(settings.attribution).metadata_keys
-    chance = random.Random(fail_seed)  # noqa: S311 - a simulation
+    chance = random.Random(fail_seed)
     batch, polls, failed, samples = Batch(), 0, 0, 0
     for tick in _ticks(plan.start, plan.end, interval_s):
         for server in settings.server:

@@ -12,8 +12,8 @@ import asyncpg
 import pytest
 
 from collector import __version__
+from tests.support.repository import ROOT
 
-ROOT = Path(__file__).parents[2]
 TIMEOUT_S = 120
 
 

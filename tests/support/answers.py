@@ -11,8 +11,8 @@ from xml.sax.saxutils import escape
 
 from collector.model import Meeting
 from collector.sources.polling.parser import parse_meetings
+from tests.support.meetings import CREATED_MS, identity
 
-CREATED_MS = 1755772800000
 KEYS = frozenset({"tenant"})
 VICTIMS = range(1, 5)
 _FIRST_ATTACKER, _FORGED = 20, 666
@@ -31,11 +31,6 @@ class Case:
 class _Person:
     dialin: bool = False
     custom: dict[str, str] = field(default_factory=dict)
-
-
-def identity(number: int) -> str:
-    """Return an internal meeting id."""
-    return f"{number:040x}-{CREATED_MS}"
 
 
 def _meeting(number: int, people: list[_Person], participants: int = 4) -> str:

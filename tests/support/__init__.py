@@ -1,0 +1,1 @@
+"""What tests, benchmarks, the chaos run, the fuzzer, previews and the docs' scripts share."""

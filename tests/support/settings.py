@@ -1,0 +1,33 @@
+"""Settings for tests."""
+
+from typing import Any
+
+from pydantic import SecretStr
+
+from collector.settings import RetentionSettings, ServerSettings, Settings
+
+# Retention in days; 0 keeps all data.
+KEEP_ALL = dict.fromkeys(RetentionSettings.model_fields, 0)
+# Longer than any history that is written here.
+PAST_RETENTION = {"sample": 400, "poll": 400}
+
+
+def make_settings(**changes: Any) -> Settings:  # noqa: ANN401 - any key of the settings
+    """Return settings for tests: a day is a day in Berlin, one server `bbb1`."""
+    values: dict[str, Any] = {
+        "billing_timezone": "Europe/Berlin",
+        "server": [make_server("bbb1")],
+        **changes,
+    }
+    return Settings(**values)
+
+
+def make_server(name: str, **changes: Any) -> ServerSettings:  # noqa: ANN401 - any key
+    """Return a server's settings with an invented address and secret."""
+    values: dict[str, Any] = {
+        "name": name,
+        "url": f"https://{name}.example.org/bigbluebutton/",
+        "secret": SecretStr("an invented secret"),
+        **changes,
+    }
+    return ServerSettings(**values)
