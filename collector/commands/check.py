@@ -12,9 +12,10 @@ from rich.text import Text
 from collector.bbb import BbbClients, Reply
 from collector.clock import MAX_SKEW_S
 from collector.commands.options import Config, load
-from collector.database import open_pool, translated
+from collector.database import open_pool
 from collector.database.engine import parse_embedded
 from collector.database.migrate import missing_files
+from collector.database.timescale import look
 from collector.errors import ApiError, BbbmeterError, PollError
 from collector.model import Answer
 from collector.settings import ServerSettings, Settings
@@ -106,21 +107,9 @@ async def _check_database(settings: Settings) -> tuple[bool, str]:
             open_pool(database, max_size=1) as pool,
             pool.acquire() as connection,
         ):
-            with translated("look for TimescaleDB"):
-                postgres = await connection.fetchval("SHOW server_version")
-                extension = await connection.fetchval(
-                    "SELECT extversion FROM pg_extension WHERE extname = 'timescaledb'"
-                )
-                edition = await connection.fetchval(
-                    "SELECT current_setting('timescaledb.license', true)"
-                )
-            found = f"PostgreSQL {postgres.split()[0]}"
-            if extension is None:
-                return False, f"{found}, but no TimescaleDB in this database"
-            name = {"timescale": "Community", "apache": "Apache"}.get(edition, edition)
-            found += f", TimescaleDB {extension}, {name} edition"
-            if edition == "apache":
-                return False, f"{found}: bbbmeter needs the Community edition"
+            found = await look(connection)
+            if found.refusal is not None:
+                return False, f"{found}: {found.refusal}"
             missing = await missing_files(connection)
     except BbbmeterError as error:
         return False, str(error)

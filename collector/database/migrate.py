@@ -7,18 +7,27 @@ machines may try at once.
 import asyncio
 import hashlib
 import re
-from collections.abc import Awaitable, Callable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
 from typing import TypeVar
-from zoneinfo import ZoneInfo
 
 import asyncpg
 import structlog
 
+from collector.database.days import (
+    BAKED,
+    DAYS_FILE,
+    check_baked,
+    compute_days,
+    days_finished,
+    drop_days,
+    hour_of,
+    unfinished_days,
+)
 from collector.database.pool import Connection, translated
+from collector.database.timescale import look
 from collector.errors import MigrationError
 from collector.rollups import ROLLUP_SOURCE
 from collector.settings import Settings
@@ -27,23 +36,6 @@ log = structlog.get_logger(__name__)
 T = TypeVar("T")
 
 _LOCK = 0x6262626D65746572  # "bbbmeter"
-_DAYS_FILE = "0003_days.sql"
-# Each day rollup with how much it holds of a day, and the same of what it is made from.
-_DAY_ROLLUPS = {
-    "usage_1d": (
-        "session_seconds + breakout_seconds",
-        "SELECT bucket AS ts, session_seconds + breakout_seconds AS held FROM meter.usage_1h",
-    ),
-    "server_1d": ("polls", "SELECT bucket AS ts, polls AS held FROM meter.server_1h"),
-    "session_1d": (
-        "sessions",
-        "SELECT started_at AS ts, 1 AS held FROM meter.session WHERE NOT breakout",
-    ),
-}
-# The settings that are built into the day rollups.
-_BAKED = ("billing_timezone", "large_session_participants")
-# The key in meter.setting that stands there from when these are made again until they are computed.
-_UNFINISHED = "days_to_be_computed"
 _TRIES = 60
 _TRY_PAUSE_S = 1.0
 
@@ -82,7 +74,7 @@ def variables_of(settings: Settings) -> dict[str, str]:
     return {
         "billing_timezone": _literal(settings.billing_timezone),
         "default_tenant": _literal(settings.attribution.default),
-        "hour": _hour(settings.billing_timezone),
+        "hour": hour_of(settings.billing_timezone),
         "large_session_participants": str(settings.large_session_participants),
         **{f"retention_{k}": str(v) for k, v in settings.retention},
         **{f"columnstore_{k}": str(v) for k, v in settings.columnstore},
@@ -124,7 +116,7 @@ async def migrate(
         async with connection.transaction():
             await connection.execute("SELECT pg_advisory_xact_lock($1)", _LOCK)
             missing = _missing(await _ledger(connection))
-            rebuilding = await _check_baked(connection, settings, rebuild_days=rebuild_days)
+            rebuilding = await check_baked(connection, settings, rebuild_days=rebuild_days)
             if not dry_run:
                 await _apply(connection, settings, missing, rebuilding=rebuilding)
             return missing
@@ -132,7 +124,9 @@ async def migrate(
     with translated("migrate"):
         missing = await _in_peace(attempt)
         if not dry_run:
-            await _finish_days(connection)
+            for rollup in await unfinished_days(connection):
+                await _in_peace(partial(compute_days, connection, rollup))
+            await days_finished(connection)
     return [file.name for file in missing]
 
 
@@ -150,10 +144,12 @@ async def require_current(connection: Connection) -> None:
 
 
 async def _require_timescaledb(connection: Connection, *, create: bool) -> None:
-    """Refuse a database without TimescaleDB's Community edition."""
-    with translated("look for TimescaleDB"):
-        query = "SELECT extversion FROM pg_extension WHERE extname = 'timescaledb'"
-        if await connection.fetchval(query) is None and create:
+    """Refuse a database without TimescaleDB's Community edition; `create` the extension first."""
+    found = await look(connection)
+    if found.timescaledb is None:
+        if not create:
+            return  # a dry run shows what would be done after it was added
+        with translated("add TimescaleDB"):
             try:
                 async with connection.transaction():
                     await connection.execute("SELECT pg_advisory_xact_lock($1)", _LOCK)
@@ -161,18 +157,9 @@ async def _require_timescaledb(connection: Connection, *, create: bool) -> None:
             except asyncpg.PostgresError as error:
                 msg = f"the database has no TimescaleDB, and it cannot be added: {error}"
                 raise MigrationError(msg) from error
-        edition = await connection.fetchval("SELECT current_setting('timescaledb.license', true)")
-    check_edition(edition)
-
-
-def check_edition(edition: str | None) -> None:
-    """Refuse TimescaleDB's Apache edition; `edition` is its setting `timescaledb.license`."""
-    if edition == "apache":
-        msg = (
-            "this is TimescaleDB's Apache edition, which has no continuous aggregates: bbbmeter "
-            "needs the Community edition (timescaledb.license = 'timescale')"
-        )
-        raise MigrationError(msg)
+        found = await look(connection)
+    if found.refusal is not None:
+        raise MigrationError(found.refusal)
 
 
 async def _ledger(connection: Connection) -> dict[str, str]:
@@ -197,42 +184,6 @@ def _missing(applied: Mapping[str, str]) -> list[SqlFile]:
     return [file for file in files if file.name not in applied]
 
 
-async def _check_baked(connection: Connection, settings: Settings, *, rebuild_days: bool) -> bool:
-    """Say whether the day rollups are to be made again; refuse where history would be lost."""
-    if await connection.fetchval("SELECT to_regclass('meter.setting')") is None:
-        return False
-    rows = await connection.fetch("SELECT key, value FROM meter.setting")
-    stored = {row["key"]: row["value"] for row in rows}
-    changed = [key for key in _BAKED if stored.get(key) != str(getattr(settings, key))]
-    if not changed:
-        return False
-    texts = ", ".join(f"{k} ({stored.get(k)} → {getattr(settings, k)})" for k in changed)
-    if not rebuild_days:
-        msg = f"{texts} changed: run `bbbmeter migrate --rebuild-days` to cut all days anew"
-        raise MigrationError(msg)
-    if _hour(stored["billing_timezone"]) != _hour(settings.billing_timezone):
-        msg = f"{texts}: hours would have to be cut anew as well, which is not possible"
-        raise MigrationError(msg)
-    for rollup, (held, source) in _DAY_ROLLUPS.items():
-        lost = await connection.fetchval(
-            f"""
-            SELECT count(*)
-            FROM (SELECT bucket, sum({held}) AS held FROM meter.{rollup} GROUP BY bucket) AS d
-            LEFT JOIN (
-                SELECT public.time_bucket('1 day', x.ts, $1) AS bucket, sum(x.held) AS held
-                FROM ({source}) AS x
-                GROUP BY 1
-            ) AS s USING (bucket)
-            WHERE d.held > coalesce(s.held, 0)
-            """,  # noqa: S608 - from the constants above
-            stored["billing_timezone"],
-        )
-        if lost:
-            msg = f"{texts}: {lost} days of {rollup} are older than their source and would be lost"
-            raise MigrationError(msg)
-    return True
-
-
 async def _apply(
     connection: Connection, settings: Settings, missing: list[SqlFile], *, rebuilding: bool
 ) -> None:
@@ -243,14 +194,9 @@ async def _apply(
         "sha256 text NOT NULL, applied_at timestamptz NOT NULL DEFAULT now())"
     )
     if rebuilding:
-        for rollup in _DAY_ROLLUPS:
-            await connection.execute(f"DROP MATERIALIZED VIEW meter.{rollup}")
-        days = next(f for f in sql_files("migrations") if f.name == _DAYS_FILE)
+        await drop_days(connection)
+        days = next(f for f in sql_files("migrations") if f.name == DAYS_FILE)
         await _execute(connection, days, variables)
-        await connection.execute(
-            "INSERT INTO meter.setting (key, value) VALUES ($1, '') ON CONFLICT DO NOTHING",
-            _UNFINISHED,
-        )
     for file in missing:
         await _execute(connection, file, variables)
         await connection.execute(
@@ -261,7 +207,7 @@ async def _apply(
     await connection.executemany(
         "INSERT INTO meter.setting (key, value) VALUES ($1, $2) "
         "ON CONFLICT (key) DO UPDATE SET value = excluded.value",
-        [(key, str(getattr(settings, key))) for key in _BAKED],
+        [(key, str(getattr(settings, key))) for key in BAKED],
     )
 
 
@@ -276,26 +222,6 @@ async def _execute(connection: Connection, file: SqlFile, variables: Mapping[str
     log.debug("migration_applied", file=file.name)
 
 
-async def _finish_days(connection: Connection) -> None:
-    """Compute day rollups that were made again from all that their sources still hold.
-
-    That cannot be part of the transaction which made them: a note there says that it is to be
-    done, by whoever migrates next if this one does not come to it.
-    """
-    query = "SELECT EXISTS (SELECT FROM meter.setting WHERE key = $1)"
-    if not await connection.fetchval(query, _UNFINISHED):
-        return
-    for rollup in _DAY_ROLLUPS:
-        await _in_peace(partial(_refresh, connection, rollup))
-    await connection.execute("DELETE FROM meter.setting WHERE key = $1", _UNFINISHED)
-
-
-async def _refresh(connection: Connection, rollup: str) -> None:
-    await connection.execute(
-        f"CALL public.refresh_continuous_aggregate('meter.{rollup}', NULL, NULL)"
-    )
-
-
 async def _in_peace(attempt: Callable[[], Awaitable[T]]) -> T:
     """Return what `attempt` does, tried again for a while when policies and collectors cross it.
 
@@ -308,27 +234,6 @@ async def _in_peace(attempt: Callable[[], Awaitable[T]]) -> T:
             log.info("migration_retried", reason=error.message)
             await asyncio.sleep(_TRY_PAUSE_S)
     return await attempt()
-
-
-def _hour(zone: str) -> str:
-    """Return the width of the hour rollups, as SQL: an hour that days in `zone` begin on, in UTC.
-
-    It is less than an hour where all this decade's offsets from UTC are not whole hours. Hours of
-    the zone itself would not do: where its clocks change, one of them comes twice.
-    """
-    for width, minutes in (("1 hour", 60), ("30 minutes", 30)):
-        if all(offset % timedelta(minutes=minutes) == timedelta() for offset in _offsets(zone)):
-            return width
-    return "15 minutes"
-
-
-def _offsets(zone: str) -> Iterator[timedelta]:
-    """Yield the zone's offsets from UTC, month by month, 2020 to 2035."""
-    for year in range(2020, 2036):
-        for month in range(1, 13):
-            yield datetime(year, month, 1, tzinfo=UTC).astimezone(ZoneInfo(zone)).utcoffset() or (
-                timedelta()
-            )
 
 
 def _sha256(text: str) -> str:

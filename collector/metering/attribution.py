@@ -2,12 +2,14 @@
 
 import re
 from collections.abc import Mapping
+from typing import assert_never
 
 from collector.model import Meeting, Place
 from collector.settings import (
     AttributionSettings,
     MetadataRule,
     OriginRule,
+    ParentRule,
     PrefixRule,
     Rule,
     ServerRule,
@@ -77,18 +79,22 @@ def _match(
     rule: Rule, meeting: Meeting, server: ServerSettings, room: str | None, parent: Place | None
 ) -> str | None:
     """Return the tenant that `rule` gives, None where it does not match."""
-    if isinstance(rule, ServerRule):
-        return server.tenant
-    if isinstance(rule, MetadataRule):
-        return _named(meeting.metadata.get(rule.key), rule.tenants)
-    if isinstance(rule, SuffixRule):
-        _, mark = _split_suffix(meeting.external_id, rule.separator)
-        return _named(mark, rule.tenants)
-    if isinstance(rule, PrefixRule):
-        return rule.tenant if room is not None and room.startswith(rule.prefix) else None
-    if isinstance(rule, OriginRule):
-        return rule.hosts.get(meeting.metadata.get(ORIGIN_KEY, "").lower())
-    return parent.tenant if meeting.breakout and parent else None
+    match rule:
+        case ServerRule():
+            return server.tenant
+        case MetadataRule():
+            return _named(meeting.metadata.get(rule.key), rule.tenants)
+        case SuffixRule():
+            _, suffix = _split_suffix(meeting.external_id, rule.separator)
+            return _named(suffix, rule.tenants)
+        case PrefixRule():
+            return rule.tenant if room is not None and room.startswith(rule.prefix) else None
+        case OriginRule():
+            return rule.hosts.get(meeting.metadata.get(ORIGIN_KEY, "").lower())
+        case ParentRule():
+            return parent.tenant if meeting.breakout and parent else None
+        case _:
+            assert_never(rule)
 
 
 def _named(mark: str | None, tenants: Mapping[str, str]) -> str | None:

@@ -10,7 +10,9 @@ from urllib.parse import quote
 from pydantic import SecretStr, ValidationError
 
 from collector.errors import SettingsError
-from collector.settings import ENV_PREFIX, Section, Settings
+from collector.settings.base import Section
+from collector.settings.root import ENV_PREFIX, Settings
+from collector.settings.secrets import secret_from_file
 
 # Variables of ours that are no settings: where the file is, and what tests and the engine use.
 _OTHER_VARIABLES = {"BBBMETER_CONFIG", "BBBMETER_TEST_DSN", "BBBMETER_EMBEDDED_DIR"}
@@ -127,16 +129,11 @@ def _with_password(settings: Settings) -> Settings:
     file = settings.database_password_file
     if file is None:
         return settings
-    where = f"{file} (database_password_file)"
-    try:
-        password = file.read_text(encoding="utf-8").strip("\r\n")
-    except (OSError, UnicodeDecodeError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "is no UTF-8 text"
-        raise SettingsError([f"{where}: {reason}"], "database") from None
+    password = secret_from_file(file, "database_password_file", "database").get_secret_value()
     scheme, _, rest = settings.database.get_secret_value().partition("://")
     user, at, place = rest.partition("@")
-    if not password or not at or not user or ":" in user or "/" in user:
-        problem = f"{where} needs a password in it, and `database` postgresql://user@host/name"
+    if not at or not user or ":" in user or "/" in user:
+        problem = "with database_password_file it must be postgresql://user@host/name"
         raise SettingsError([problem], "database")
     dsn = f"{scheme}://{user}:{quote(password, safe='')}@{place}"
     return settings.model_copy(update={"database": SecretStr(dsn)})

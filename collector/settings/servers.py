@@ -1,14 +1,13 @@
 """`[[server]]`: the servers that are polled."""
 
-import os
 from pathlib import Path
 from typing import Literal, Self
 
 from pydantic import Field, SecretStr, field_validator, model_validator
 from yarl import URL
 
-from collector.errors import SettingsError
 from collector.settings.base import Name, Section
+from collector.settings.secrets import secret_from_env, secret_from_file
 
 
 class ServerSettings(Section):
@@ -84,17 +83,8 @@ class ServerSettings(Section):
         """Return the secret from wherever it is; SettingsError where that has none."""
         if self.secret is not None:
             return self.secret
+        source = f"server[{self.name}]"
         if self.secret_env is not None:
-            value = os.environ.get(self.secret_env, "")
-            where = f"environment variable {self.secret_env} (secret_env)"
-        else:
-            assert self.secret_file is not None  # noqa: S101 - _check_secret saw to it
-            where = f"{self.secret_file} (secret_file)"
-            try:
-                value = self.secret_file.read_text(encoding="utf-8").strip("\r\n")
-            except (OSError, UnicodeDecodeError) as error:
-                reason = error.strerror if isinstance(error, OSError) else "is no UTF-8 text"
-                raise SettingsError([f"{where}: {reason}"], f"server[{self.name}]") from error
-        if not value:
-            raise SettingsError([f"{where} is empty or not set"], f"server[{self.name}]")
-        return SecretStr(value)
+            return secret_from_env(self.secret_env, "secret_env", source)
+        assert self.secret_file is not None  # noqa: S101 - _check_secret made sure
+        return secret_from_file(self.secret_file, "secret_file", source)

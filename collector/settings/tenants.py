@@ -61,7 +61,8 @@ class SuffixRule(Section):
     )
     tenants: Mapping[str, Name] = Field(
         default_factory=dict,
-        description="Table suffix → tenant. When empty, the suffix is the tenant's name.",
+        description="Table suffix → tenant. When empty, the suffix is the tenant's name. A suffix "
+        "is 1 to 16 letters and digits, as BBBLB names tenants.",
     )
 
 

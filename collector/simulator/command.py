@@ -2,7 +2,6 @@
 
 import asyncio
 import json
-import os
 import secrets
 import signal
 from collections.abc import Callable, Iterator, Mapping
@@ -16,6 +15,7 @@ from pydantic import SecretStr
 
 from collector.clock import SystemClock
 from collector.errors import SettingsError
+from collector.settings.secrets import secret_from_env, secret_from_file
 from collector.simulator import marks
 from collector.simulator.faults import parse_fault
 from collector.simulator.fleet import Fleet
@@ -159,19 +159,10 @@ def _is_foreign(path: Path) -> bool:
 def _secret(options: SimulateOptions) -> SecretStr:
     """Return the servers' secret: as the options say, or a new one."""
     if options.secret_env is not None:
-        where = f"secret-env: {options.secret_env}"
-        value = os.environ.get(options.secret_env, "")
-    elif options.secret_file is not None:
-        where = f"secret-file: {options.secret_file}"
-        try:
-            value = options.secret_file.read_text(encoding="utf-8").strip("\r\n")
-        except (OSError, UnicodeDecodeError) as error:
-            raise SettingsError([f"{where} cannot be read as text"], "simulate") from error
-    else:
-        return SecretStr(secrets.token_hex(32))
-    if not value:
-        raise SettingsError([f"{where} is empty or not set"], "simulate")
-    return SecretStr(value)
+        return secret_from_env(options.secret_env, "secret-env", "simulate")
+    if options.secret_file is not None:
+        return secret_from_file(options.secret_file, "secret-file", "simulate")
+    return SecretStr(secrets.token_hex(32))
 
 
 def _write(path: Path, text: str) -> None:
