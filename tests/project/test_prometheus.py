@@ -9,9 +9,12 @@ from collector.metrics import Metrics
 from tests.support.deployment import COMPOSE, PORT, SERVICES
 from tests.support.repository import ROOT
 
+PAGE = ROOT / "docs" / "examples" / "prometheus-alerts.yml"
 RULES: tuple[dict[str, Any], ...] = tuple(
     rule
-    for group in yaml.safe_load((ROOT / "docs/examples/prometheus-alerts.yml").read_text())["groups"]
+    for group in yaml.safe_load((ROOT / "docs/examples/prometheus-alerts.yml").read_text())[
+        "groups"
+    ]
     for rule in group["rules"]
 )
 PAGE = (ROOT / "docs/operations.md").read_text()
