@@ -1,32 +1,63 @@
-"""The rollups of the database: what each is made from, and what that asks of retention."""
+"""The rollups of the database: what each is made from, how wide, when refreshed.
 
-# What each rollup is made from, no rollup before its source. Its refresh looks back nearly as far
-# as that is kept, and never behind it, which would delete the rollup's rows.
-ROLLUP_SOURCE = {
-    "usage_1m": "sample",
-    "session_1h": "sample",
-    "server_1h": "poll",
-    "poll_1h": "poll",
-    "usage_1h": "usage_1m",
-    "fleet_1m": "usage_1m",
-    "fleet_1h": "fleet_1m",
-    "usage_1d": "usage_1h",
-    "server_1d": "server_1h",
-    "session_1d": "session",
-    "start_1h": "session",
-}
-# For how many days a rollup's source must be kept at least, for the refresh to have a chance: it
-# runs late when all stood still for a weekend, and a session changes until it has ended.
-LEAST_KEPT_DAYS = {
-    "usage_1m": 3,
-    "session_1h": 3,
-    "server_1h": 3,
-    "poll_1h": 3,
-    "usage_1h": 4,
-    "fleet_1m": 4,
-    "fleet_1h": 4,
-    "usage_1d": 5,
-    "server_1d": 5,
-    "session_1d": 9,
-    "start_1h": 9,
+Migration, policies, jobs, verification and the docs read this table, or are tested against it. What
+a rollup computes stands in `schema/migrations`, and once more, by other queries, in
+`collector/verify/recount.py`.
+"""
+
+from dataclasses import dataclass
+from datetime import timedelta
+
+
+@dataclass(frozen=True, slots=True)
+class Grain:
+    """The width of a rollup's buckets, and what its refresh policy follows from that.
+
+    `width` is the longest that a bucket can be. A bucket is refreshed when it has been over for
+    `delay`; the policy runs `every` so often.
+    """
+
+    width: timedelta
+    delay: timedelta
+    every: timedelta
+
+
+MINUTE = Grain(timedelta(minutes=1), timedelta(minutes=1), timedelta(minutes=1))
+HOUR = Grain(timedelta(hours=1), timedelta(hours=1), timedelta(minutes=10))
+# A day has 25 hours when the clocks go back.
+DAY = Grain(timedelta(hours=25), timedelta(days=1), timedelta(hours=1))
+
+
+@dataclass(frozen=True, slots=True)
+class Rollup:
+    """A continuous aggregate `meter.<name>`.
+
+    `source` is the table or rollup that it is made from. `min_source_days` is for how many days
+    that must be kept at least: the refresh runs late when everything stood still for a weekend, a
+    session changes until it has ended, and a refresh that reaches behind what is kept would delete
+    the rollup's rows.
+    """
+
+    name: str
+    source: str
+    grain: Grain
+    min_source_days: int
+
+
+# By name, each after its source: in this order they are refreshed.
+ROLLUPS = {
+    rollup.name: rollup
+    for rollup in (
+        Rollup("usage_1m", "sample", MINUTE, 3),
+        Rollup("session_1h", "sample", HOUR, 3),
+        Rollup("server_1h", "poll", HOUR, 3),
+        Rollup("poll_1h", "poll", HOUR, 3),
+        Rollup("usage_1h", "usage_1m", HOUR, 4),
+        Rollup("fleet_1m", "usage_1m", MINUTE, 4),
+        Rollup("fleet_1h", "fleet_1m", HOUR, 4),
+        Rollup("usage_1d", "usage_1h", DAY, 5),
+        Rollup("server_1d", "server_1h", DAY, 5),
+        Rollup("session_1d", "session", DAY, 9),
+        Rollup("start_1h", "session", HOUR, 9),
+    )
 }

@@ -29,7 +29,7 @@ from collector.database.days import (
 from collector.database.pool import Connection, translated
 from collector.database.timescale import look
 from collector.errors import MigrationError
-from collector.rollups import ROLLUP_SOURCE
+from collector.rollups import ROLLUPS
 from collector.settings import Settings
 
 log = structlog.get_logger(__name__)
@@ -78,7 +78,7 @@ def variables_of(settings: Settings) -> dict[str, str]:
         "large_session_participants": str(settings.large_session_participants),
         **{f"retention_{k}": str(v) for k, v in settings.retention},
         **{f"columnstore_{k}": str(v) for k, v in settings.columnstore},
-        **{f"refresh_{k}": _window(settings, source) for k, source in ROLLUP_SOURCE.items()},
+        **{f"refresh_{r.name}": _window(settings, r.source) for r in ROLLUPS.values()},
     }
 
 

@@ -9,7 +9,7 @@ import structlog
 from collector.database.deadlines import READ_DEADLINE_S, REFRESH_DEADLINE_S
 from collector.database.pool import Connection, borrowed
 from collector.errors import DatabaseError
-from collector.rollups import ROLLUP_SOURCE
+from collector.rollups import ROLLUPS
 
 log = structlog.get_logger(__name__)
 
@@ -19,12 +19,6 @@ VACUUM_EVERY = timedelta(hours=6)
 # No write that is under way now can take longer to appear.
 SETTLE_DELAY = timedelta(minutes=2)
 
-_WIDTH = {
-    "1m": timedelta(minutes=1),
-    "1h": timedelta(hours=1),
-    # A day has 25 hours when the clocks go back.
-    "1d": timedelta(hours=25),
-}
 # So much is refreshed in one transaction.
 _REFRESH_PART = timedelta(days=1)
 _REFRESH = (
@@ -105,11 +99,11 @@ async def refresh_rollups(pool: asyncpg.Pool, since: datetime, until: datetime) 
     """
     async with borrowed(pool, "refresh rollups", REFRESH_DEADLINE_S) as connection:
         reach = {row["rollup"]: row for row in await connection.fetch(_REFRESH_REACH)}
-        for rollup in ROLLUP_SOURCE:
+        for rollup in ROLLUPS:
             if rollup not in reach:
                 continue
             # Only whole buckets are refreshed: one more on each side, and none is cut.
-            width = _WIDTH[rollup[-2:]]
+            width = ROLLUPS[rollup].grain.width
             begin = max(since - width, reach[rollup]["since"] or since - width)
             end = min(until + width, reach[rollup]["until"])
             while end - begin >= 2 * width:

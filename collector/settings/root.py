@@ -16,7 +16,7 @@ from pydantic_settings import (
     SettingsConfigDict,
 )
 
-from collector.rollups import LEAST_KEPT_DAYS, ROLLUP_SOURCE
+from collector.rollups import ROLLUPS
 from collector.settings.base import Section
 from collector.settings.retention import ColumnstoreSettings, RetentionSettings
 from collector.settings.servers import ServerSettings
@@ -174,11 +174,10 @@ class Settings(BaseSettings):
                 yield f"{key}: the name {name!r} is used more than once"
 
     def _retention_problems(self) -> Iterator[str]:
-        for rollup, source in ROLLUP_SOURCE.items():
-            kept = getattr(self.retention, source)
-            needed = LEAST_KEPT_DAYS[rollup]
-            if kept and kept < needed:
+        for rollup in ROLLUPS.values():
+            kept = getattr(self.retention, rollup.source)
+            if kept and kept < rollup.min_source_days:
                 yield (
-                    f"retention.{source}: {kept} days are less than the {needed} that the "
-                    f"refresh of {rollup} needs"
+                    f"retention.{rollup.source}: {kept} days are less than the "
+                    f"{rollup.min_source_days} that the refresh of {rollup.name} needs"
                 )

@@ -2,11 +2,13 @@
 
 from dataclasses import dataclass
 
+from collector.rollups import DAY, HOUR, MINUTE, ROLLUPS, Grain
+
 # The end of a bucket.
 _END = {
-    "1m": "bucket + interval '1 minute'",
-    "1h": "bucket + interval '${hour}'",
-    "1d": "(bucket AT TIME ZONE ${billing_timezone} + interval '1 day')"
+    MINUTE: "bucket + interval '1 minute'",
+    HOUR: "bucket + interval '${hour}'",
+    DAY: "(bucket AT TIME ZONE ${billing_timezone} + interval '1 day')"
     " AT TIME ZONE ${billing_timezone}",
 }
 
@@ -206,7 +208,7 @@ _POLL_OUTCOMES = f"""
 
 
 @dataclass(frozen=True, slots=True)
-class Rollup:
+class Recount:
     """A rollup: how its rows are told apart in a bucket, its figures, and how to compute it.
 
     `anew` has a query for each relation that it can be computed from, the nearest to the raw rows
@@ -221,9 +223,9 @@ class Rollup:
     inexact: frozenset[str] = frozenset()
 
     @property
-    def grain(self) -> str:
-        """The width of its buckets: 1m, 1h or 1d."""
-        return self.name[-2:]
+    def grain(self) -> Grain:
+        """The width of its buckets."""
+        return ROLLUPS[self.name].grain
 
     def query(self, anew: str) -> str:
         """Return the query that compares it with `anew`, for `examine`."""
@@ -259,14 +261,14 @@ class Rollup:
         """  # noqa: S608
 
 
-ROLLUPS = (
-    Rollup(
+RECOUNTS = (
+    Recount(
         "usage_1m",
         ("tenant_id",),
         (*_USAGE_SUMS, "largest_session"),
         (("sample", _MINUTES),),
     ),
-    Rollup(
+    Recount(
         "usage_1h",
         ("tenant_id",),
         (*_USAGE_SUMS, *_USAGE_PEAKS),
@@ -275,7 +277,7 @@ ROLLUPS = (
             ("usage_1m", _usage(_HOUR, _kept("usage_1m"), _PEAKS_OF_MINUTES)),
         ),
     ),
-    Rollup(
+    Recount(
         "usage_1d",
         ("tenant_id",),
         (*_USAGE_SUMS, *_USAGE_PEAKS),
@@ -284,7 +286,7 @@ ROLLUPS = (
             ("usage_1h", _usage(_DAY, _kept("usage_1h"), _PEAKS_OF_HOURS)),
         ),
     ),
-    Rollup(
+    Recount(
         "session_1h",
         ("tenant_id", "server_id", "session_id", "breakout"),
         (
@@ -298,7 +300,7 @@ ROLLUPS = (
         ),
         (("sample", _SESSION_HOURS),),
     ),
-    Rollup(
+    Recount(
         "session_1d",
         ("tenant_id",),
         (
@@ -312,31 +314,31 @@ ROLLUPS = (
         (("session", _SESSION_DAYS),),
         frozenset({"duration_seconds", "mean_participants_sum"}),
     ),
-    Rollup(
+    Recount(
         "start_1h",
         ("origin", "ended_after"),
         ("sessions", "participant_seconds", *_SIZE_COUNTS),
         (("session", _STARTS),),
     ),
-    Rollup(
+    Recount(
         "server_1h",
         ("server_id",),
         (*_SERVER_SUMS, *_SERVER_PEAKS),
         (("poll", _polls(_HOUR)),),
     ),
-    Rollup(
+    Recount(
         "server_1d",
         ("server_id",),
         (*_SERVER_SUMS, *_SERVER_PEAKS),
         (("poll", _polls(_DAY)), ("server_1h", _poll_hours())),
     ),
-    Rollup(
+    Recount(
         "poll_1h",
         ("server_id", "ok", "error", "latency_class"),
         ("polls", "skipped"),
         (("poll", _POLL_OUTCOMES),),
     ),
-    Rollup(
+    Recount(
         "fleet_1m",
         (),
         (*_FLEET_SUMS, "largest_session"),
@@ -345,7 +347,7 @@ ROLLUPS = (
             ("usage_1m", _fleet("%s", _kept("usage_1m"), "")),
         ),
     ),
-    Rollup(
+    Recount(
         "fleet_1h",
         (),
         (*_FLEET_SUMS, *_USAGE_PEAKS),

@@ -8,7 +8,7 @@ import structlog
 from collector.database import borrowed, translated
 from collector.database.deadlines import REFRESH_DEADLINE_S
 from collector.database.upkeep import SETTLE_DELAY, refresh_rollup, settle, update_sessions
-from collector.rollups import ROLLUP_SOURCE
+from collector.rollups import ROLLUPS
 from collector.settings import Settings
 from collector.verify.result import Refresh, Reopen, Result, Settle
 
@@ -49,7 +49,7 @@ async def repair(pool: asyncpg.Pool, settings: Settings, results: Sequence[Resul
         touched = await update_sessions(pool, settings.close_after_s)
         done.append(f"computed {touched} sessions anew")
     refreshes = [r for r in repairs if isinstance(r, Refresh)]
-    for rollup in ROLLUP_SOURCE:
+    for rollup in ROLLUPS:
         own = [r for r in refreshes if r.rollup == rollup]
         for refresh in own:
             async with borrowed(pool, f"refresh {rollup}", REFRESH_DEADLINE_S) as connection:

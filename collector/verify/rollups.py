@@ -11,17 +11,14 @@ from typing import Any
 from collector.clock import utc
 from collector.database import translated
 from collector.errors import DatabaseError
-from collector.rollups import ROLLUP_SOURCE
-from collector.verify.recount import ROLLUPS, Rollup
+from collector.rollups import DAY, MINUTE, ROLLUPS, Grain
+from collector.verify.recount import RECOUNTS, Recount
 from collector.verify.result import Examined, Refresh, Result, Tally, examine
 from collector.verify.scope import Scope
 
-# By when a bucket that is over has surely been refreshed: its policy's delay and two of its turns.
-_THROUGH = {
-    "1m": timedelta(minutes=10),
-    "1h": timedelta(hours=1, minutes=20),
-    "1d": timedelta(days=1, hours=2),
-}
+# A bucket that is over has surely been refreshed after its policy's delay and two of its turns,
+# and in any case this long.
+MIN_THROUGH = timedelta(minutes=10)
 _HOUR_S = {"1 hour": 3600, "30 minutes": 1800, "15 minutes": 900}
 # Where sessions have changed since a rollup of them was computed: they change until they have
 # ended, and its policy comes round later.
@@ -57,7 +54,7 @@ WHERE c.hi >= p.lo AND c.lo <= p.hi
 class _Comparison:
     """A rollup under comparison: its tally, and the pieces in which it differs."""
 
-    rollup: Rollup
+    rollup: Recount
     tally: Tally
     suspicious: list[tuple[str, datetime, datetime]] = field(default_factory=list)
     failure: str = ""
@@ -74,7 +71,7 @@ async def check_rollups(scope: Scope, second_look_s: float) -> list[Result]:
     Where one differs, it is looked at again `second_look_s` later: a refresh that was under way,
     or due, between two looks has been there then.
     """
-    comparisons = [_Comparison(r, Tally(f"rollup {r.name}")) for r in ROLLUPS]
+    comparisons = [_Comparison(r, Tally(f"rollup {r.name}")) for r in RECOUNTS]
     for comparison in comparisons:
         await _guarded(scope, comparison, _first_look)
     if any(comparison.suspicious for comparison in comparisons):
@@ -124,10 +121,10 @@ async def _second_look(scope: Scope, comparison: _Comparison) -> None:
 
 
 async def _compare(
-    scope: Scope, rollup: Rollup, anew: str, since: datetime, until: datetime
+    scope: Scope, rollup: Recount, anew: str, since: datetime, until: datetime
 ) -> Examined:
     late = list(scope.late)
-    if ROLLUP_SOURCE[rollup.name] == "session":
+    if ROLLUPS[rollup.name].source == "session":
         rows = await scope.pool.fetch(_CHANGED, since, until, rollup.name)
         late += [(row["since"], row["until"]) for row in rows]
     return await examine(
@@ -140,12 +137,13 @@ async def _compare(
     )
 
 
-async def _pieces(scope: Scope, rollup: Rollup) -> AsyncIterator[tuple[str, datetime, datetime]]:
+async def _pieces(scope: Scope, rollup: Recount) -> AsyncIterator[tuple[str, datetime, datetime]]:
     """Yield what to compare: the query, and a day or less of whole buckets.
 
     From where both sides hold all to where the refresh is through.
     """
-    end = scope.now - _THROUGH[rollup.grain]
+    grain = rollup.grain
+    end = scope.now - max(grain.delay + 2 * grain.every, MIN_THROUGH)
     for source, anew in rollup.anew:
         since = await _whole_since(scope, rollup, source)
         if since is None:
@@ -157,13 +155,13 @@ async def _pieces(scope: Scope, rollup: Rollup) -> AsyncIterator[tuple[str, date
         end = min(end, since)
 
 
-async def _whole_since(scope: Scope, rollup: Rollup, source: str) -> datetime | None:
+async def _whole_since(scope: Scope, rollup: Recount, source: str) -> datetime | None:
     """Return the first bucket of which both the rollup and `source` still hold all.
 
     None where `source` has nothing.
     """
     kept_since = scope.kept_since(source)
-    if source in ROLLUP_SOURCE:
+    if source in ROLLUPS:
         # What was not refreshed yet stands in no chunk, but readers see it.
         first = await scope.pool.fetchval(f"SELECT min(bucket) FROM meter.{source}")  # noqa: S608
         kept_since = min(filter(None, (kept_since, first)), default=None)
@@ -182,38 +180,38 @@ async def _whole_since(scope: Scope, rollup: Rollup, source: str) -> datetime | 
     return since
 
 
-def _bucket(scope: Scope, grain: str, at: datetime) -> datetime:
+def _bucket(scope: Scope, grain: Grain, at: datetime) -> datetime:
     """Return the beginning of the bucket that `at` lies in."""
-    if grain == "1d":
+    if grain is DAY:
         return scope.days[max(bisect_right(scope.days, at) - 1, 0)]
     epoch_s = int(at.timestamp())
     return utc(epoch_s - epoch_s % _width_s(scope, grain))
 
 
-def _next_bucket(scope: Scope, grain: str, at: datetime) -> datetime:
+def _next_bucket(scope: Scope, grain: Grain, at: datetime) -> datetime:
     """Return the beginning of the first bucket that begins at `at` or later."""
-    if grain == "1d":
+    if grain is DAY:
         return scope.days[min(bisect_left(scope.days, at), len(scope.days) - 1)]
     begin = _bucket(scope, grain, at)
     return begin if begin == at else begin + timedelta(seconds=_width_s(scope, grain))
 
 
-def _width_s(scope: Scope, grain: str) -> int:
-    return 60 if grain == "1m" else _HOUR_S[scope.variables["hour"]]
+def _width_s(scope: Scope, grain: Grain) -> int:
+    return 60 if grain is MINUTE else _HOUR_S[scope.variables["hour"]]
 
 
-async def _mendable_since(scope: Scope, rollup: Rollup) -> datetime:
+async def _mendable_since(scope: Scope, rollup: Recount) -> datetime:
     """Return since when a refresh computes the rollup, and deletes nothing of it.
 
     As far back as its policy would look, and the relation it is refreshed from holds all.
     """
-    source = ROLLUP_SOURCE[rollup.name]
+    source = ROLLUPS[rollup.name].source
     since = await _whole_since(scope, rollup, source) or scope.now
     kept = getattr(scope.settings.retention, source)
     return max(since, scope.now - timedelta(days=kept - 1)) if kept else since
 
 
-def _refresh(scope: Scope, rollup: Rollup, since: datetime, at: datetime) -> Refresh | None:
+def _refresh(scope: Scope, rollup: Recount, since: datetime, at: datetime) -> Refresh | None:
     """Return what mends the bucket `at`; None before `since`."""
     if at < since:
         return None
@@ -221,7 +219,7 @@ def _refresh(scope: Scope, rollup: Rollup, since: datetime, at: datetime) -> Ref
     return Refresh(rollup.name, at, end)
 
 
-def _describe(scope: Scope, rollup: Rollup, detail: dict[str, Any]) -> tuple[str, str, str]:
+def _describe(scope: Scope, rollup: Recount, detail: dict[str, Any]) -> tuple[str, str, str]:
     expected, found = detail["expected"], detail["found"]
     row = expected or found
     names: dict[str, Callable[[Any], str]] = {

@@ -6,8 +6,8 @@ from datetime import datetime, timedelta
 import asyncpg
 
 from collector.database.migrate import variables_of
-from collector.rollups import ROLLUP_SOURCE
-from collector.settings import ColumnstoreSettings, RetentionSettings, Settings
+from collector.rollups import ROLLUPS
+from collector.settings import Settings
 from collector.verify.result import Result, Tally
 from collector.verify.scope import FIRST_DAY, IN_ADVANCE, Scope
 
@@ -20,11 +20,6 @@ _REFRESH = "policy_refresh_continuous_aggregate"
 _COLUMNS = "policy_compression"
 _RETENTION = "policy_retention"
 # end_offset and schedule_interval of refreshes, as in schema/current/50_policies.sql.
-_ROUNDS = {
-    "1m": (timedelta(minutes=1), timedelta(minutes=1)),
-    "1h": (timedelta(hours=1), timedelta(minutes=10)),
-    "1d": (timedelta(days=1), timedelta(hours=1)),
-}
 _JOBS = """
 WITH relation AS (
     SELECT
@@ -98,13 +93,12 @@ def policies_of(settings: Settings) -> dict[tuple[str, str], Policy]:
     """Return all policies that there should be, by (procedure, relation)."""
     variables = variables_of(settings)
     wanted = {}
-    for rollup in ROLLUP_SOURCE:
-        window = variables[f"refresh_{rollup}"]
-        end_offset, every = _ROUNDS[rollup[-2:]]
-        wanted[_REFRESH, rollup] = Policy(
+    for rollup in ROLLUPS.values():
+        window = variables[f"refresh_{rollup.name}"]
+        wanted[_REFRESH, rollup.name] = Policy(
             start_offset=None if window == "NULL" else timedelta(days=int(window)),
-            end_offset=end_offset,
-            every=every,
+            end_offset=rollup.grain.delay,
+            every=rollup.grain.every,
         )
     for relation, days in settings.columnstore:
         if days:
@@ -118,7 +112,6 @@ def policies_of(settings: Settings) -> dict[tuple[str, str], Policy]:
 async def check_chunks(scope: Scope) -> Result:
     """Look for chunks that should be columns, or gone, or never have been there."""
     tally = Tally("chunks")
-    assert set(RetentionSettings.model_fields) >= set(ColumnstoreSettings.model_fields)  # noqa: S101
     columns, retention = dict(scope.settings.columnstore), dict(scope.settings.retention)
     for chunk in scope.chunks:
         tally.examined += 1

@@ -7,6 +7,6 @@ from collector.verify import polls, rollups, scope
 
 if __name__ == "__main__":
     polls._ON_ITS_WAY = timedelta(0)
-    rollups._THROUGH["1m"] = timedelta(minutes=2)
+    rollups.MIN_THROUGH = timedelta(0)
     scope.UNSETTLED = timedelta(0)
     main()

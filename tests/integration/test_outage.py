@@ -16,7 +16,7 @@ from collector.metering.attribution import Attribution
 from collector.metering.pipeline import Pipeline
 from collector.metrics import Metrics
 from collector.model import Batch, PollResult
-from collector.rollups import ROLLUP_SOURCE
+from collector.rollups import ROLLUPS
 from collector.simulator import Fleet, FleetPlan
 from collector.simulator.plan import sim_tenants
 from collector.sources.polling.parser import parse_meetings
@@ -111,7 +111,7 @@ async def test_a_day_without_the_database_is_replayed_whole(
         assert spool.polls >= 24 * 60 * 3
         # It is back: the policies find nothing of that day, and materialize that nothing was.
         await update_sessions(pool, settings.close_after_s)
-        for rollup in ROLLUP_SOURCE:
+        for rollup in ROLLUPS:
             await pool.execute(f"CALL refresh_continuous_aggregate('meter.{rollup}', NULL, NULL)")
         writer.away, writer.replayed = False, []
         await poll(plan.start + 25 * HOUR, plan.end)

@@ -7,7 +7,7 @@ from zoneinfo import ZoneInfo
 import asyncpg
 
 from collector.database.migrate import migrate
-from collector.rollups import ROLLUP_SOURCE
+from collector.rollups import ROLLUPS
 from collector.settings import Settings
 from tests.support.catalog import catalog
 from tests.support.feed import MakeFeed, Run
@@ -45,7 +45,7 @@ def policies_of(settings: Settings) -> dict[tuple[str, str], str | int]:
     columns = {(r, "policy_compression"): days for r, days in settings.columnstore if days}
     refreshed = {
         (rollup, "policy_refresh_continuous_aggregate"): getattr(settings.retention, source) - 1
-        for rollup, source in ROLLUP_SOURCE.items()
+        for rollup, source in ((r.name, r.source) for r in ROLLUPS.values())
     }
     return kept | columns | refreshed
 

@@ -12,7 +12,7 @@ import pytest
 from collector.database.upkeep import settle, update_sessions
 from collector.settings import ColumnstoreSettings, Settings
 from collector.verify import Result, repair, verify
-from collector.verify.recount import ROLLUPS, Rollup
+from collector.verify.recount import RECOUNTS, Recount
 from tests.support.feed import Feed, MakeFeed, Run
 from tests.support.settings import KEEP_ALL, make_settings
 
@@ -24,7 +24,7 @@ HOURS = [
 ]
 TICK, HOUR, DAY = timedelta(seconds=30), timedelta(hours=1), timedelta(days=1)
 NAMES = [
-    *(f"rollup {rollup.name}" for rollup in ROLLUPS),
+    *(f"rollup {rollup.name}" for rollup in RECOUNTS),
     *("sessions", "samples", "polls", "late data", "chunks", "policies", "jobs"),
 ]
 
@@ -152,17 +152,17 @@ async def test_every_column_is_compared(feed: Feed) -> None:
     rows = await feed.pool.fetch(
         "SELECT table_name, column_name FROM information_schema.columns "
         "WHERE table_schema = 'meter' AND table_name = ANY($1::text[])",
-        [rollup.name for rollup in ROLLUPS],
+        [rollup.name for rollup in RECOUNTS],
     )
     assert {(row[0], row[1]) for row in rows} == {
         (rollup.name, column)
-        for rollup in ROLLUPS
+        for rollup in RECOUNTS
         for column in ("bucket", *rollup.keys, *rollup.figures)
     }
 
 
-@pytest.mark.parametrize("rollup", ROLLUPS, ids=lambda rollup: rollup.name)
-async def test_a_rollup_that_differs(whole: Feed, settings: Settings, rollup: Rollup) -> None:
+@pytest.mark.parametrize("rollup", RECOUNTS, ids=lambda rollup: rollup.name)
+async def test_a_rollup_that_differs(whole: Feed, settings: Settings, rollup: Recount) -> None:
     """Each figure that is changed, each row that is gone or too many is found there, and mended."""
     table = await materialized(whole, rollup.name)
     # The fleet has no other key than the bucket.
@@ -417,7 +417,7 @@ async def test_late_data(whole: Feed, settings: Settings) -> None:
     await whole.pool.execute("UPDATE meter.late SET added_at = added_at - interval '11 minutes'")
     bad = await wrong(whole, settings)
     assert bad.pop("late data") == 1
-    assert bad.keys() == {f"rollup {r.name}" for r in ROLLUPS} - {
+    assert bad.keys() == {f"rollup {r.name}" for r in RECOUNTS} - {
         "rollup session_1d",
         "rollup start_1h",
     }

@@ -17,7 +17,7 @@ import pytest
 
 from collector.database.upkeep import settle, update_sessions
 from collector.reports.usage import Request, fetch_report
-from collector.rollups import ROLLUP_SOURCE
+from collector.rollups import ROLLUPS
 from collector.settings import RetentionSettings
 from tests.support.feed import Feed, Run
 from tests.support.repository import DOCS
@@ -25,7 +25,7 @@ from tests.support.repository import DOCS
 PAGE = (DOCS / "operations.md").read_text(encoding="utf-8")
 TABLES = (
     *("tenant", "server", "server_due", "room", "session", "poll", "sample", "collector"),
-    *("contract", *ROLLUP_SOURCE),
+    *("contract", *ROLLUPS),
 )
 HOUR, DAY, TICK = timedelta(hours=1), timedelta(days=1), timedelta(seconds=30)
 # The clocks change in Berlin on the second day.

@@ -9,7 +9,7 @@ from collector.metrics import Metrics
 from tests.support.deployment import COMPOSE, PORT, SERVICES
 from tests.support.repository import ROOT
 
-PAGE = ROOT / "docs" / "examples" / "prometheus-alerts.yml"
+ALERTS = ROOT / "docs" / "examples" / "prometheus-alerts.yml"
 RULES: tuple[dict[str, Any], ...] = tuple(
     rule
     for group in yaml.safe_load((ROOT / "docs/examples/prometheus-alerts.yml").read_text())[

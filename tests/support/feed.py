@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 import asyncpg
 
 from collector.model import Batch, PollRow, Sample, SessionRow, session_id
-from collector.rollups import ROLLUP_SOURCE
+from collector.rollups import ROLLUPS
 from collector.settings import Settings
 from collector.storage.registry import sync_fleet
 from collector.storage.writer import Stored, Writer
@@ -170,7 +170,7 @@ class Feed:
 
     async def refresh(self, until: datetime | None = None) -> None:
         """Bring all rollups up to date: whole, or the buckets that end at `until` at the latest."""
-        for rollup in ROLLUP_SOURCE:
+        for rollup in ROLLUPS:
             await self.pool.execute(
                 "CALL public.refresh_continuous_aggregate($1::regclass, NULL, $2::timestamptz)",
                 f"meter.{rollup}",

@@ -12,7 +12,7 @@ from datetime import UTC, datetime, timedelta
 
 import asyncpg
 
-from collector.rollups import ROLLUP_SOURCE
+from collector.rollups import ROLLUPS
 
 TENANTS = (
     ("law", "Law"),
@@ -97,7 +97,7 @@ async def fill(
         await connection.execute(statement.format(**values))
     for table in ("plan", "away"):
         await connection.execute(f"DROP TABLE pg_temp.{table}")
-    for rollup in ROLLUP_SOURCE:
+    for rollup in ROLLUPS:
         await connection.execute(
             f"CALL public.refresh_continuous_aggregate('meter.{rollup}', NULL, NULL)"
         )

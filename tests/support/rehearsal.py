@@ -18,7 +18,7 @@ from collector.metering.attribution import Attribution
 from collector.metering.pipeline import Pipeline
 from collector.model import Batch, PollResult
 from collector.reports.usage import Request, fetch_report
-from collector.rollups import ROLLUP_SOURCE
+from collector.rollups import ROLLUPS
 from collector.settings import Settings
 from collector.simulator import Fleet, Truth
 from collector.simulator.marks import attribution_rules
@@ -87,7 +87,7 @@ async def rehearse(
     async with pool.acquire() as connection:
         # Polls are due until the plan's end, not until today.
         await sync_fleet(connection, (), settings.tenant, plan.end)
-    for rollup in ROLLUP_SOURCE:
+    for rollup in ROLLUPS:
         await pool.execute(f"CALL refresh_continuous_aggregate('meter.{rollup}', NULL, NULL)")
     async with pool.acquire() as connection:
         rows = await fetch_report(connection, Request(plan.start, plan.end))

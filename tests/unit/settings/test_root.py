@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from collector.errors import SettingsError
-from collector.rollups import LEAST_KEPT_DAYS, ROLLUP_SOURCE
+from collector.rollups import ROLLUPS
 from collector.settings import (
     ColumnstoreSettings,
     MetadataRule,
@@ -444,18 +444,18 @@ class TestAttribution:
 class TestRetention:
     """How long tables are kept."""
 
-    @pytest.mark.parametrize(("rollup", "source"), ROLLUP_SOURCE.items())
+    @pytest.mark.parametrize(("rollup", "source"), [(r.name, r.source) for r in ROLLUPS.values()])
     def test_a_source_outlives_the_refresh_of_its_rollup(
         self, load: Load, problems: Problems, rollup: str, source: str
     ) -> None:
         """A refresh behind what was dropped would delete figures, so such settings are refused."""
-        needed = LEAST_KEPT_DAYS[rollup]
+        needed = ROLLUPS[rollup].min_source_days
         found = problems(f"[retention]\n{source} = {needed - 1}")
         assert (
             f"retention.{source}: {needed - 1} days are less than the {needed} that the "
             f"refresh of {rollup} needs"
         ) in found
-        longest = max(LEAST_KEPT_DAYS[r] for r in ROLLUP_SOURCE if ROLLUP_SOURCE[r] == source)
+        longest = max(r.min_source_days for r in ROLLUPS.values() if r.source == source)
         assert getattr(load(f"[retention]\n{source} = {longest}").retention, source)
 
     def test_nought_keeps_for_ever(self, load: Load) -> None:
@@ -468,7 +468,6 @@ class TestRetention:
 
     def test_every_rollup_has_a_window_and_is_kept_by_a_setting(self) -> None:
         """The tables of rollups, and the settings about them, name the same ones."""
-        assert set(LEAST_KEPT_DAYS) == set(ROLLUP_SOURCE)
         kept = set(RetentionSettings.model_fields)
-        assert set(ROLLUP_SOURCE) | set(ROLLUP_SOURCE.values()) <= kept
+        assert {*ROLLUPS, *(rollup.source for rollup in ROLLUPS.values())} <= kept
         assert set(ColumnstoreSettings.model_fields) <= kept
