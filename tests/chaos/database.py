@@ -11,7 +11,7 @@ from urllib.parse import urlsplit, urlunsplit
 
 import asyncpg
 
-from collector.database.engine import embedded_dir, find_node
+from collector.database.node import embedded_dir, find_node
 from collector.database.upkeep import PolicyRunner
 from tests.chaos.process import Process
 

