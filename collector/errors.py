@@ -3,7 +3,8 @@
 The tree (a class's docstring is what it means to the operator):
 
     BbbmeterError
-    ├── SettingsError        the configuration cannot be used
+    ├── UsageError           a command cannot do what it was asked for
+    │   └── SettingsError    the configuration cannot be used
     ├── DatabaseError        the database is away or refuses
     │   ├── EngineError      the embedded engine does not start or has died
     │   ├── MigrationError   the schema cannot be brought up to date
@@ -35,14 +36,22 @@ class BbbmeterError(Exception):
     """Base of all of bbbmeter's own errors; the command line prints it without a traceback."""
 
 
-class SettingsError(BbbmeterError):
+class UsageError(BbbmeterError):
+    """A command cannot do what it was asked for; one line a problem."""
+
+    def __init__(self, problems: list[str], source: str) -> None:
+        """Keep `problems` (one text each); `source` names the file, the option or the command."""
+        self.problems = problems
+        self.source = source
+        super().__init__("\n".join(f"{source}: {problem}" for problem in problems))
+
+
+class SettingsError(UsageError):
     """The configuration cannot be used; one line a problem, each with its key."""
 
     def __init__(self, problems: list[str], source: str = "settings") -> None:
         """Keep `problems` (one text each) and name the file or environment as `source`."""
-        self.problems = problems
-        self.source = source
-        super().__init__("\n".join(f"{source}: {problem}" for problem in problems))
+        super().__init__(problems, source)
 
 
 class DatabaseError(BbbmeterError):

@@ -17,7 +17,7 @@ from rich.table import Table
 from collector.clock import SystemClock, tick_at
 from collector.daemon import Daemon
 from collector.database import open_pool
-from collector.errors import SettingsError
+from collector.errors import UsageError
 from collector.log import setup_logging
 from collector.model import PollResult
 from collector.reports.usage import Request, fetch_report
@@ -115,7 +115,7 @@ def _write_settings(directory: Path, simulated: SimulatedFleet, secret: SecretSt
         path.write_text(text + "\n[http]\nport = 0\n", encoding="utf-8")
     except OSError as error:
         problem = f"cannot be written: {error.strerror}"
-        raise SettingsError([problem], str(path)) from error
+        raise UsageError([problem], str(path)) from error
     return path
 
 
@@ -154,7 +154,7 @@ async def _collect(
         daemon.on_result = show
         await daemon.run()
     if not seen:
-        raise SettingsError(["stopped before the first tick"], "demo")
+        raise UsageError(["stopped before the first tick"], "demo")
     return min(seen), max(seen) + timedelta(seconds=INTERVAL_S)
 
 

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from collector.commands.options import DEFAULT_CONFIG, Config
-from collector.errors import SettingsError
+from collector.errors import UsageError
 
 # Every key, with its default commented out; valid as it stands.
 EXAMPLE = resources.files("collector.settings").joinpath("example.toml").read_text(encoding="utf-8")
@@ -28,7 +28,7 @@ def write_example(path: Path, *, force: bool = False) -> None:
     """Write the example to `path`, readable for its owner alone, as secrets go in there.
 
     An existing file is replaced only with `force`, and then gets the same mode. Raises
-    SettingsError where the file exists or cannot be written.
+    UsageError where the file exists or cannot be written.
     """
     flags = os.O_WRONLY | os.O_CREAT | (os.O_TRUNC if force else os.O_EXCL)
     try:
@@ -36,6 +36,6 @@ def write_example(path: Path, *, force: bool = False) -> None:
             os.fchmod(file.fileno(), 0o600)
             file.write(EXAMPLE)
     except FileExistsError as error:
-        raise SettingsError(["exists; --force replaces it"], str(path)) from error
+        raise UsageError(["exists; --force replaces it"], str(path)) from error
     except OSError as error:
-        raise SettingsError([f"cannot be written: {error.strerror}"], str(path)) from error
+        raise UsageError([f"cannot be written: {error.strerror}"], str(path)) from error

@@ -7,7 +7,7 @@ The role sees the tenant's rows through the views and functions `meter.my_…` a
 import re
 
 from collector.database.pool import Connection, translated
-from collector.errors import DatabaseError
+from collector.errors import UsageError
 from collector.settings import is_tenant_name
 
 # Plain names: they are typed by people, and stand in other programs' settings.
@@ -76,13 +76,12 @@ async def role_of(connection: Connection, tenant: str) -> str:
     """Return the name of the tenant's role: the one it has, else one made of its number.
 
     Every user of a database server sees all roles' names, so a tenant's name is in none.
-    Raises DatabaseError where there is no such tenant, or the database cannot be read.
+    Raises UsageError where there is no such tenant, and DatabaseError.
     """
     with translated("look up the tenant"):
         role: str | None = await connection.fetchval(_ROLE, tenant)
     if role is None:
-        msg = f"there is no tenant {tenant!r} in the database"
-        raise DatabaseError(msg)
+        raise UsageError([f"there is no tenant {tenant!r} in the database"], "tenant")
     return role
 
 

@@ -14,7 +14,7 @@ from typing import Any
 from pydantic import SecretStr
 
 from collector.clock import SystemClock
-from collector.errors import SettingsError
+from collector.errors import UsageError
 from collector.settings.secrets import secret_from_env, secret_from_file
 from collector.simulator import marks
 from collector.simulator.faults import parse_fault
@@ -62,7 +62,7 @@ async def simulate(
     """Run a simulated fleet for its duration or until SIGINT or SIGTERM.
 
     `ready` is called once all servers listen and the settings are written. Raises
-    SettingsError for options that cannot be used, a port or a file that cannot be had.
+    UsageError for options that cannot be used, a port or a file that cannot be had.
     """
     _check(options)
     secret = _secret(options)
@@ -95,7 +95,7 @@ async def simulate(
                 until = simulated.now()
     except OSError as error:
         problem = f"cannot listen on {options.host}, port {options.port or 'any'}"
-        raise SettingsError([f"{problem}: {error.strerror or error}"], "simulate") from error
+        raise UsageError([f"{problem}: {error.strerror or error}"], "simulate") from error
     if options.truth is not None:
         _write(options.truth, simulated.fleet.truth(start, until).to_json() + "\n")
 
@@ -118,7 +118,7 @@ def _stop(duration_s: float | None) -> Iterator[asyncio.Event]:
 
 
 def _check(options: SimulateOptions) -> None:
-    """Raise SettingsError with every option that cannot be used."""
+    """Raise UsageError with every option that cannot be used."""
     last_port = options.port + options.servers - 1
     problems = {
         f"servers: must be 1 to {_MOST_SERVERS}": not 1 <= options.servers <= _MOST_SERVERS,
@@ -142,7 +142,7 @@ def _check(options: SimulateOptions) -> None:
     if options.config is not None and _is_foreign(options.config):
         found.append(f"config: {options.config} exists and is not of the simulator")
     if found:
-        raise SettingsError(found, "simulate")
+        raise UsageError(found, "simulate")
 
 
 def _is_foreign(path: Path) -> bool:
@@ -153,7 +153,7 @@ def _is_foreign(path: Path) -> bool:
     except FileNotFoundError:
         return False
     except OSError as error:
-        raise SettingsError([f"config: {path}: {error.strerror}"], "simulate") from error
+        raise UsageError([f"config: {path}: {error.strerror}"], "simulate") from error
 
 
 def _secret(options: SimulateOptions) -> SecretStr:
@@ -171,7 +171,7 @@ def _write(path: Path, text: str) -> None:
         path.touch(mode=0o600)
         path.write_text(text, encoding="utf-8")
     except OSError as error:
-        raise SettingsError([f"{path} cannot be written: {error.strerror}"], "simulate") from error
+        raise UsageError([f"{path} cannot be written: {error.strerror}"], "simulate") from error
 
 
 def settings_toml(

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Literal, get_args
 
-from collector.errors import SettingsError
+from collector.errors import UsageError
 from collector.simulator.plan import epoch_ms
 
 FaultKind = Literal[
@@ -46,12 +46,12 @@ class Fault:
 def parse_fault(text: str, servers: tuple[str, ...], start: datetime) -> Fault:
     """Return the fault that `sim02:http_502:20-40` means: seconds of simulated time after start.
 
-    Raises SettingsError where it means nothing.
+    Raises UsageError where it means nothing.
     """
     found = _SPEC.fullmatch(text)
     if found is None:
         problem = f"{text!r} is not SERVER:KIND:FROM-UNTIL, such as sim02:http_502:20-40"
-        raise SettingsError([problem], "--fault")
+        raise UsageError([problem], "--fault")
     server, kind, since_s, until_s = found.groups()
     problems = []
     if server not in servers:
@@ -62,7 +62,7 @@ def parse_fault(text: str, servers: tuple[str, ...], start: datetime) -> Fault:
     if float(since_s) >= float(until_s):
         problems.append(f"{text!r}: must end after its beginning")
     if problems:
-        raise SettingsError(problems, "--fault")
+        raise UsageError(problems, "--fault")
     since = start + timedelta(seconds=float(since_s))
     return Fault(server, kinds[0], since, start + timedelta(seconds=float(until_s)))
 

@@ -16,7 +16,7 @@ import pytest
 
 from collector.database.roles import grant_sql, revoke_sql, role_of
 from collector.database.upkeep import update_sessions
-from collector.errors import DatabaseError
+from collector.errors import UsageError
 from tests.support.feed import Feed, Run
 
 T = datetime(2026, 3, 2, 10, tzinfo=UTC)
@@ -523,7 +523,7 @@ async def test_a_role_is_named_by_number(feed: Feed) -> None:
             "SELECT current_database(), id FROM meter.tenant WHERE name = 'arts'"
         ) or ("", 0)
         assert await role_of(connection, "arts") == f"{database}_tenant_{number}"
-        with pytest.raises(DatabaseError, match="no tenant 'nobody'"):
+        with pytest.raises(UsageError, match="no tenant 'nobody'"):
             await role_of(connection, "nobody")
 
 

@@ -19,7 +19,7 @@ from pydantic import SecretStr
 from yarl import URL
 
 from collector.bbb.checksum import Algorithm, signed_url
-from collector.errors import SettingsError
+from collector.errors import UsageError
 from collector.settings.file import load_settings
 from collector.simulator import Fleet, FleetPlan
 from collector.simulator.command import SimulateOptions, simulate
@@ -274,7 +274,7 @@ class TestFaults:
             ("sim01:fire:1-2", f"no kind 'fire', they are {KINDS[0]}"),
             ("sim01:hang:2-2", "must end after"),
         ):
-            with pytest.raises(SettingsError, match=told):
+            with pytest.raises(UsageError, match=told):
                 parse_fault(nonsense, PLAN.server_names, START)
 
 
@@ -364,8 +364,8 @@ class TestCommand:
             ({"duration_s": 0}, "duration: must be above 0"),
             ({"port": 65_534}, "port: must be 0, or"),
             ({"secret_file": Path("/x"), "secret_env": "X"}, "only one can be given"),
-            ({"secret_file": Path("/nonexistent/x")}, "secret-file: /nonexistent/x cannot be read"),
-            ({"secret_env": "SIMULATED_NOTHING"}, "SIMULATED_NOTHING is empty or not set"),
+            ({"secret_file": Path("/nonexistent/x")}, r"/nonexistent/x \(secret-file\): No such file"),
+            ({"secret_env": "SIMULATED_NOTHING"}, r"SIMULATED_NOTHING \(secret-env\) is empty or not set"),
             ({"config": None}, "needs one of secret-file, secret-env and config"),
             ({"config": Path("/nonexistent/x")}, "/nonexistent/x cannot be written"),
             ({"fault": ("sim01:fire:1-2",)}, "no kind 'fire'"),
@@ -375,14 +375,14 @@ class TestCommand:
         """Options that cannot be used are told in words."""
         given = {"config": tmp_path / "bbbmeter.toml", "duration_s": 5.0, **changes}
         options = SimulateOptions(**given)  # type: ignore[arg-type]
-        with pytest.raises(SettingsError, match=told):
+        with pytest.raises(UsageError, match=told):
             await simulate(options)
 
     async def test_a_real_configuration_is_not_overwritten(self, tmp_path: Path) -> None:
         """A settings file that the simulator did not write stays as it is."""
         config = tmp_path / "bbbmeter.toml"
         config.write_text("poll_interval_s = 30\n")
-        with pytest.raises(SettingsError, match="is not of the simulator"):
+        with pytest.raises(UsageError, match="is not of the simulator"):
             await simulate(SimulateOptions(config=config, duration_s=5))
         assert config.read_text() == "poll_interval_s = 30\n"
 
@@ -391,5 +391,5 @@ class TestCommand:
         with socket.create_server(("127.0.0.1", 0)) as taken:
             port = taken.getsockname()[1]
             options = SimulateOptions(config=tmp_path / "c.toml", port=port, duration_s=5)
-            with pytest.raises(SettingsError, match=f"port {port}: .*in use"):
+            with pytest.raises(UsageError, match=f"port {port}: .*in use"):
                 await simulate(options)

@@ -10,7 +10,7 @@ import pytest
 from pydantic import BaseModel
 
 from collector.commands import init as example
-from collector.errors import SettingsError
+from collector.errors import UsageError
 from collector.settings import (
     MetadataRule,
     OriginRule,
@@ -111,7 +111,7 @@ def test_init_replaces_a_file_only_when_forced(tmp_path: Path) -> None:
     """An existing file stays as it is, and the message says what would replace it."""
     path = tmp_path / "bbbmeter.toml"
     path.write_text("mine")
-    with pytest.raises(SettingsError, match=r"bbbmeter\.toml: exists; --force replaces it"):
+    with pytest.raises(UsageError, match=r"bbbmeter\.toml: exists; --force replaces it"):
         example.write_example(path)
     assert path.read_text() == "mine"
     example.write_example(path, force=True)
@@ -120,5 +120,5 @@ def test_init_replaces_a_file_only_when_forced(tmp_path: Path) -> None:
 
 def test_init_says_where_it_cannot_write(tmp_path: Path) -> None:
     """A missing folder is an error of the settings, with the path."""
-    with pytest.raises(SettingsError, match=r"cannot be written: No such file or directory"):
+    with pytest.raises(UsageError, match=r"cannot be written: No such file or directory"):
         example.write_example(tmp_path / "missing" / "bbbmeter.toml")
