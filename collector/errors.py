@@ -31,6 +31,8 @@ No message carries a secret, a checksum or a whole URL.
 
 from typing import ClassVar
 
+from collector.outcomes import Outcome
+
 
 class BbbmeterError(Exception):
     """Base of all of bbbmeter's own errors; the command line prints it without a traceback."""
@@ -81,63 +83,63 @@ class ReportError(BbbmeterError):
 class PollError(BbbmeterError):
     """One server did not answer one tick as BigBlueButton does.
 
-    `kind` is what `poll.error` stores: few words, no text from the outside.
+    `outcome` is the word for it, without any text from the outside.
     """
 
-    kind: ClassVar[str] = "internal"
+    outcome: ClassVar[Outcome] = Outcome.INTERNAL
 
     @property
-    def code(self) -> str:
-        """The value for `poll.error`, e.g. `timeout` or `api_error:checksumError`."""
-        return self.kind
+    def full_outcome(self) -> str:
+        """What `meter.poll.outcome` stores, such as `timeout` or `api_error:checksumError`."""
+        return self.outcome
 
 
 class RequestTimeoutError(PollError):
     """The server did not answer in full within its `timeout_s`."""
 
-    kind = "timeout"
+    outcome = Outcome.TIMEOUT
 
 
 class TickDeadlineError(PollError):
     """The tick ended before the server had answered or had been asked."""
 
-    kind = "deadline"
+    outcome = Outcome.DEADLINE
 
 
 class DnsError(PollError):
     """The server's host name could not be resolved."""
 
-    kind = "dns"
+    outcome = Outcome.DNS
 
 
 class ConnectError(PollError):
     """No TCP connection could be made."""
 
-    kind = "connect"
+    outcome = Outcome.CONNECT
 
 
 class TlsError(PollError):
     """The TLS handshake or the certificate's verification failed."""
 
-    kind = "tls"
+    outcome = Outcome.TLS
 
 
 class DisconnectError(PollError):
     """The connection broke, or the answer was not HTTP, before the answer was complete."""
 
-    kind = "disconnect"
+    outcome = Outcome.DISCONNECT
 
 
 class RedirectError(PollError):
     """The server redirects in a loop, to another host or port, or from HTTPS to HTTP."""
 
-    kind = "redirect"
+    outcome = Outcome.REDIRECT
 
 
 class HttpStatusError(PollError):
     """The server answered with another status than 200."""
 
-    kind = "http_status"
+    outcome = Outcome.HTTP_STATUS
 
     def __init__(self, status: int) -> None:
         """Keep the HTTP `status`."""
@@ -145,33 +147,33 @@ class HttpStatusError(PollError):
         super().__init__(f"HTTP status {status}")
 
     @property
-    def code(self) -> str:
+    def full_outcome(self) -> str:
         """`http_status:502` and the like."""
-        return f"{self.kind}:{self.status}"
+        return f"{self.outcome}:{self.status}"
 
 
 class TooLargeError(PollError):
     """The answer is larger than `max_body_bytes`, as sent or after decompression."""
 
-    kind = "too_large"
+    outcome = Outcome.TOO_LARGE
 
 
 class EncodingError(PollError):
     """The answer's content encoding cannot be undone."""
 
-    kind = "encoding"
+    outcome = Outcome.ENCODING
 
 
 class NotXmlError(PollError):
     """The answer is no BigBlueButton XML: HTML of a proxy, a DOCTYPE, or nothing at all."""
 
-    kind = "not_xml"
+    outcome = Outcome.NOT_XML
 
 
 class ApiError(PollError):
     """BigBlueButton answered FAILED; `key` is its messageKey, e.g. `checksumError`."""
 
-    kind = "api_error"
+    outcome = Outcome.API_ERROR
 
     def __init__(self, key: str) -> None:
         """Keep the messageKey, cut to letters, 40 at most: no checksum that came back fits."""
@@ -179,10 +181,12 @@ class ApiError(PollError):
         super().__init__(f"BigBlueButton answered FAILED, messageKey {self.key or 'missing'}")
 
     @property
-    def code(self) -> str:
+    def full_outcome(self) -> str:
         """`api_error:checksumError` and the like."""
-        return f"{self.kind}:{self.key}" if self.key else self.kind
+        return f"{self.outcome}:{self.key}" if self.key else self.outcome
 
 
 class InternalError(PollError):
     """bbbmeter itself failed on this server's answer: a bug, worth a report."""
+
+    outcome = Outcome.INTERNAL

@@ -19,7 +19,7 @@ class Metrics:
         )
         self.polls = Counter(
             "bbbmeter_polls",
-            "Polls by outcome: ok, partial, or the kind of error.",
+            "Polls by outcome: ok, partial, or why they failed.",
             ["outcome"],
             registry=registry,
         )
@@ -52,8 +52,8 @@ class Metrics:
         )
         self.dropped_polls = Counter(
             "bbbmeter_dropped_polls",
-            "Polls that were not stored, by reason: spool_full, rejected or too_old.",
-            ["reason"],
+            "Polls that were not stored, by outcome: spool_full, rejected or too_old.",
+            ["outcome"],
             registry=registry,
         )
         self.spool_polls = Gauge(

@@ -10,6 +10,8 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import NamedTuple
 
+from collector.outcomes import Outcome
+
 
 class Meeting(NamedTuple):
     """One `<meeting>` of a getMeetings answer, without anything personal.
@@ -46,18 +48,19 @@ NO_ANSWER = Answer()
 
 @dataclass(frozen=True, slots=True)
 class PollResult:
-    """One server at one tick. `error` is None or a `PollError.code`; a failed poll has no meetings.
+    """One server at one tick. `outcome` is one of `collector.outcomes`, with its detail.
 
-    An `ok` poll whose answer has `skipped` > 0 was partial: that many meetings could not be read,
-    and `error` is `partial`. `clock_skew_s` is how many seconds the server's clock was ahead of
-    ours, None where the server did not send its time. `tls_expires_at` is None without TLS.
+    A failed poll (not `ok`) has no meetings. An `ok` poll whose answer has `skipped` > 0 was
+    partial: that many meetings could not be read. `clock_skew_s` is how many seconds the server's
+    clock was ahead of ours, None where the server did not send its time. `tls_expires_at` is None
+    without TLS.
     """
 
     server: str
     ts: datetime
     ok: bool
     latency_ms: int
-    error: str | None = None
+    outcome: str = Outcome.OK
     answer: Answer = NO_ANSWER
     clock_skew_s: float | None = None
     tls_expires_at: datetime | None = None
@@ -86,7 +89,7 @@ class PollRow(NamedTuple):
     ts: datetime
     server: str
     ok: bool
-    error: str | None
+    outcome: str
     latency_ms: int
     seconds: int
     skipped: int = 0
@@ -98,13 +101,13 @@ class PollRow(NamedTuple):
     dialins: int | None = None
     breakouts: int | None = None
 
-    def failed(self, error: str) -> "PollRow":
+    def failed(self, outcome: str) -> "PollRow":
         """Return the row of a failed poll in place of this one."""
         return PollRow(
             self.ts,
             self.server,
             ok=False,
-            error=error,
+            outcome=outcome,
             latency_ms=self.latency_ms,
             seconds=self.seconds,
         )

@@ -71,7 +71,7 @@ async def _check_server(
             )
         return False, f"reachable, but {error}"
     except PollError as error:
-        return False, f"{error.code}" + (f": {error}" if str(error) else "")
+        return False, f"{error.full_outcome}" + (f": {error}" if str(error) else "")
     except BbbmeterError as error:
         return False, str(error)
     notes = list(_notes(reply, latency_ms, datetime.now(UTC)))

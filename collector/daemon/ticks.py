@@ -11,9 +11,9 @@ from collector.bbb import BbbClients
 from collector.bbb.client import limit_tls_buffers
 from collector.clock import tick_at
 from collector.daemon.context import Context
-from collector.errors import InternalError
 from collector.metering.attribution import Attribution
 from collector.model import PollResult
+from collector.outcomes import Outcome, word
 from collector.settings import Settings
 from collector.sources.polling.parser import parse_meetings
 from collector.sources.polling.poller import Poller
@@ -114,11 +114,10 @@ class Ticks:
                 result.ts,
                 ok=False,
                 latency_ms=result.latency_ms,
-                error=InternalError.kind,
+                outcome=Outcome.INTERNAL,
             )
             batch = pipeline.process(result)
-        outcome = (result.error or "ok").partition(":")[0]
-        metrics.polls.labels(outcome).inc()
+        metrics.polls.labels(word(result.outcome)).inc()
         metrics.poll_seconds.observe(result.latency_ms / 1000)
         metrics.server_up.labels(result.server).set(result.ok)
         self._note_certificate(result)

@@ -174,7 +174,7 @@ class Pipeline:
             ts=result.ts,
             server=result.server,
             ok=result.ok,
-            error=result.error,
+            outcome=result.outcome,
             latency_ms=result.latency_ms,
             seconds=self._interval_s,
             skipped=result.answer.skipped,

@@ -23,7 +23,8 @@ from collector.database.deadlines import LIVE_WRITE_DEADLINE_S, WRITE_DEADLINE_S
 from collector.errors import DatabaseError, RejectedBatchError, SpoolError
 from collector.metrics import Metrics
 from collector.model import Batch
-from collector.storage.refused import SPOOL_FULL, Refused
+from collector.outcomes import Outcome
+from collector.storage.refused import Refused
 from collector.storage.spool import Entry, Spool
 from collector.storage.writer import Writer
 
@@ -41,7 +42,6 @@ FIRST_RETRY_S = 0.5
 LAST_RETRY_S = 30.0
 # How often, with nothing to do, the spool is looked at: `bbbmeter spool retry` may have filled it.
 LOOK_S = 10.0
-REJECTED = "rejected"
 
 
 class Outbox:
@@ -91,7 +91,7 @@ class Outbox:
         if full:
             for poll in batch.polls:
                 self._refused.add(poll)
-                self._metrics.dropped_polls.labels(SPOOL_FULL).inc()
+                self._metrics.dropped_polls.labels(Outcome.SPOOL_FULL).inc()
                 self._not_stored(poll.server)
             log.error("poll_dropped", servers=[poll.server for poll in batch.polls])
             return
@@ -276,7 +276,7 @@ class Outbox:
                 continue
             reason = f"older than {self.late_days} days: what it belongs to may be dropped already"
             log.error("batch_too_old", servers=_servers(entry.batch), reason=reason)
-            self._metrics.dropped_polls.labels("too_old").inc(len(entry.batch.polls))
+            self._metrics.dropped_polls.labels(Outcome.TOO_OLD).inc(len(entry.batch.polls))
             await self._on_disk(partial(spool.quarantine, entry, reason))
         return young
 
@@ -306,7 +306,7 @@ class Outbox:
         polls = _batch(part).polls
         for poll in polls:
             log.error("poll_rejected", server=poll.server, error=str(error))
-            self._metrics.dropped_polls.labels(REJECTED).inc()
+            self._metrics.dropped_polls.labels(Outcome.REJECTED).inc()
             self._not_stored(poll.server)
         if self._spool is not None:
             try:
@@ -315,7 +315,7 @@ class Outbox:
                 # To keep it in memory would keep all others waiting.
                 log.error("quarantine_full", error=str(full))
         try:
-            failed = [poll.failed(REJECTED) for poll in polls]
+            failed = [poll.failed(Outcome.REJECTED) for poll in polls]
             await self._write(Batch(polls=failed), late=True)
         except RejectedBatchError as again:
             log.error("failed_poll_rejected", error=str(again))

@@ -6,8 +6,7 @@ from datetime import datetime, timedelta
 from typing import NamedTuple
 
 from collector.model import PollRow
-
-SPOOL_FULL = "spool_full"
+from collector.outcomes import Outcome
 
 
 class _Span(NamedTuple):
@@ -49,7 +48,7 @@ class Refused:
                 while ts <= span.last:
                     if len(rows) == most:
                         return rows
-                    rows.append(PollRow(ts, server, False, SPOOL_FULL, 0, span.seconds))  # noqa: FBT003
+                    rows.append(PollRow(ts, server, False, Outcome.SPOOL_FULL, 0, span.seconds))  # noqa: FBT003
                     ts += timedelta(seconds=span.seconds)
         return rows
 

@@ -47,7 +47,7 @@ def batch(tick: datetime, servers: int, meetings: int, *, first: bool) -> Batch:
     made = Batch()
     for server in range(servers):
         name = f"bench{server:04}"
-        made.polls.append(PollRow(*(tick, name, True, None, 40, _INTERVAL_S, 0), *([meetings] * 7)))
+        made.polls.append(PollRow(*(tick, name, True, "ok", 40, _INTERVAL_S, 0), *([meetings] * 7)))
         for meeting in range(meetings):
             identity = server * 1_000_000 + meeting
             tenant = f"tenant{meeting % 20:02}"

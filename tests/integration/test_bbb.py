@@ -148,7 +148,7 @@ async def failure(client: BbbClient[Answer]) -> str:
     shown = "".join(traceback.format_exception(caught.value)) + repr(client)
     assert "checksum=" not in shown
     assert SECRET not in shown
-    return caught.value.code
+    return caught.value.full_outcome
 
 
 # -- what answers ------------------------------------------------------------------------------

@@ -546,7 +546,7 @@ async def test_spool(bbbmeter: Shell) -> None:
     with contextlib.closing(Spool.open(bbbmeter.folder / "spool", 1024**2)) as spool:
         for n in range(2):
             ts = datetime(2026, 3, 2, 10, n, tzinfo=UTC)
-            poll = PollRow(ts, "bbb1", ok=True, error=None, latency_ms=5, seconds=60)
+            poll = PollRow(ts, "bbb1", ok=True, outcome="ok", latency_ms=5, seconds=60)
             spool.quarantine(Batch(polls=[poll]), "write: value too long (DataError)")
     done = await bbbmeter("spool", "list")
     assert "DataError" in done.out

@@ -156,8 +156,10 @@ def meeting(name: str, participants: int, parent: str | None = None) -> Meeting:
 
 def polled(at_s: int, *meetings: Meeting, server: str = "bbb1", ok: bool = True) -> PollResult:
     """Return a poll's result."""
-    error = None if ok else "timeout"
-    return PollResult(server, at(at_s), ok=ok, latency_ms=5, error=error, answer=Answer(meetings))
+    outcome = "ok" if ok else "timeout"
+    return PollResult(
+        server, at(at_s), ok=ok, latency_ms=5, outcome=outcome, answer=Answer(meetings)
+    )
 
 
 @pytest.fixture

@@ -253,9 +253,9 @@ async def test_hostile_server(name: str) -> None:
         url = f"http://127.0.0.1:{listener.port}/bigbluebutton"
         hostile = make_server("hostile", url=url, timeout_s=SHORT_S if code == "timeout" else 20)
         results = await poll_both(hostile, listener.gone if code in FATAL else None)
-    assert {name: result.error for name, result in results.items()} == {
+    assert {name: result.outcome for name, result in results.items()} == {
         "hostile": code,
-        "healthy": None,
+        "healthy": "ok",
     }
     for _ in range(200):  # closed sockets leave the loop a little later
         if asyncio.all_tasks() == {asyncio.current_task()} and sockets() <= sockets_before:
@@ -287,7 +287,7 @@ async def test_many_large_answers(monkeypatch: pytest.MonkeyPatch) -> None:
         )
         for _ in range(2):  # what was held is given back
             outcomes.clear()
-            await poller.poll(TICK, LONG_S, lambda result: outcomes.update([result.error or "ok"]))
+            await poller.poll(TICK, LONG_S, lambda result: outcomes.update([result.outcome]))
             assert outcomes["ok"] == 2
             assert outcomes["timeout"] in {1, 2, 3}
             assert outcomes.total() == outcomes["ok"] + outcomes["timeout"] + outcomes["too_large"]
@@ -301,7 +301,8 @@ async def polls(handler: Handler, count: int = 3) -> tuple[list[str], int]:
     outcomes: list[str] = []
 
     def deliver(result: PollResult) -> None:
-        outcomes.append(result.error or f"{len(result.answer.meetings)} meetings")
+        seen = f"{len(result.answer.meetings)} meetings"
+        outcomes.append(seen if result.ok else result.outcome)
 
     async with listening(handler) as listener, BbbClients() as clients:
         url = f"http://127.0.0.1:{listener.port}/bigbluebutton"
@@ -405,7 +406,7 @@ async def test_full_backlog() -> None:
             filler.connect_ex(listener.getsockname())
         url = f"http://127.0.0.1:{listener.getsockname()[1]}/bigbluebutton"
         results = await poll_both(make_server("hostile", url=url, timeout_s=SHORT_S))
-    assert (results["hostile"].error, results["healthy"].error) == ("timeout", None)
+    assert (results["hostile"].outcome, results["healthy"].outcome) == ("timeout", "ok")
 
 
 async def test_brown_out_of_the_dns(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -426,7 +427,7 @@ async def test_brown_out_of_the_dns(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(socket, "getaddrinfo", getaddrinfo)
     monkeypatch.setattr(resolver, "FRESH_S", 0.0)
     monkeypatch.setattr(resolver, "PATIENCE_S", 0.05)
-    results: dict[str, str | None] = {}
+    results: dict[str, str] = {}
     answer = OK + b"Connection: close\r\nContent-Length: %d\r\n\r\n%b" % (len(EMPTY), EMPTY)
 
     async def once(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -445,8 +446,8 @@ async def test_brown_out_of_the_dns(monkeypatch: pytest.MonkeyPatch) -> None:
                 100,
             )
             for _ in range(3):
-                await poller.poll(TICK, LONG_S, lambda r: results.update({r.server: r.error}))
-                assert results.pop("well") is None
+                await poller.poll(TICK, LONG_S, lambda r: results.update({r.server: r.outcome}))
+                assert results.pop("well") == "ok"
                 assert set(results.values()) == {"timeout"}
                 known.clear()  # from the second tick on, nobody is resolved
             assert listener.connections == 3
@@ -482,7 +483,7 @@ async def test_handshake_that_goes_wrong(parts: list[bytes], code: str) -> None:
         url = f"https://127.0.0.1:{listener.port}/bigbluebutton"
         hostile = make_server("hostile", url=url, timeout_s=SHORT_S if code == "timeout" else 20)
         results = await poll_both(hostile, listener.gone)
-    assert (results["hostile"].error, results["healthy"].error) == (code, None)
+    assert (results["hostile"].outcome, results["healthy"].outcome) == (code, "ok")
 
 
 CA_CONFIG = """
@@ -552,4 +553,4 @@ async def test_certificate(
         url = f"https://127.0.0.1:{listener.port}/bigbluebutton"
         hostile = make_server("hostile", url=url, ca_file=trusted, timeout_s=LONG_S)
         results = await poll_both(hostile)
-    assert (results["hostile"].error, results["healthy"].error) == (code, None)
+    assert (results["hostile"].outcome, results["healthy"].outcome) == (code, "ok")

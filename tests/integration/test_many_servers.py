@@ -65,7 +65,7 @@ class Sink:
         self.rows.update(
             polls=len(batch.polls), sessions=len(batch.sessions), samples=len(batch.samples)
         )
-        self.outcomes[result.error or "ok"] += 1
+        self.outcomes[result.outcome] += 1
         if self.outcomes["ok"] == SERVERS - len(HUNG):
             self.complete.set()
 

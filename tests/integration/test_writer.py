@@ -244,7 +244,7 @@ async def test_samples_without_a_poll_are_not_stored(feed: Feed) -> None:
     """A poll is the commit record: samples and sessions that name none are nowhere."""
     batch = feed.batch(SERVERS, ticks(0, 1), some_runs())
     batch.polls = [row for row in batch.polls if row.server == "bbb2"]
-    batch.polls.append(PollRow(T - TICK, "bbb1", True, None, 5, 30))  # noqa: FBT003
+    batch.polls.append(PollRow(T - TICK, "bbb1", True, "ok", 5, 30))  # noqa: FBT003
     stored = await feed.writer.write(batch)
     assert stored.samples == 2
     rows = await counts(feed)
@@ -258,7 +258,7 @@ async def test_twenty_thousand_samples_are_one_batch(feed: Feed) -> None:
         for n in range(20_000)
     ]
     batch = Batch(
-        polls=[PollRow(T, f"bbb{n}", True, None, 5, 30) for n in range(100)],  # noqa: FBT003
+        polls=[PollRow(T, f"bbb{n}", True, "ok", 5, 30) for n in range(100)],  # noqa: FBT003
         sessions=[feed.announce(run, T) for run in runs],
         samples=[feed.sample(run, T) for run in runs],
     )

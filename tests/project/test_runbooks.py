@@ -3,32 +3,29 @@
 import re
 from pathlib import Path
 
-from collector.errors import PollError
+from collector.outcomes import Outcome
 
 RUNBOOKS = Path(__file__).parents[2] / "docs" / "runbooks"
-# What the code of an error has after its kind.
+# What an outcome has behind its word.
 SUFFIXES = {"http_status": ":NNN", "api_error": ":<messageKey>"}
-# Stored as an error too: of a poll that succeeded in part, and of answers that were not stored.
-OTHERS = ["partial", "spool_full", "rejected"]
 
 
-def kinds_of_error() -> list[str]:
-    """Return every kind of PollError, in the order of collector/errors.py."""
-    classes = PollError.__subclasses__()
-    return [of.kind + SUFFIXES.get(of.kind, "") for of in classes]
+def outcomes() -> list[str]:
+    """Return every outcome but `ok`, in the order of collector/outcomes.py."""
+    return [known + SUFFIXES.get(known, "") for known in Outcome if known is not Outcome.OK]
 
 
-def test_server_down_explains_every_error() -> None:
-    """The table has one row for each error that a poll can have, with a meaning and an action."""
+def test_server_down_explains_every_outcome() -> None:
+    """The table has one row for each outcome of a poll, with a meaning and an action."""
     page = (RUNBOOKS / "server-down.md").read_text(encoding="utf-8")
     rows = re.findall(r"^   \| `([^`]+)` \| ([^|]+) \| ([^|]+) \|$", page, re.MULTILINE)
-    assert [code for code, _, _ in rows] == [*kinds_of_error(), *OTHERS]
+    assert [code for code, _, _ in rows] == outcomes()
     assert all(meaning.strip() and action.strip() for _, meaning, action in rows)
 
 
 def test_runbooks_name_no_error_that_does_not_exist() -> None:
     """Errors that other runbooks name, as `… error` or `error …`, are in the table."""
-    known = {*kinds_of_error(), *OTHERS}
+    known = set(outcomes())
     named = {
         name
         for path in RUNBOOKS.glob("*.md")

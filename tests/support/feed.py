@@ -95,7 +95,7 @@ class Feed:
                         ts,
                         server,
                         ok=True,
-                        error=None,
+                        outcome="ok",
                         latency_ms=50,
                         seconds=self.interval_s,
                         sessions=len(main),

@@ -69,7 +69,7 @@ async def rehearse(
     for tick in _ticks(plan.start, plan.end, interval_s):
         for server in settings.server:
             if chance.random() < fail_share:
-                result = PollResult(server.name, tick, ok=False, latency_ms=0, error="timeout")
+                result = PollResult(server.name, tick, ok=False, latency_ms=0, outcome="timeout")
                 failed += 1
             else:
                 body = fleet.answer(server.name, tick)

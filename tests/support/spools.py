@@ -20,7 +20,7 @@ def make_batch(number: int, samples: int = 3, server: str = "bbb1") -> Batch:
     rng = random.Random(number)
     yes, no = True, False
     return Batch(
-        [PollRow(ts, server, yes, None, number, 30, sessions=samples)],
+        [PollRow(ts, server, yes, "ok", number, 30, sessions=samples)],
         [SessionRow(ts, server, 7, f"{number}", ts, "art", "room", None, None, no, yes)],
         [
             Sample(ts, server, ts, "art", rng.getrandbits(63), 5, 4, 3, 2, 1, 30, no, no)

@@ -52,20 +52,20 @@ def test_each_kind_of_poll_error_has_its_code(cls: type[PollError]) -> None:
     """What `poll.error` stores is drawn beside the class, and begins with the class's kind."""
     _, text = drawn()[cls.__name__]
     if cls is PollError:
-        assert cls().code == InternalError.kind
+        assert cls().full_outcome == InternalError.outcome
     elif cls is ApiError:
         assert text == "api_error:<messageKey>"
-        assert ApiError("checksumError").code == "api_error:checksumError"
+        assert ApiError("checksumError").full_outcome == "api_error:checksumError"
     elif cls is HttpStatusError:
         assert text == "http_status"
-        assert HttpStatusError(502).code == "http_status:502"
+        assert HttpStatusError(502).full_outcome == "http_status:502"
     else:
-        assert cls("text from outside").code == cls.kind == text
+        assert cls("text from outside").full_outcome == cls.outcome == text
 
 
 def test_no_two_kinds_are_the_same() -> None:
     """Counted by kind, errors of two classes do not mix."""
-    kinds = [cls.kind for cls in POLL_ERRORS if cls is not PollError]
+    kinds = [cls.outcome for cls in POLL_ERRORS if cls is not PollError]
     assert len(kinds) == len(set(kinds)) == 13
 
 
@@ -74,19 +74,19 @@ def test_no_text_from_outside_becomes_a_code(key: str) -> None:
     """Of a messageKey only ASCII letters are kept, 40 of them at most, in code and message."""
     error = ApiError(key)
     kept = "".join(re.findall("[A-Za-z]", key))[:40]
-    assert error.code == (f"api_error:{kept}" if kept else "api_error")
+    assert error.full_outcome == (f"api_error:{kept}" if kept else "api_error")
     assert str(error) == f"BigBlueButton answered FAILED, messageKey {kept or 'missing'}"
 
 
 def test_a_message_key_is_cut() -> None:
     """Names that BigBlueButton uses are kept whole; markup and line ends are not."""
-    assert ApiError("invalidMeetingIdentifier").code == "api_error:invalidMeetingIdentifier"
-    assert ApiError('<b>no\n"x"</b> é').code == "api_error:bnoxb"
-    assert ApiError("").code == "api_error"
+    assert ApiError("invalidMeetingIdentifier").full_outcome == "api_error:invalidMeetingIdentifier"
+    assert ApiError('<b>no\n"x"</b> é').full_outcome == "api_error:bnoxb"
+    assert ApiError("").full_outcome == "api_error"
     assert "missing" in str(ApiError(""))
-    assert ApiError("k" * 100).code == f"api_error:{'k' * 40}"
+    assert ApiError("k" * 100).full_outcome == f"api_error:{'k' * 40}"
     checksum = "0123456789abcdef" * 4
-    assert checksum not in ApiError(checksum).code
+    assert checksum not in ApiError(checksum).full_outcome
 
 
 def test_settings_errors_have_a_line_a_problem() -> None:

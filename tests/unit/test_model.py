@@ -42,7 +42,7 @@ def test_batches_add_up() -> None:
             *(TS, server, identity, "x", TS, "acme", "room", None, None, False, False)
         )
         sample = Sample(TS, server, TS, "acme", identity, 1, 0, 0, 0, 0, 30, False, False)  # noqa: FBT003
-        return Batch([PollRow(TS, server, True, None, 1, 30)], [session], [sample])  # noqa: FBT003
+        return Batch([PollRow(TS, server, True, "ok", 1, 30)], [session], [sample])  # noqa: FBT003
 
     total, other = batch("bbb1"), batch("bbb2")
     total.extend(other)

@@ -9,13 +9,12 @@ from typing import Protocol
 import structlog
 
 from collector.bbb import Reply
-from collector.errors import InternalError, PollError, TickDeadlineError
+from collector.errors import PollError
 from collector.model import NO_ANSWER, Answer, PollResult
+from collector.outcomes import Outcome
 
 log = structlog.get_logger(__name__)
 
-PARTIAL = "partial"
-_DEADLINE = TickDeadlineError.kind
 _NO_REPLY = Reply(NO_ANSWER, clock_skew_s=None, tls_expires_at=None)
 
 # A request that takes longer gives its slot to another one, and goes on beside the slots: so many
@@ -125,7 +124,7 @@ class Poller:
             self._timeout = None
         latency_ms = round((time.monotonic() - started) * 1000)
         for name in sorted(waiting):
-            deliver(PollResult(name, ts, ok=False, latency_ms=latency_ms, error=_DEADLINE))
+            deliver(PollResult(name, ts, ok=False, latency_ms=latency_ms, outcome=Outcome.DEADLINE))
         # Who found no slot has not failed, and is not put behind those who hang.
         self._failing |= waiting & asked
 
@@ -137,23 +136,23 @@ class Poller:
 
     async def _ask(self, name: str, ts: datetime) -> PollResult:
         started = time.monotonic()
-        error: str | None = None
+        outcome: str = Outcome.OK
         reply = _NO_REPLY
         try:
             reply = await self._clients[name].ask()
         except PollError as failure:
-            error = failure.code
-            log.info("poll_failed", server=name, error=error)
+            outcome = failure.full_outcome
+            log.info("poll_failed", server=name, outcome=outcome)
         except Exception as failure:  # noqa: BLE001 - one server's trouble stays its own
-            error = InternalError.kind
+            outcome = Outcome.INTERNAL
             # Its message could hold what the server sent.
             log.error("poll_crashed", server=name, error=type(failure).__name__)
         return PollResult(
             server=name,
             ts=ts,
-            ok=error is None,
+            ok=reply is not _NO_REPLY,
             latency_ms=round((time.monotonic() - started) * 1000),
-            error=error or (PARTIAL if reply.value.skipped else None),
+            outcome=Outcome.PARTIAL if reply.value.skipped else outcome,
             answer=reply.value,
             clock_skew_s=reply.clock_skew_s,
             tls_expires_at=reply.tls_expires_at,

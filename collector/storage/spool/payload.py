@@ -14,10 +14,10 @@ from typing import Any, NamedTuple, TypeVar
 
 from collector.model import Batch, PollRow, Sample, SessionRow
 
-# To be raised with every change to the fields of the three rows: an older payload has others.
-# Format 1 lacks the last column of sessions, their origin.
-FORMAT = 2
-_READABLE = (1, FORMAT)
+# Raise it when fields of the three rows move, go or change their meaning, and read the older format
+# too. A field that is added at a row's end, with a default, needs no other format: a payload of an
+# earlier version lacks its column, and gets the default.
+FORMAT = 1
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
@@ -78,15 +78,13 @@ def unpack(form: object, checksum: object, payload: object) -> Batch:
     """
     if not (isinstance(form, int) and isinstance(checksum, bytes) and isinstance(payload, bytes)):
         raise UnreadableError
-    if form not in _READABLE:
+    if form != FORMAT:
         reason = f"format {form}, which this version does not know"
         raise UnreadableError(reason)
     if checksum != _checksum(payload):
         raise UnreadableError
     try:
         polls, sessions, samples = json.loads(zlib.decompress(payload))
-        if form == 1 and sessions:
-            sessions.append([None] * len(sessions[0]))
         return Batch(_rows(PollRow, polls), _rows(SessionRow, sessions), _rows(Sample, samples))
     except (ValueError, TypeError, OverflowError, zlib.error) as error:
         raise UnreadableError from error
@@ -118,11 +116,14 @@ def _columns(kind: type[Row], rows: Sequence[Row]) -> list[Sequence[Any]]:
 def _rows(kind: type[Row], columns: list[list[Any]]) -> list[Row]:
     if not columns:
         return []
+    if len(columns) > len(kind._fields):
+        reason = "written by a later version: it has columns that this one does not know"
+        raise UnreadableError(reason)
     readable = [
         map(to_datetime, column) if kind.__annotations__[name] is datetime else column
-        for name, column in zip(kind._fields, columns, strict=True)
+        for name, column in zip(kind._fields, columns, strict=False)
     ]
-    return [kind._make(row) for row in zip(*readable, strict=True)]
+    return [kind(*row) for row in zip(*readable, strict=True)]
 
 
 def _to_us(ts: datetime) -> int:

@@ -50,7 +50,7 @@ def ok(at_s: int, *meetings: Meeting, skipped: int = 0, **changes: Any) -> PollR
 def failed(at_s: int) -> PollResult:
     """Return a failed poll of bbb1."""
     ts = START + timedelta(seconds=at_s)
-    return PollResult("bbb1", ts, ok=False, latency_ms=9, error="timeout")
+    return PollResult("bbb1", ts, ok=False, latency_ms=9, outcome="timeout")
 
 
 @pytest.fixture
@@ -63,7 +63,7 @@ def test_a_failed_poll_is_a_row_without_figures(pipeline: Pipeline) -> None:
     """Failed is not zero: the totals are unknown, and there are no samples."""
     batch = pipeline.process(failed(0))
     (poll,) = batch.polls
-    assert (poll.ok, poll.error, poll.seconds) == (False, "timeout", 30)
+    assert (poll.ok, poll.outcome, poll.seconds) == (False, "timeout", 30)
     assert poll.sessions is poll.participants is poll.voice is poll.breakouts is None
     assert not batch.samples
     assert not batch.sessions
@@ -178,8 +178,8 @@ def test_a_server_that_left_the_settings_is_forgotten(
 
 def test_a_partial_poll_says_so(pipeline: Pipeline) -> None:
     """Meetings that could not be read are counted in the poll."""
-    (poll,) = pipeline.process(ok(0, meeting(), skipped=2, error="partial")).polls
-    assert (poll.ok, poll.error, poll.skipped, poll.sessions) == (True, "partial", 2, 1)
+    (poll,) = pipeline.process(ok(0, meeting(), skipped=2, outcome="partial")).polls
+    assert (poll.ok, poll.outcome, poll.skipped, poll.sessions) == (True, "partial", 2, 1)
 
 
 @pytest.mark.parametrize(

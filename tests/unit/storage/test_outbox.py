@@ -59,7 +59,7 @@ class FakeWriter(Writer):
 def batch(server: str, at_s: int = 0) -> Batch:
     """Return a batch with one poll."""
     ts = START + timedelta(seconds=at_s)
-    return Batch(polls=[PollRow(ts, server, ok=True, error=None, latency_ms=1, seconds=30)])
+    return Batch(polls=[PollRow(ts, server, ok=True, outcome="ok", latency_ms=1, seconds=30)])
 
 
 @pytest.fixture
@@ -140,10 +140,10 @@ async def test_a_refused_batch_hurts_no_other_server(writer: FakeWriter) -> None
     """The poll that the database refuses becomes a failed one; the others are stored."""
     writer.poison = {"bad"}
     async with running(writer, batch("a"), batch("bad"), batch("b")) as (_, again):
-        assert {(p.server, p.ok, p.error) for p in writer.stored} == {
-            ("a", True, None),
+        assert {(p.server, p.ok, p.outcome) for p in writer.stored} == {
+            ("a", True, "ok"),
             ("bad", False, "rejected"),
-            ("b", True, None),
+            ("b", True, "ok"),
         }
         assert again == ["bad"]
 
@@ -227,14 +227,14 @@ async def test_a_refused_batch_is_kept_in_quarantine(writer: FakeWriter, spool: 
     spool.append([batch("worse"), batch("c")])
     async with running(writer, batch("a"), batch("bad"), spool=spool) as (box, _):
         await until(lambda: not spool.polls)
-        assert {(p.server, p.ok, p.error) for p in writer.stored} == {
-            ("a", True, None),
+        assert {(p.server, p.ok, p.outcome) for p in writer.stored} == {
+            ("a", True, "ok"),
             ("bad", False, "rejected"),
             ("worse", False, "rejected"),
-            ("c", True, None),
+            ("c", True, "ok"),
         }
         await until(lambda: metric(box, "quarantined_batches") == 2)
-        assert metric(box, "dropped_polls_total", reason="rejected") == 2
+        assert metric(box, "dropped_polls_total", outcome="rejected") == 2
 
 
 async def test_a_refused_entry_is_moved_where_there_is_no_room_for_another(
@@ -268,7 +268,7 @@ async def test_what_is_too_old_is_refused_with_the_reason(writer: FakeWriter, sp
     await box.close()
     assert [p.server for p in writer.stored] == ["b"]
     assert spool.quarantined == 1
-    assert metric(box, "dropped_polls_total", reason="too_old") == 1
+    assert metric(box, "dropped_polls_total", outcome="too_old") == 1
 
 
 async def test_when_disk_and_memory_are_full_the_newest_are_refused(
@@ -289,16 +289,16 @@ async def test_when_disk_and_memory_are_full_the_newest_are_refused(
         for at_s in range(0, 150, 30):
             box.put(batch("a", at_s))
         await until(lambda: bool(metric(box, "spool_failures_total")))
-        assert metric(box, "dropped_polls_total", reason="spool_full") == 3
+        assert metric(box, "dropped_polls_total", outcome="spool_full") == 3
         assert again == ["a"] * 3
     writer.away = False
     await until(lambda: len(writer.stored) == 5)
     task.cancel()
     await asyncio.wait({task})
     await box.close()
-    assert [(p.ts, p.ok, p.error) for p in writer.stored] == [
-        (START, True, None),
-        (START + timedelta(seconds=30), True, None),
+    assert [(p.ts, p.ok, p.outcome) for p in writer.stored] == [
+        (START, True, "ok"),
+        (START + timedelta(seconds=30), True, "ok"),
         *((START + timedelta(seconds=s), False, "spool_full") for s in (60, 90, 120)),
     ]
 

@@ -14,7 +14,7 @@ START = datetime(2026, 2, 2, 8, tzinfo=UTC)
 def poll(server: str, tick: int, seconds: int = 30) -> PollRow:
     """Return a successful poll."""
     ts = START + timedelta(seconds=tick * seconds)
-    return PollRow(ts, server, ok=True, error=None, latency_ms=5, seconds=seconds, sessions=3)
+    return PollRow(ts, server, ok=True, outcome="ok", latency_ms=5, seconds=seconds, sessions=3)
 
 
 @given(
@@ -35,7 +35,12 @@ def test_each_comes_back_once_as_failed(skips: list[tuple[str, bool]], most: int
         rows = refused.oldest(most)
         assert 0 < len(rows) <= most
         for row in rows:
-            assert (row.ok, row.error, row.sessions, row.seconds) == (False, "spool_full", None, 30)
+            assert (row.ok, row.outcome, row.sessions, row.seconds) == (
+                False,
+                "spool_full",
+                None,
+                30,
+            )
             found.setdefault(row.server, []).append(row.ts)
         refused.remove(rows)
     assert found == wanted

@@ -77,8 +77,8 @@ async def test_every_server_has_one_result() -> None:
             "bug": lambda: fail(ZeroDivisionError("a secret")),
         }
     )
-    assert {name: (r.ok, r.error, r.answer.skipped) for name, r in results.items()} == {
-        "good": (True, None, 0),
+    assert {name: (r.ok, r.outcome, r.answer.skipped) for name, r in results.items()} == {
+        "good": (True, "ok", 0),
         "partial": (True, "partial", 2),
         "dns": (False, "dns", 0),
         "api": (False, "api_error:checksumError", 0),
@@ -99,7 +99,7 @@ async def test_a_hung_server_is_cut_at_the_deadline_and_recorded() -> None:
     """At the deadline what is left fails with `deadline`; the others were delivered before."""
     results = await poll({"good": answer, "hung": hang}, deadline_s=0.05)
     assert results["good"].ok
-    assert (results["hung"].ok, results["hung"].error) == (False, "deadline")
+    assert (results["hung"].ok, results["hung"].outcome) == (False, "deadline")
 
 
 async def test_results_are_delivered_as_they_come() -> None:
@@ -126,7 +126,7 @@ async def test_hung_servers_come_last_in_the_next_tick() -> None:
     poller = Poller(clients, concurrency=2)
     first: list[PollResult] = []
     await poller.poll(TICK, 0.05, first.append)
-    assert {r.server: r.error for r in first} == dict.fromkeys(clients, "deadline")
+    assert {r.server: r.outcome for r in first} == dict.fromkeys(clients, "deadline")
     second: list[PollResult] = []
     await poller.poll(TICK, 0.05, second.append)
     assert {r.server: r.ok for r in second} == {"hung1": False, "hung2": False, "good": True}

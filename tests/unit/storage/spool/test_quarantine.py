@@ -27,7 +27,7 @@ def make_batch(number: int, server: str = "bbb1") -> Batch:
     """Return the batch of a tick."""
     ts = START + timedelta(seconds=30 * number)
     return Batch(
-        [PollRow(ts, server, ok=True, error=None, latency_ms=number, seconds=30, sessions=1)],
+        [PollRow(ts, server, ok=True, outcome="ok", latency_ms=number, seconds=30, sessions=1)],
         [SessionRow(ts, server, 7, "abc-1", ts, "physics", "room", None, None, False, True)],  # noqa: FBT003 - a row
         [Sample(ts, server, ts, "physics", 7, 5, 1, 2, 3, 4, 30, breakout=False, filled=False)] * 2,
     )
