@@ -121,8 +121,8 @@ and how all of this is tested. `make chaos` writes this page, with the tables at
   Other collectors poll its servers too. When it is back, polls that are already stored are counted
   in `bbbmeter_repeated_polls_total`.
 - **The spool or its disk is full.** When memory is full as well, the newest polls are lost. The
-  oldest ones are kept. It shows as failed polls with the outcome `spool_full`, which are stored as
-  soon as there is room again.
+  oldest ones are kept. It shows as failed polls with the outcome `spool_full`, which are stored
+  when the database is back.
 - **The database rejects the content of a batch.** Nothing is lost: the batch waits in quarantine
   (`bbbmeter spool list`). Until it is stored, a failed poll with the outcome `rejected` is in its
   place.
