@@ -53,17 +53,20 @@ def as_markdown(rehearsal: Rehearsal) -> list[str]:
 _PAGE = """\
 # How exact the figures are
 
-Made by `make accuracy` on TimescaleDB {version}: {days} simulated days of {servers} servers with
-{sessions:.0f} sessions at a time on average, polled every {interval_s} s on a virtual clock. From
-the bytes of each answer on, everything is the real thing: parser, attribution, gap filler, writer,
-sessions, rollups, report. The truth is computed from the simulator's events, without sampling.
-BBBLB's query is the one that its documentation gives for `POLL_STATS`, over the same ticks.
+`make accuracy` wrote this page, on TimescaleDB {version}. It simulates {days} days of {servers}
+servers with {sessions:.0f} concurrent sessions on average. They are polled every {interval_s} s on
+a virtual clock. Everything after the bytes of an answer is the real program: parser, attribution,
+gap filler, writer, sessions, rollups and report. The truth comes from the simulator's events and is
+not sampled. BBBLB's query is the one that its documentation gives for `POLL_STATS`, on the same
+ticks.
 
-Why they differ: polls see a meeting twice a minute, so each join and leave is seen up to
-{interval_s} s late, which evens out over many. BBBLB's query takes a session's time as last minus
-first row, so each session loses one interval, and one that is seen once counts nothing; it counts
-a session in every period that it touches, bbbmeter only where it began, so that those under way
-when the week began are in its column alone.
+Why the figures differ from the truth: a poll sees a session every {interval_s} s, so bbbmeter sees
+each join and each leave up to {interval_s} s late. Over many sessions this evens out.
+
+Why BBBLB's query differs: it takes the time of a session as its last row minus its first row. So
+each session loses one interval, and a session that is seen once counts nothing. The query counts a
+session in every period that the session touches. bbbmeter counts it only where it began. So
+sessions that were already running when the week began are in BBBLB's column only.
 
 {body}
 """

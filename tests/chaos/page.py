@@ -92,80 +92,88 @@ def as_markdown(outcome: Outcome) -> list[str]:
 _PAGE = """\
 # What can be lost, and what cannot
 
-Bills are written from these figures, so this page says what is promised, how it shows when
-something was lost all the same, and how all of it is tested. The tables at its end were made by
-`make chaos`.
+You write bills from these figures. So this page says what bbbmeter promises, how you notice a loss,
+and how all of this is tested. `make chaos` writes this page, with the tables at its end.
 
 ## What is promised
 
-- **Each server is asked at every tick**, by one collector at least. Two may ask at a handover.
-- **What was answered is stored exactly once.** A poll is the commit record of its samples: one
-  statement stores both, and only where no successful poll of that server and tick is there yet.
-  So a replay, a second collector or a retry after an unknown outcome stores nothing twice. A
-  successful poll takes the place of a failed one, a real sample that of a filled one, in whatever
-  order they arrive.
-- **While the database is away, slow or cut off, polls wait on disk**, in order, for as long as the
-  spool has room; live polls never wait behind the backlog. What is stored late reaches every
+- **Each server is polled at every tick** by at least one collector. During a handover, two may poll
+  it.
+- **An answer is stored exactly once.** One SQL statement stores a poll together with its samples,
+  and only if there is no successful poll of that server and tick yet. So a replay, a second
+  collector or a retry after an unknown outcome stores nothing twice. A successful poll replaces a
+  failed one for the same tick, and a measured sample replaces a filled one, regardless of order.
+- **While the database is away, slow or cut off, polls wait on disk**, in order, as long as the
+  spool has room. Live polls never wait behind the backlog. Data that is stored late reaches every
   rollup.
-- **A failure is never zero.** A server that did not answer has a poll that failed, with the kind
-  of error; nothing is invented for it but short holes, which are marked as filled.
+- **A failure is never a zero.** A server that did not answer gets a failed poll with the kind of
+  error. bbbmeter invents nothing for it, except that it fills short gaps and marks them as filled.
 
 ## What can be lost, and how it shows
 
-- **A collector is killed, or its machine dies.** Lost: what it had in memory, which is the last
-  second or so, and the ticks until another takes over (within three intervals) or it is started
-  again. Shows as missing polls, with the reason `handover` or `no collector`.
+- **A collector is killed, or its machine dies.** Lost: the polls in its memory (about the last
+  second), and the ticks until another collector takes over (within three intervals) or until it is
+  started again. It shows as missing polls, with the reason `handover` or `no collector`.
 - **A collector dies while the database is away for all.** Lost: its ticks until it is started
-  again; no other can know of it. Missing polls, `no collector`.
-- **A collector is cut off from the database alone.** Nothing is lost while its spool has room;
-  meanwhile others poll its servers as well. What was there already when it comes back is counted
+  again, because the other collectors cannot notice. It shows as missing polls, with the reason
+  `no collector`.
+- **Only one collector is cut off from the database.** Nothing is lost while its spool has room.
+  Other collectors poll its servers too. When it is back, polls that are already stored are counted
   in `bbbmeter_repeated_polls_total`.
-- **The spool is full, or its disk.** Lost: the newest polls, once memory is full as well; the
-  oldest are kept. Failed polls with the error `spool_full`, stored as soon as there is room again.
-- **The database refuses a batch for its content.** Nothing is lost: it waits in quarantine
-  (`bbbmeter spool list`). Until it is retried, a failed poll with the error `rejected` is in its
+- **The spool or its disk is full.** When memory is full as well, the newest polls are lost. The
+  oldest ones are kept. It shows as failed polls with the outcome `spool_full`, which are stored
+  when the database is back.
+- **The database rejects the content of a batch.** Nothing is lost: the batch waits in quarantine
+  (`bbbmeter spool list`). Until it is stored, a failed poll with the outcome `rejected` is in its
   place.
-- **A backlog is older than retention.** It is not stored any more, but put into quarantine, and
-  counted in `bbbmeter_dropped_polls_total` with the reason `too_old`.
-- **The machine is suspended.** Lost: the ticks that it slept through until another collector took
-  over. Missing polls, `handover`.
-- **The disk with the spool dies.** Lost: what waited there. Missing polls.
+- **A backlog is older than the retention of samples and polls.** It is not stored. It goes into
+  quarantine, and is counted in `bbbmeter_dropped_polls_total` with the outcome `too_old`.
+- **The machine is suspended.** Lost: the ticks during its sleep until another collector took over.
+  It shows as missing polls, with the reason `handover`.
+- **The disk with the spool dies.** Lost: everything that waited there. It shows as missing polls.
 
-Every due tick of every server is either stored, as ok or as failed with its error, or in
-`meter.missing_polls(since, until)` with its reason. `unexplained` there is a finding of
-`bbbmeter verify`. Coverage (stored and ok / due) stands beside every figure that leaves bbbmeter.
+Every due tick of every server is in one of two places. It is stored, as successful or as failed
+with its outcome. Or it is in `meter.missing_polls(since, until)` with its reason. The reason
+`unexplained` is a finding of `bbbmeter verify`. Every figure that leaves bbbmeter has its coverage
+next to it.
 
 ## How it is tested
 
-`make chaos` runs a simulated fleet over HTTP, two collectors with a spool in common, and a real
-engine, for some minutes. Each collector reaches the database through a TCP proxy of its own. From
-a seed, it is decided before the run begins what happens when. Connections are cut, in
-mid-message as well, delayed, and lost half-open in either direction; collectors are killed,
-ended, and stopped like a suspended machine; the engine is killed; the database is away for a
-quarter of the time, in one stretch, in which the disk of one collector's spool takes no byte.
-Servers fail in all the ways they know. A fault is survived if polls of ticks after it are in the
-database, and no process ended by itself in its course. (Where the database is on a server that is
-not the run's, "killed" means that all connections are terminated and refused.)
+`make chaos` runs a simulated fleet over HTTP, two collectors that share a spool directory, and a
+real database, for some minutes. Each collector reaches the database through its own TCP proxy. A
+seed decides before the run which fault happens when:
 
-Then all faults end, and when both collectors are at rest and were ended in order (exit code 0),
-the run fails unless
+- Connections are cut, also in the middle of a message. They are delayed, or become half-open in one
+  direction.
+- Collectors are killed, stopped in order, or frozen like a suspended machine. The database engine
+  is killed.
+- The database is away for a quarter of the time, in one stretch. During that stretch, the disk of
+  one collector's spool accepts no byte.
+- Servers fail in all the ways that the simulator knows.
 
-- every due tick has exactly one poll, or is in `meter.missing_polls` with a reason, and vice versa;
-- no sample is there twice, none is without its poll or its session, each successful poll has
-  as many as it says, and each session's figures are its samples';
-- each tenant's participant minutes from polls are within {tolerance:.1%} of the truth weighted by
-  coverage: the simulator's own participants at the instant of each (server, tick) that has a
-  successful poll; those that were filled in, a straight line between two polls, are within
-  {filled_tolerance:.0%} of the truth of the same (server, tick, session), or no further from it
-  than the truth itself moves between the two polls;
-- reports say the same as the samples, and `bbbmeter verify` finds nothing;
-- spool and quarantine are empty, no log holds a traceback, no process took more memory than it
-  should.
+A fault counts as survived if polls of later ticks are in the database, and no process ended by
+itself during the fault. (If the database is on a server that the run did not start, "killed" means
+that all connections are terminated and refused.)
+
+Then all faults end. Both collectors finish their work and are stopped in order (exit code 0). The
+run fails unless
+
+- every due tick has exactly one poll or is in `meter.missing_polls` with a reason, and never both;
+- no sample is there twice, and each sample has its poll and its session; each successful poll has
+  as many samples as it says; each session's figures are those of its samples;
+- each tenant's participant minutes from polls are within {tolerance:.1%} of the truth, which is the
+  simulator's own number of participants for each server and tick with a successful poll;
+- each tenant's filled participant minutes are within {filled_tolerance:.0%} of the truth for the
+  same servers, ticks and sessions, or no further away than the truth itself moves between the two
+  polls (a filled sample is on a straight line between two polls);
+- reports agree with the samples, and `bbbmeter verify` finds nothing;
+- spool and quarantine are empty, no log has a traceback, and no process used more memory than
+  allowed.
 
 ## The last run
 
-{seconds} s of faults on {servers} servers, polled every {interval_s} s, TimescaleDB {version} as
-{database}, seed {seed}.
+{seconds} s of faults on {servers} servers, polled every {interval_s} s, with TimescaleDB {version}
+as {database}, seed {seed}.
 
 {tables}
 """

@@ -21,34 +21,34 @@ class Kind(NamedTuple):
 
 
 NETWORK = {
-    "reset": Kind(0, 0, "every connection to the database ends by a reset"),
-    "close": Kind(0, 0, "every connection to the database is closed in order"),
-    "cut_up": Kind(0, 0, "each connection is cut in mid-message to the database"),
-    "cut_down": Kind(0, 0, "each connection is cut in mid-message from the database"),
+    "reset": Kind(0, 0, "every connection to the database is reset"),
+    "close": Kind(0, 0, "every connection to the database is closed normally"),
+    "cut_up": Kind(0, 0, "each connection is cut in the middle of a message to the database"),
+    "cut_down": Kind(0, 0, "each connection is cut in the middle of a message from the database"),
     "slow": Kind(3, 12, "each chunk to and from the database takes 0.3 s longer"),
-    "narrow": Kind(3, 12, "20 kB/s to and from the database"),
+    "narrow": Kind(3, 12, "only 20 kB/s to and from the database"),
     "refuse": Kind(2, 10, "the database's port is closed"),
     "lose": Kind(3, 12, "bytes to and from the database vanish, connections are half-open"),
     "lose_up": Kind(3, 12, "bytes to the database vanish"),
-    "lose_down": Kind(3, 12, "the database works, its answers vanish"),
-    "isolated": Kind(16, 25, "one collector alone is cut off from the database"),
+    "lose_down": Kind(3, 12, "the database works, but its answers vanish"),
+    "isolated": Kind(16, 25, "only one collector is cut off from the database"),
 }
 PROCESS = {
     "kill": Kind(0.3, 9, "a collector is killed (kill -9) and started again after a while"),
-    "terminate": Kind(0.3, 4, "a collector is ended (SIGTERM) and started again"),
-    "suspend": Kind(3, 18, "a collector stands still (SIGSTOP, SIGCONT), as a suspended machine"),
+    "terminate": Kind(0.3, 4, "a collector is stopped (SIGTERM) and started again"),
+    "suspend": Kind(3, 18, "a collector is frozen (SIGSTOP, SIGCONT), like a suspended machine"),
 }
 ENGINE = {
     "engine_kill": Kind(0.5, 5, "the engine is killed (kill -9) and started again on its data"),
     "away": Kind(_LONG_AWAY_S, _LONG_AWAY_S, "the database is away for a long stretch"),
 }
-DISK = {"disk_full": Kind(0, 0, "the disk takes no byte of one collector's spool")}
+DISK = {"disk_full": Kind(0, 0, "the disk of one collector's spool is full")}
 SERVERS = {
     "refuse": Kind(4, 20, "closes each connection at once"),
     "hang": Kind(4, 20, "never answers"),
     "http_502": Kind(4, 20, "answers with nginx's error page"),
     "reset": Kind(4, 20, "cuts the answer in the middle"),
-    "garbage": Kind(4, 20, "answers with something that is no XML"),
+    "garbage": Kind(4, 20, "answers with something that is not XML"),
     "checksum": Kind(4, 20, "says that the checksum is wrong"),
     "slow": Kind(4, 20, "takes 3 s longer"),
 }
