@@ -34,7 +34,7 @@ def check(config: Config = None) -> None:
 async def check_all(settings: Settings, console: Console) -> bool:
     """Print a line for each server and for the database; return whether all is well."""
     async with BbbClients() as clients:
-        slots = asyncio.Semaphore(settings.concurrency)
+        slots = asyncio.Semaphore(settings.concurrent_requests)
 
         async def one(server: ServerSettings) -> bool:
             async with slots:

@@ -27,7 +27,8 @@ class Contact:
     """
 
     def __init__(self, context: Context, ticks: Ticks, share: Share) -> None:
-        """Meet nothing yet."""
+        """Meet nothing yet: until then, nothing is written to the database."""
+        context.outbox.open = False
         self._context = context
         self._ticks = ticks
         self._share = share

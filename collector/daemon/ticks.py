@@ -64,7 +64,7 @@ class Ticks:
         clients = self._clients.make(
             servers, "getMeetings", parse, max_body_bytes=settings.max_body_bytes
         )
-        return Poller(clients, settings.concurrency)
+        return Poller(clients, settings.concurrent_requests)
 
     def use(self, poller: Poller) -> None:
         """Ask by `poller` from the next tick on."""

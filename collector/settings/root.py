@@ -82,7 +82,7 @@ class Settings(BaseSettings):
         le=3600,
         description="A session has ended when successful polls have missed it for so long.",
     )
-    concurrency: int = Field(
+    concurrent_requests: int = Field(
         default=200,
         ge=1,
         le=10_000,

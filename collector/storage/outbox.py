@@ -79,7 +79,8 @@ class Outbox:
         self._idle.set()
         self.newest_stored: datetime | None = None
         self.failing = False
-        # The daemon closes it until it knows that the database is bbbmeter's and up to date.
+        # The daemon closes it until it knows that the database is bbbmeter's and up to date; what
+        # comes meanwhile goes to the disk.
         self.open = True
         self._in_a_hurry = False
         self._disk_takes = True

@@ -226,7 +226,7 @@ def test_an_hour_leaves_the_memory_as_it_was() -> None:
 
     async def hour() -> None:
         loop = asyncio.get_running_loop()
-        poller = Poller(clients, settings.concurrency)
+        poller = Poller(clients, settings.concurrent_requests)
         sink = Sink(settings)
         for tick in range(1, 121):
             sink.begin()

@@ -74,7 +74,7 @@ async def test_a_rebuild_that_was_cut_off_is_finished_by_the_next_run(
             raise ConnectionError
 
         with monkeypatch.context() as patch:
-            patch.setattr(migration, "_refresh", crash)
+            patch.setattr(migration, "compute_days", crash)
             with pytest.raises(DatabaseError):
                 await migrate(connection, tokyo, rebuild_days=True)
         assert len(await connection.fetch("SELECT * FROM meter.setting")) == 3
