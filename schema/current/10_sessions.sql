@@ -64,3 +64,8 @@ BEGIN
     RETURN touched;
 END
 $fn$;
+
+COMMENT ON FUNCTION meter.update_sessions IS
+'Computes the figures of open sessions from their samples, and closes those that successful '
+'polls of their server have missed for close_after_s seconds or whose server is no longer '
+'polled. Returns how many rows it wrote.';

@@ -67,6 +67,10 @@ BEGIN
 END
 $fn$;
 
+COMMENT ON FUNCTION meter.settle IS
+'Sees to what hangs on late data (meter.late): filled samples yield to real ones, ended sessions '
+'are computed again. Returns the time that was touched, whose rollups are to be refreshed.';
+
 -- Make room for successful polls (server and tick) where failed ones stand: a failure that another
 -- collector saw, or what was noted in place of a batch that could not be stored then. Returns
 -- those that stood there.
@@ -90,3 +94,6 @@ BEGIN
     END LOOP;
 END
 $fn$;
+
+COMMENT ON FUNCTION meter.supersede IS
+'Removes failed polls (server and tick) in whose place successful ones are to be stored.';

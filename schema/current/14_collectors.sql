@@ -55,6 +55,9 @@ BEGIN
 END
 $fn$;
 
+COMMENT ON FUNCTION meter.beat IS
+'A collector''s sign of life. Returns the ids of all collectors that live.';
+
 -- Say that a collector ends in good order: others take over what it has at once. If it was not
 -- heard of for two periods it stays so: it may have left servers alone since then.
 CREATE OR REPLACE FUNCTION meter.leave(id text, period interval) RETURNS void
@@ -69,6 +72,8 @@ AS $fn$
         SELECT max(l.until) FROM meter.collector AS l WHERE l.id = leave.id
     );
 $fn$;
+
+COMMENT ON FUNCTION meter.leave IS 'A collector''s orderly end.';
 
 -- The due polls of [since, until) of which there is no row, not even of a failure, in spans, and
 -- why. 'no collector': none was seen at the time. 'handover': one had just come, gone or gone
@@ -176,3 +181,8 @@ BEGIN
     ORDER BY j.lo, j.server_id;
 END
 $fn$;
+
+COMMENT ON FUNCTION meter.missing_polls IS
+'Due polls without a row, not even of a failure, between two instants for which polls are kept, '
+'in spans for each server, with the reason: no collector, handover, or unexplained. What was '
+'polled in the last minutes may still be on its way.';

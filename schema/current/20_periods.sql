@@ -5,11 +5,16 @@ LANGUAGE sql
 IMMUTABLE PARALLEL SAFE
 RETURN ${billing_timezone};
 
+COMMENT ON FUNCTION meter.billing_timezone IS 'The time zone in which days and months are cut.';
+
 -- The tenant of meetings that no rule of the settings matches.
 CREATE OR REPLACE FUNCTION meter.default_tenant() RETURNS text
 LANGUAGE sql
 IMMUTABLE PARALLEL SAFE
 RETURN ${default_tenant};
+
+COMMENT ON FUNCTION meter.default_tenant IS
+'The tenant of meetings that no rule of the settings matches.';
 
 -- The first instant of the day or month in the billing time zone that `instant` lies in.
 CREATE OR REPLACE FUNCTION meter.billing_trunc(unit text, instant timestamptz)
@@ -17,6 +22,10 @@ RETURNS timestamptz
 LANGUAGE sql
 STABLE PARALLEL SAFE
 RETURN date_trunc(unit, instant, meter.billing_timezone());
+
+COMMENT ON FUNCTION meter.billing_trunc IS
+'The beginning of the day, month or other unit (as in date_trunc) of the billing time zone that '
+'an instant lies in.';
 
 -- [since, until) cut into days, hours and minutes, coarse in the middle and fine at the edges, so
 -- that a report over any whole minutes is exact and reads few rows. lo < hi in every row.
@@ -62,6 +71,10 @@ BEGIN
 END
 $fn$;
 
+COMMENT ON FUNCTION meter.tiles IS
+'[since, until), which must be full minutes, cut into pieces [lo, hi) of which the rollup by '
+'grain (day, hour, minute) holds exact sums: coarse in the middle, fine at the edges.';
+
 -- The part of meter.tiles below a day.
 CREATE OR REPLACE FUNCTION meter.hour_tiles(since timestamptz, until timestamptz)
 RETURNS TABLE (grain text, lo timestamptz, hi timestamptz)
@@ -85,6 +98,8 @@ BEGIN
     WHERE x.lo < x.hi;
 END
 $fn$;
+
+COMMENT ON FUNCTION meter.hour_tiles IS 'The part of meter.tiles below a day.';
 
 -- [since, until) as the periods of a report: one a day, one a month (in the billing time zone, the
 -- first and the last one cut at the edges), or one in all ('total').
@@ -114,6 +129,10 @@ BEGIN
     END IF;
 END
 $fn$;
+
+COMMENT ON FUNCTION meter.periods IS
+'[since, until) cut into one piece [lo, hi) a day or month of the billing time zone (per), or '
+'in one for total. period is the beginning of the whole day or month, or since.';
 
 -- Refuse a period whose edges need a table that no longer reaches back so far: a figure that
 -- lacks a part without saying so is worse than none. What is left is looked up only where something
@@ -145,3 +164,35 @@ BEGIN
     END IF;
 END
 $fn$;
+
+COMMENT ON FUNCTION meter.require_kept IS
+'Raises an error where a report needs rows of a relation from before those that retention has '
+'left.';
+
+-- An edge of a report of `span` around `instant`, where the rollups of that age have one: a whole
+-- minute; a whole hour or day where finer ones may be gone. A span of more than a week begins and
+-- ends on whole days, but for what is younger than two days.
+CREATE OR REPLACE FUNCTION meter.report_edge(instant timestamptz, span interval)
+RETURNS timestamptz
+LANGUAGE sql
+STABLE
+AS $fn$
+    SELECT CASE
+        WHEN instant < now() - interval '2 days' AND (
+            span > interval '7 days'
+            OR (
+                ${retention_usage_1h} > 0
+                AND instant < now() - make_interval(days => ${retention_usage_1h} - 1)
+            )
+        ) THEN meter.billing_trunc('day', instant)
+        WHEN instant < now() - interval '2 days' AND least(
+            nullif(${retention_usage_1m}, 0), nullif(${retention_poll}, 0)
+        ) < extract(EPOCH FROM now() - instant) / 86400 + 1
+            THEN public.time_bucket('${hour}', instant)
+        ELSE date_trunc('minute', instant)
+    END
+$fn$;
+
+COMMENT ON FUNCTION meter.report_edge IS
+'The minute, hour or day that an instant lies in, so that a report over a span of time can begin '
+'or end there: finer ones may no longer be kept.';

@@ -53,6 +53,10 @@ BEGIN
 END
 $fn$;
 
+COMMENT ON FUNCTION meter.usage_between IS
+'Rows of the rollups of usage that tile [since, until) exactly, up to a day each. Columns are '
+'those of meter.usage_1d.';
+
 -- The sessions (no breakouts) that began between two instants; a session counts once, where it
 -- began, so that months add up.
 CREATE OR REPLACE FUNCTION meter.sessions_between(since timestamptz, until timestamptz)
@@ -90,6 +94,10 @@ BEGIN
     END LOOP;
 END
 $fn$;
+
+COMMENT ON FUNCTION meter.sessions_between IS
+'Sessions (no breakouts) that began in [since, until), in rows that tile it exactly, up to a '
+'day each. Columns are those of meter.session_1d.';
 
 -- What each session used between two instants, cut at the edges.
 CREATE OR REPLACE FUNCTION meter.session_usage_between(since timestamptz, until timestamptz)
@@ -141,35 +149,6 @@ BEGIN
 END
 $fn$;
 
--- Seconds of [since, until) that each server's successful polls cover.
-CREATE OR REPLACE FUNCTION meter.covered_between(since timestamptz, until timestamptz)
-RETURNS TABLE (bucket timestamptz, server_id integer, covered_seconds bigint)
-LANGUAGE plpgsql
-STABLE
-AS $fn$
-DECLARE
-    tile record;
-BEGIN
-    FOR tile IN SELECT * FROM meter.tiles(since, until) LOOP
-        CASE tile.grain
-        WHEN 'day' THEN
-            RETURN QUERY
-            SELECT d.bucket, d.server_id, d.covered_seconds
-            FROM meter.server_1d AS d
-            WHERE d.bucket >= tile.lo AND d.bucket < tile.hi;
-        WHEN 'hour' THEN
-            PERFORM meter.require_kept('server_1h', tile.lo, ${retention_server_1h});
-            RETURN QUERY
-            SELECT h.bucket, h.server_id, h.covered_seconds
-            FROM meter.server_1h AS h
-            WHERE h.bucket >= tile.lo AND h.bucket < tile.hi;
-        WHEN 'minute' THEN
-            PERFORM meter.require_kept('poll', tile.lo, ${retention_poll});
-            RETURN QUERY
-            SELECT p.ts, p.server_id, p.seconds::bigint
-            FROM meter.poll AS p
-            WHERE p.ts >= tile.lo AND p.ts < tile.hi AND p.ok;
-        END CASE;
-    END LOOP;
-END
-$fn$;
+COMMENT ON FUNCTION meter.session_usage_between IS
+'What each session (breakouts too) used in [since, until), in rows that tile it exactly, up to '
+'an hour each. Columns are those of meter.session_1h.';

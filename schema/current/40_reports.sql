@@ -1,115 +1,5 @@
 -- What people read: coverage, usage and reports, by tenant, room, server, day and month.
 
--- How much of each period every server's successful polls cover. Polls are due in the spans of
--- meter.server_due, where they last up to a minute ago: a collector that is down is a hole like a
--- server that is.
-CREATE OR REPLACE FUNCTION meter.server_coverage(
-    since timestamptz, until timestamptz, per text DEFAULT 'total'
-)
-RETURNS TABLE (
-    period timestamptz,
-    server_id integer,
-    server text,
-    due_seconds double precision,
-    covered_seconds double precision,
-    coverage double precision
-)
-LANGUAGE sql
-STABLE
-AS $fn$
-    WITH horizon AS (
-        SELECT
-            CASE
-                WHEN EXISTS (SELECT FROM meter.server_due AS o WHERE o.until IS NULL)
-                    THEN least(until, date_trunc('minute', now() - interval '1 minute'))
-                ELSE until
-            END AS until
-    ),
-
-    periods AS (
-        SELECT p.period, p.lo, p.hi
-        FROM horizon AS h
-        CROSS JOIN LATERAL meter.periods(since, h.until, per) AS p
-    ),
-
-    due AS (
-        SELECT
-            p.period,
-            d.server_id,
-            sum(extract(EPOCH FROM least(p.hi, d.until) - greatest(p.lo, d.since))) AS seconds
-        FROM periods AS p
-        INNER JOIN meter.server_due AS d
-            ON p.hi > d.since AND (d.until IS NULL OR p.lo < d.until)
-        GROUP BY p.period, d.server_id
-    ),
-
-    covered AS (
-        SELECT
-            CASE WHEN per = 'total' THEN since ELSE meter.billing_trunc(per, c.bucket) END AS period,
-            c.server_id,
-            sum(c.covered_seconds) AS seconds
-        FROM horizon AS h
-        CROSS JOIN LATERAL meter.covered_between(since, greatest(since, h.until)) AS c
-        GROUP BY 1, 2
-    )
-
-    SELECT
-        d.period,
-        d.server_id,
-        s.name,
-        d.seconds,
-        least(coalesce(c.seconds, 0), d.seconds),
-        least(coalesce(c.seconds, 0) / nullif(d.seconds, 0), 1)
-    FROM due AS d
-    INNER JOIN meter.server AS s ON d.server_id = s.id
-    LEFT JOIN covered AS c ON d.period = c.period AND d.server_id = c.server_id
-    WHERE d.seconds > 0
-    ORDER BY d.period, s.name
-$fn$;
-
--- Which servers can carry each tenant's meetings: its own servers; and the shared ones, unless it
--- has servers of its own and held no session on a shared one.
-CREATE OR REPLACE FUNCTION meter.tenant_server(since timestamptz, until timestamptz)
-RETURNS TABLE (tenant_id integer, server_id integer)
-LANGUAGE sql
-STABLE
-AS $fn$
-    WITH shares AS (
-        SELECT
-            t.id AS tenant_id,
-            NOT EXISTS (SELECT FROM meter.server AS own WHERE own.tenant_id = t.id)
-            OR EXISTS (
-                SELECT
-                FROM meter.session AS x
-                INNER JOIN meter.server AS shared
-                    ON x.server_id = shared.id AND shared.tenant_id IS NULL
-                WHERE x.tenant_id = t.id
-                    AND x.started_at < until AND x.started_at >= since - interval '1 day'
-            ) AS on_shared
-        FROM meter.tenant AS t
-    )
-
-    SELECT a.tenant_id, s.id
-    FROM shares AS a
-    INNER JOIN meter.server AS s
-        ON a.tenant_id = s.tenant_id OR (s.tenant_id IS NULL AND a.on_shared)
-$fn$;
-
--- How much of each period was seen of each tenant: the mean over the servers that can carry its
--- meetings.
-CREATE OR REPLACE FUNCTION meter.tenant_coverage(
-    since timestamptz, until timestamptz, per text DEFAULT 'total'
-)
-RETURNS TABLE (period timestamptz, tenant_id integer, coverage double precision)
-LANGUAGE sql
-STABLE
-AS $fn$
-    SELECT c.period, a.tenant_id, sum(c.covered_seconds) / sum(c.due_seconds)
-    FROM meter.server_coverage(since, until, per) AS c
-    INNER JOIN meter.tenant_server(since, until) AS a ON c.server_id = a.server_id
-    GROUP BY c.period, a.tenant_id
-$fn$;
-
 -- The usage of every tenant, per day, month or in total. Figures are NULL, not zero, for a period
 -- in which nothing was seen. A peak is the highest mean of a minute over all servers at once.
 CREATE OR REPLACE FUNCTION meter.tenant_usage(
@@ -202,6 +92,11 @@ AS $fn$
     ORDER BY p.period, t.name
 $fn$;
 
+COMMENT ON FUNCTION meter.tenant_usage IS
+'meter.tenant_report by period: per is day or month (of the billing time zone, cut at the '
+'edges) or total. period is the beginning of the day or month, or since. Every tenant has a row '
+'in every period.';
+
 -- The report: what every tenant used in [since, until).
 CREATE OR REPLACE FUNCTION meter.tenant_report(since timestamptz, until timestamptz)
 RETURNS TABLE (
@@ -234,6 +129,15 @@ AS $fn$
         u.peak_participants_at, u.peak_sessions, u.breakout_minutes, u.coverage, u.filled_share
     FROM meter.tenant_usage(since, until, 'total') AS u
 $fn$;
+
+COMMENT ON FUNCTION meter.tenant_report IS
+'What every tenant used in [since, until), which must be full minutes, over all servers. '
+'Minutes are participants (voice, webcams, dial-ins, sessions) × minutes. A session counts '
+'where it began. peak_participants is the highest mean of a minute over all servers at once, '
+'peak_participants_at the beginning of that minute (the earliest of equals). coverage is the '
+'share of due polls that succeeded, filled_share that of interpolated time. NULL means unknown: '
+'no poll of the tenant''s servers succeeded; or, for averages and instants, that there is '
+'nothing to take them of.';
 
 -- The same figures by tenant and server, or by tenant and room, for sessions on one server or
 -- (NULL) on all. Peaks need samples: they are NULL where those no longer reach back so far.
@@ -400,8 +304,19 @@ BEGIN
 END
 $fn$;
 
+COMMENT ON FUNCTION meter.usage_by IS
+'The figures of meter.tenant_report by tenant, server or room (by), of sessions on one server '
+'(on_server) or, with NULL, on all. Only groups that had sessions have a row. Peaks are of the '
+'group; they are NULL where samples no longer reach back so far. room is NULL for breakouts '
+'whose parent was never seen; columns not asked for are NULL. coverage is that of the server, '
+'if one is named, else that of the tenant.';
+
 -- The version of the rules by which figures are computed: a change that changes figures raises it.
 CREATE OR REPLACE FUNCTION meter.calculation_version() RETURNS integer
 LANGUAGE sql
 IMMUTABLE PARALLEL SAFE
 RETURN 1;
+
+COMMENT ON FUNCTION meter.calculation_version IS
+'Version of the rules by which figures are computed: it rises when figures change by a new '
+'bbbmeter.';

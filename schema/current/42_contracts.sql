@@ -1,29 +1,5 @@
 -- Tenants side by side, and what they used of what their contracts allow.
 
--- An edge of a report of `span` around `instant`, where the rollups of that age have one: a whole
--- minute; a whole hour or day where finer ones may be gone. A span of more than a week begins and
--- ends on whole days, but for what is younger than two days.
-CREATE OR REPLACE FUNCTION meter.report_edge(instant timestamptz, span interval)
-RETURNS timestamptz
-LANGUAGE sql
-STABLE
-AS $fn$
-    SELECT CASE
-        WHEN instant < now() - interval '2 days' AND (
-            span > interval '7 days'
-            OR (
-                ${retention_usage_1h} > 0
-                AND instant < now() - make_interval(days => ${retention_usage_1h} - 1)
-            )
-        ) THEN meter.billing_trunc('day', instant)
-        WHEN instant < now() - interval '2 days' AND least(
-            nullif(${retention_usage_1m}, 0), nullif(${retention_poll}, 0)
-        ) < extract(EPOCH FROM now() - instant) / 86400 + 1
-            THEN public.time_bucket('${hour}', instant)
-        ELSE date_trunc('minute', instant)
-    END
-$fn$;
-
 -- The contract of each tenant at an instant; no row for one without.
 CREATE OR REPLACE FUNCTION meter.contract_at(instant timestamptz)
 RETURNS TABLE (tenant_id integer, max_participants integer, month_minutes bigint)
@@ -34,6 +10,9 @@ AS $fn$
     FROM meter.contract AS k
     WHERE k.since <= instant AND (k.until IS NULL OR instant < k.until)
 $fn$;
+
+COMMENT ON FUNCTION meter.contract_at IS
+'The contract of each tenant at an instant: what it allows, NULL where it says nothing.';
 
 -- meter.tenant_report with each tenant's share of the whole, and its peak beside its contract.
 CREATE OR REPLACE FUNCTION meter.tenant_ranking(since timestamptz, until timestamptz)
@@ -80,6 +59,10 @@ AS $fn$
     LEFT JOIN meter.contract_at(until - interval '1 microsecond') AS k ON t.id = k.tenant_id
     ORDER BY 1, u.tenant
 $fn$;
+
+COMMENT ON FUNCTION meter.tenant_ranking IS
+'meter.tenant_report with places, each tenant''s share of all participant minutes, and its peak '
+'beside what its contract at the end of the period allows (peak_use 1 is all of it).';
 
 -- The calendar month up to `instant`, what it is on the way to, and the month before. The rest of
 -- the month is expected to be like the four weeks before today, weekday by weekday, as far as
@@ -208,6 +191,11 @@ BEGIN
 END
 $fn$;
 
+COMMENT ON FUNCTION meter.month_to_date IS
+'The calendar month up to an instant: what each tenant used, what the month is on the way to if '
+'its rest is like the last four weeks, the month before, and the contract''s month_minutes '
+'(use 1 is all of them). change is projected_minutes against last_month_minutes.';
+
 -- The minutes of [since, until) in which a tenant had more than `most` participants × seconds.
 CREATE OR REPLACE FUNCTION meter.minutes_above(
     of_tenant integer, since timestamptz, until timestamptz, most bigint
@@ -226,6 +214,9 @@ BEGIN
         AND m.participant_seconds > most;
 END
 $fn$;
+
+COMMENT ON FUNCTION meter.minutes_above IS
+'The minutes in which a tenant had more than some participants × seconds.';
 
 -- When tenants were above what their contracts allow, minute by minute, joined into spans. Where
 -- minutes are no longer kept, spans are whole hours, and `minutes` is NULL.
@@ -335,3 +326,7 @@ BEGIN
     ORDER BY 2, 1;
 END
 $fn$;
+
+COMMENT ON FUNCTION meter.over_limit IS
+'The spans in which tenants had more participants at once than their contracts allow: minutes of '
+'it, and the highest. Where minutes are no longer kept, whole hours with minutes NULL.';

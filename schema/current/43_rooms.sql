@@ -26,6 +26,33 @@ INNER JOIN meter.tenant AS t ON s.tenant_id = t.id
 INNER JOIN meter.server AS v ON s.server_id = v.id
 LEFT JOIN meter.room AS r ON s.room_id = r.id;
 
+COMMENT ON VIEW meter.session_figures IS
+'Every session in the words and units of reports: meter.session with names, in minutes. While a '
+'session is open its figures grow.';
+COMMENT ON COLUMN meter.session_figures.session_id IS
+'Number of the session; browsers need it as text.';
+COMMENT ON COLUMN meter.session_figures.tenant IS 'Name of its tenant.';
+COMMENT ON COLUMN meter.session_figures.room IS
+'Its room''s meeting id; NULL for a breakout whose parent was never seen.';
+COMMENT ON COLUMN meter.session_figures.server IS 'Name of the server that holds it.';
+COMMENT ON COLUMN meter.session_figures.origin IS
+'The product that created it; NULL where it did not say.';
+COMMENT ON COLUMN meter.session_figures.started_at IS 'When it was created.';
+COMMENT ON COLUMN meter.session_figures.ended_at IS 'When it ended; NULL while it is open.';
+COMMENT ON COLUMN meter.session_figures.is_open IS 'Whether it is open, as far as is known.';
+COMMENT ON COLUMN meter.session_figures.session_minutes IS 'Minutes from its start to its end.';
+COMMENT ON COLUMN meter.session_figures.participant_minutes IS 'Participants × minutes.';
+COMMENT ON COLUMN meter.session_figures.max_participants IS 'Most participants at any tick.';
+COMMENT ON COLUMN meter.session_figures.mean_participants IS 'Mean participants.';
+COMMENT ON COLUMN meter.session_figures.voice_minutes IS 'Participants with voice × minutes.';
+COMMENT ON COLUMN meter.session_figures.video_minutes IS 'Webcam streams × minutes.';
+COMMENT ON COLUMN meter.session_figures.dialin_minutes IS 'Participants by telephone × minutes.';
+COMMENT ON COLUMN meter.session_figures.breakout IS 'Whether it is a breakout room.';
+COMMENT ON COLUMN meter.session_figures.recording IS
+'Whether recording was asked for when it was created.';
+COMMENT ON COLUMN meter.session_figures.filled_share IS
+'Share of its time that was interpolated between two polls.';
+
 -- Sessions that were on in [since, until), the newest first; of one tenant, room or server, or
 -- (NULL) of all. Figures are of the whole session.
 CREATE OR REPLACE FUNCTION meter.session_list(
@@ -51,6 +78,10 @@ AS $fn$
         AND (on_server IS NULL OR s.server = on_server)
     ORDER BY s.started_at DESC, s.session_id
 $fn$;
+
+COMMENT ON FUNCTION meter.session_list IS
+'Rows of meter.session_figures that were on in [since, until), the newest first; of one tenant, '
+'room or server, or (NULL) of all. Sessions of more than two days are missing.';
 
 -- Rooms with sessions that began in [since, until): what those used, whole. With `part`, only rooms
 -- whose id or name begins with it or contains it, in any case. Breakouts count for their parent's
@@ -137,6 +168,11 @@ AS $fn$
     ORDER BY u.participant_seconds DESC NULLS LAST, t.name, r.external_id
 $fn$;
 
+COMMENT ON FUNCTION meter.room_usage IS
+'Rooms with sessions that began in [since, until): what those sessions used, whole; of one tenant '
+'(NULL: all), and, with part, rooms whose id or name contains it. Breakouts count in '
+'breakout_minutes alone.';
+
 -- A session's number from its text, as links carry it; NULL where it is none.
 CREATE OR REPLACE FUNCTION meter.session_number(of_session text) RETURNS bigint
 LANGUAGE sql
@@ -148,6 +184,9 @@ AS $fn$
             THEN of_session::bigint
     END
 $fn$;
+
+COMMENT ON FUNCTION meter.session_number IS
+'A session''s number from its text; NULL where the text is none.';
 
 -- The course of one session in [since, until): every sample where that is up to six hours of it,
 -- else means of hours. peak_participants is the most at any tick; filled says that a sample was
@@ -214,6 +253,10 @@ BEGIN
 END
 $fn$;
 
+COMMENT ON FUNCTION meter.session_course IS
+'The course of one session: its samples, where that is up to six hours of it, else means of '
+'hours. filled says that it was interpolated, at least in part.';
+
 -- Sessions that began in each step, by size (most participants) and by length, in classes for
 -- charts; without breakouts. `tenants` are those asked for, or (NULL) all.
 CREATE OR REPLACE FUNCTION meter.session_starts(
@@ -264,93 +307,6 @@ AS $fn$
         ))
 $fn$;
 
--- Sessions of all tenants (no breakouts) that began and that ended in each step, of an hour at
--- least; steps without any have no row.
-CREATE OR REPLACE FUNCTION meter.fleet_turnover(
-    since timestamptz, until timestamptz, wanted interval
-)
-RETURNS TABLE (ts timestamptz, began bigint, ended bigint)
-LANGUAGE plpgsql
-STABLE
-SET plan_cache_mode = force_custom_plan
-AS $fn$
-DECLARE
-    step interval := greatest(meter.chart_step(since, until, wanted), interval '1 hour');
-    lo timestamptz := meter.step_of(step, since);
-BEGIN
-    RETURN QUERY
-    SELECT meter.step_of(step, e.at), sum(e.began)::bigint, sum(e.ended)::bigint
-    FROM (
-        SELECT h.bucket AS at, h.sessions AS began, 0 AS ended
-        FROM meter.start_1h AS h
-        WHERE h.bucket >= lo AND h.bucket < until
-        UNION ALL
-        SELECT h.bucket + h.ended_after * interval '${hour}', 0, h.sessions
-        FROM meter.start_1h AS h
-        -- One that lasts longer than a week ends unseen here.
-        WHERE h.bucket >= lo - interval '7 days' AND h.bucket < until AND h.ended_after >= 0
-    ) AS e
-    WHERE e.at >= lo AND e.at < until
-    GROUP BY 1
-    ORDER BY 1;
-END
-$fn$;
-
--- Sessions of all tenants (no breakouts) that began in each step, of an hour at least, by the most
--- participants that they had: `size` is the least of a class.
-CREATE OR REPLACE FUNCTION meter.fleet_sizes(
-    since timestamptz, until timestamptz, wanted interval
-)
-RETURNS TABLE (ts timestamptz, size integer, sessions bigint)
-LANGUAGE plpgsql
-STABLE
-SET plan_cache_mode = force_custom_plan
-AS $fn$
-DECLARE
-    step interval := greatest(meter.chart_step(since, until, wanted), interval '1 hour');
-BEGIN
-    RETURN QUERY
-    SELECT n.ts, c.size, c.sessions
-    FROM (
-        SELECT
-            meter.step_of(step, h.bucket) AS ts,
-            ARRAY[
-                sum(h.sessions_of_1), sum(h.sessions_of_2), sum(h.sessions_of_3),
-                sum(h.sessions_of_6), sum(h.sessions_of_11), sum(h.sessions_of_21),
-                sum(h.sessions_of_51), sum(h.sessions_of_101), sum(h.sessions_of_201)
-            ]::bigint[] AS counts
-        FROM meter.start_1h AS h
-        WHERE h.bucket >= meter.step_of(step, since) AND h.bucket < until
-        GROUP BY 1
-    ) AS n
-    CROSS JOIN unnest(ARRAY[1, 2, 3, 6, 11, 21, 51, 101, 201], n.counts) AS c (size, sessions)
-    WHERE c.sessions > 0
-    ORDER BY n.ts, c.size;
-END
-$fn$;
-
--- Sessions of all tenants (no breakouts) that began in each step, of an hour at least, by the
--- product that created them.
-CREATE OR REPLACE FUNCTION meter.fleet_origins(
-    since timestamptz, until timestamptz, wanted interval
-)
-RETURNS TABLE (ts timestamptz, origin text, sessions bigint, participant_minutes double precision)
-LANGUAGE plpgsql
-STABLE
-SET plan_cache_mode = force_custom_plan
-AS $fn$
-DECLARE
-    step interval := greatest(meter.chart_step(since, until, wanted), interval '1 hour');
-BEGIN
-    RETURN QUERY
-    SELECT
-        meter.step_of(step, h.bucket),
-        coalesce(nullif(h.origin, ''), 'unknown'),
-        sum(h.sessions)::bigint,
-        (sum(h.participant_seconds) / 60.0)::double precision
-    FROM meter.start_1h AS h
-    WHERE h.bucket >= meter.step_of(step, since) AND h.bucket < until
-    GROUP BY 1, 2
-    ORDER BY 1, 2;
-END
-$fn$;
+COMMENT ON FUNCTION meter.session_starts IS
+'Sessions (no breakouts) that began in [since, until), a row each, with classes of size and '
+'length for charts; of some tenants, or (NULL) of all.';

@@ -24,6 +24,9 @@ AS $fn$
     )
 $fn$;
 
+COMMENT ON FUNCTION meter.my_tenants IS
+'The numbers of the tenants whose roles the asking user has (meter.tenant_role).';
+
 -- The function is called once a query there, not once a row: its value finds index and segments.
 CREATE OR REPLACE VIEW meter.my_tenant WITH (security_barrier) AS
 SELECT
@@ -168,6 +171,9 @@ AS $fn$
     ORDER BY u.period, u.tenant
 $fn$;
 
+COMMENT ON FUNCTION meter.my_usage IS
+'meter.tenant_usage of the asking user''s tenants.';
+
 -- How well the servers were seen that carried it: its own, and the shared ones on which it held a
 -- session. Nothing of what else they carried.
 CREATE OR REPLACE FUNCTION meter.my_coverage(
@@ -202,16 +208,6 @@ AS $fn$
     ORDER BY c.period, c.server
 $fn$;
 
-COMMENT ON TABLE meter.tenant_role IS
-'Which database role sees which tenant''s rows, through the views meter.my_…: written by what '
-'`bbbmeter tenant grant-sql` prints.';
-COMMENT ON COLUMN meter.tenant_role.role IS
-'The role; whoever has been granted it sees the tenant''s rows.';
-COMMENT ON COLUMN meter.tenant_role.tenant_id IS 'The tenant (meter.tenant).';
-COMMENT ON FUNCTION meter.my_tenants IS
-'The numbers of the tenants whose roles the asking user has (meter.tenant_role).';
-COMMENT ON FUNCTION meter.my_usage IS
-'meter.tenant_usage of the asking user''s tenants.';
 COMMENT ON FUNCTION meter.my_coverage IS
 'meter.server_coverage of the servers that carried the asking user''s tenants: their own, and '
 'the shared ones on which they held a session.';

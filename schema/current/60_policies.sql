@@ -16,6 +16,9 @@ BEGIN
 END
 $fn$;
 
+COMMENT ON FUNCTION meter.set_refresh IS
+'Sets the refresh policy of a rollup, in place of the one it has.';
+
 CREATE OR REPLACE FUNCTION meter.set_retention(relation regclass, kept_days integer)
 RETURNS void
 LANGUAGE plpgsql
@@ -28,6 +31,9 @@ BEGIN
 END
 $fn$;
 
+COMMENT ON FUNCTION meter.set_retention IS
+'Sets for how many days a relation is kept, in place of the policy it has; 0 for ever.';
+
 CREATE OR REPLACE FUNCTION meter.set_columnstore(relation regclass, after_days integer)
 RETURNS void
 LANGUAGE plpgsql
@@ -39,6 +45,10 @@ BEGIN
     END IF;
 END
 $fn$;
+
+COMMENT ON FUNCTION meter.set_columnstore IS
+'Sets after how many days a relation is turned into columns, in place of the policy it has; 0 '
+'never.';
 
 -- A batch of the columnstore takes 1,000 rows, which costs half of the disk: each column of a batch
 -- has its own head, and each batch its index. Where it can take more (TimescaleDB 2.29 can), all

@@ -1,4 +1,4 @@
--- How the fleet and the meter itself are: servers, failures, collectors, rollups, storage.
+-- How the servers are.
 
 -- Every server that is due, as its last poll saw it. Counts are NULL (unknown, not zero) where that
 -- failed or is more than five minutes ago.
@@ -34,6 +34,69 @@ WHERE
         WHERE d.until IS NULL
     );
 
+COMMENT ON VIEW meter.server_now IS
+'Every server that is due, as its last poll of the last five minutes saw it.';
+COMMENT ON COLUMN meter.server_now.server IS 'Name of the server.';
+COMMENT ON COLUMN meter.server_now.tenant IS 'Its tenant; NULL where it is shared.';
+COMMENT ON COLUMN meter.server_now.is_up IS
+'Whether the last poll succeeded; false too where there was none for five minutes.';
+COMMENT ON COLUMN meter.server_now.polled_at IS 'Its tick; NULL where there was none.';
+COMMENT ON COLUMN meter.server_now.error IS
+'The kind of error; partial where ok with skipped meetings.';
+COMMENT ON COLUMN meter.server_now.latency_ms IS 'Milliseconds to the whole answer, or the error.';
+COMMENT ON COLUMN meter.server_now.sessions IS 'Sessions without breakouts; NULL is unknown.';
+COMMENT ON COLUMN meter.server_now.participants IS 'Participants in them; NULL is unknown.';
+COMMENT ON COLUMN meter.server_now.voice IS 'Participants with voice; NULL is unknown.';
+COMMENT ON COLUMN meter.server_now.video IS 'Webcam streams; NULL is unknown.';
+COMMENT ON COLUMN meter.server_now.dialins IS 'Participants by telephone; NULL is unknown.';
+COMMENT ON COLUMN meter.server_now.breakouts IS 'Breakout rooms; NULL is unknown.';
+COMMENT ON COLUMN meter.server_now.skipped IS 'Meetings in the answer that could not be read.';
+COMMENT ON COLUMN meter.server_now.tls_expires_at IS
+'When its certificate expires; NULL without TLS, or never seen.';
+
+-- Load and coverage by step of each server, or of each in `servers`: means over what was seen.
+CREATE OR REPLACE FUNCTION meter.server_load(
+    since timestamptz, until timestamptz, wanted interval, servers text[] DEFAULT NULL
+)
+RETURNS TABLE (
+    ts timestamptz,
+    server text,
+    participants double precision,
+    max_participants integer,
+    sessions double precision,
+    max_sessions integer,
+    latency_ms double precision,
+    max_latency_ms integer,
+    coverage double precision
+)
+LANGUAGE plpgsql
+STABLE
+AS $fn$
+DECLARE
+    step interval := meter.chart_step(since, until, wanted);
+    chosen integer[] := meter.chosen_servers(servers);
+BEGIN
+    RETURN QUERY
+    SELECT
+        s.ts,
+        v.name,
+        s.participant_seconds::double precision / nullif(s.covered_seconds, 0),
+        s.max_participants,
+        s.session_seconds::double precision / nullif(s.covered_seconds, 0),
+        s.max_sessions,
+        s.latency_ms::double precision / nullif(s.ok_polls, 0),
+        s.max_latency_ms,
+        s.covered_seconds / s.due_seconds
+    FROM meter.server_steps(since, until, step, chosen) AS s
+    INNER JOIN meter.server AS v ON s.server_id = v.id
+    ORDER BY s.ts, v.name;
+END
+$fn$;
+
+COMMENT ON FUNCTION meter.server_load IS
+'Each server in steps, for charts: means over what was seen of it, the most at any tick, latency '
+'and coverage.';
+
 -- Failed polls of all servers, or of those named, by kind, in steps of an hour at least.
 CREATE OR REPLACE FUNCTION meter.poll_failures(
     since timestamptz, until timestamptz, wanted interval, servers text[] DEFAULT NULL
@@ -62,6 +125,9 @@ BEGIN
     ORDER BY 1, 2;
 END
 $fn$;
+
+COMMENT ON FUNCTION meter.poll_failures IS
+'Failed polls of all servers, or of some, by kind, in steps of an hour or more.';
 
 -- Successful polls of all servers, or of those named, by how long they took: `latency_ms` is the
 -- least of a class (see meter.poll_1h). In steps of an hour at least.
@@ -96,6 +162,10 @@ BEGIN
 END
 $fn$;
 
+COMMENT ON FUNCTION meter.poll_latencies IS
+'Successful polls of all servers, or of some, by how long they took (latency_ms: the least of a '
+'class), in steps of an hour or more.';
+
 -- The latency in ms that a share `q` of polls did not exceed, from their numbers by latency class
 -- (see meter.poll_1h), taken as even within a class; 10000 where it lies above that.
 CREATE OR REPLACE FUNCTION meter.latency_quantile(q double precision, polls bigint[])
@@ -121,6 +191,9 @@ AS $fn$
     ORDER BY c.i
     LIMIT 1
 $fn$;
+
+COMMENT ON FUNCTION meter.latency_quantile IS
+'The latency in ms that a share q of polls did not exceed, from their numbers by latency class.';
 
 -- Each server over a period: how well it was seen, what it carried, how fast it answered. Figures
 -- are of what was seen of it; whole hours, the first one whole.
@@ -240,6 +313,10 @@ BEGIN
 END
 $fn$;
 
+COMMENT ON FUNCTION meter.server_report IS
+'Each server over a period, in whole hours: coverage, participant minutes and share of the fleet, '
+'most participants and sessions at any tick, failed polls by kind, 95th percentile of latency.';
+
 -- When servers were away: from the first failed poll of at least three in a row to the next one
 -- that succeeded. Over more than two days, hours of which less than half is covered, joined.
 CREATE OR REPLACE FUNCTION meter.outages(since timestamptz, until timestamptz)
@@ -313,238 +390,6 @@ BEGIN
 END
 $fn$;
 
--- Every collector's last sign of life. is_live: heard of in two of its intervals, and not ended.
-CREATE OR REPLACE VIEW meter.collector_now AS
-SELECT
-    c.id AS collector,
-    c.host,
-    c.since AS started_at,
-    c.until AS seen_at,
-    NOT c.stopped AND c.until > now() - make_interval(secs => 2 * coalesce(c.interval_s, 60))
-        AS is_live,
-    c.stopped,
-    c.servers,
-    c.newest_stored_at,
-    extract(EPOCH FROM c.until - c.newest_stored_at)::double precision AS lag_seconds,
-    c.spool_polls,
-    c.spool_bytes,
-    c.spool_max_bytes,
-    c.spool_bytes::double precision / nullif(c.spool_max_bytes, 0) AS spool_use,
-    c.quarantined_batches
-FROM (
-    SELECT DISTINCT ON (x.id) x.*
-    FROM meter.collector AS x
-    ORDER BY x.id ASC, x.until DESC, x.since DESC
-) AS c;
-
--- Up to when each rollup is computed; readers see later rows too, added up as they ask. is_stale:
--- so far behind that its policy must have failed for some turns.
-CREATE OR REPLACE FUNCTION meter.rollup_freshness()
-RETURNS TABLE (
-    rollup text,
-    computed_until timestamptz,
-    lag_seconds double precision,
-    is_stale boolean
-)
-LANGUAGE sql
-STABLE
-SECURITY DEFINER
-SET search_path = pg_catalog, pg_temp
-AS $fn$
-    SELECT
-        w.rollup,
-        w.computed_until,
-        -- A refresh by hand can have gone beyond now.
-        greatest(extract(EPOCH FROM now() - w.computed_until), 0)::double precision,
-        -- Late is what was due and is not there: in a quiet night nothing is due.
-        coalesce(w.computed_until, '-infinity') < now() - w.allowed AND CASE
-            WHEN left(w.rollup, 4) IN ('poll', 'serv') THEN EXISTS (
-                SELECT FROM meter.poll AS p
-                WHERE
-                    p.ts >= coalesce(w.computed_until, '-infinity')
-                    AND p.ts < now() - w.allowed
-            )
-            ELSE EXISTS (
-                SELECT FROM meter.sample AS a
-                WHERE
-                    a.ts >= coalesce(w.computed_until, '-infinity')
-                    AND a.ts < now() - w.allowed
-            )
-        END
-    FROM (
-        SELECT
-            a.user_view_name::text AS rollup,
-            CASE
-                -- Where nothing was computed, it is an instant long ago.
-                WHEN x.watermark BETWEEN '2000-01-01' AND '2200-01-01' THEN x.watermark
-            END AS computed_until,
-            CASE right(a.user_view_name::text, 2)
-                WHEN '1m' THEN interval '15 minutes'
-                WHEN '1h' THEN interval '3 hours'
-                ELSE interval '3 days'
-            END AS allowed
-        FROM _timescaledb_catalog.continuous_agg AS a
-        CROSS JOIN LATERAL (
-            SELECT
-                _timescaledb_functions.to_timestamp(
-                    _timescaledb_functions.cagg_watermark(a.mat_hypertable_id)
-                ) AS watermark
-        ) AS x
-        WHERE a.user_view_schema = 'meter'
-    ) AS w
-    ORDER BY w.rollup
-$fn$;
-
--- The database's jobs for this schema, and how their last run went. A refresh that found another
--- one of the same time under way is overtaken, not failed. The embedded engine records no runs:
--- there, status is NULL.
-CREATE OR REPLACE FUNCTION meter.job_state()
-RETURNS TABLE (
-    job_id integer,
-    job text,
-    relation text,
-    scheduled boolean,
-    status text,
-    last_run_at timestamptz,
-    next_run_at timestamptz,
-    failures bigint,
-    error text
-)
-LANGUAGE sql
-STABLE
-SECURITY DEFINER
-SET search_path = pg_catalog, pg_temp
-AS $fn$
-    SELECT
-        j.job_id,
-        j.proc_name::text,
-        coalesce(c.view_name, j.hypertable_name)::text,
-        j.scheduled,
-        CASE WHEN s.last_run_status = 'Failed' AND e.sqlerrcode = '55P03' THEN 'Overtaken'
-            ELSE s.last_run_status
-        END,
-        nullif(s.last_run_started_at, '-infinity'),
-        nullif(s.next_start, '-infinity'),
-        coalesce(s.total_failures, 0),
-        e.err_message
-    FROM timescaledb_information.jobs AS j
-    LEFT JOIN timescaledb_information.continuous_aggregates AS c
-        ON
-            c.view_schema = 'meter'
-            AND j.hypertable_name IN (c.view_name, c.materialization_hypertable_name)
-    LEFT JOIN timescaledb_information.job_stats AS s ON j.job_id = s.job_id
-    LEFT JOIN LATERAL (
-        SELECT x.sqlerrcode, x.err_message
-        FROM timescaledb_information.job_errors AS x
-        WHERE x.job_id = j.job_id AND s.last_run_status = 'Failed'
-        ORDER BY x.start_time DESC
-        LIMIT 1
-    ) AS e ON TRUE
-    WHERE j.hypertable_schema = 'meter' OR c.view_name IS NOT NULL
-    ORDER BY 3, 2
-$fn$;
-
--- What each table and rollup takes on disk, as rows and as columns; for how many days it is kept
--- (NULL: for ever); and what it is expected to take a year from now if all goes on as in the last
--- two weeks.
-CREATE OR REPLACE FUNCTION meter.storage()
-RETURNS TABLE (
-    relation text,
-    bytes bigint,
-    row_bytes bigint,
-    column_bytes bigint,
-    chunks bigint,
-    column_chunks bigint,
-    kept_since timestamptz,
-    kept_days integer,
-    bytes_in_a_year double precision
-)
-LANGUAGE sql
-STABLE
-SECURITY DEFINER
-SET search_path = pg_catalog, pg_temp
-AS $fn$
-    WITH stored AS (
-        SELECT
-            h.id,
-            coalesce(a.user_view_name, h.table_name)::text AS relation,
-            h.schema_name,
-            h.table_name
-        FROM _timescaledb_catalog.hypertable AS h
-        LEFT JOIN _timescaledb_catalog.continuous_agg AS a
-            ON h.id = a.mat_hypertable_id AND a.user_view_schema = 'meter'
-        WHERE h.schema_name = 'meter' OR a.mat_hypertable_id IS NOT NULL
-    ),
-
-    chunk AS (
-        SELECT
-            s.relation,
-            i.range_start,
-            extract(EPOCH FROM i.range_end - i.range_start) / 86400 AS days,
-            i.is_compressed,
-            z.total_bytes AS bytes
-        FROM stored AS s
-        -- Its columns included, where it has them.
-        CROSS JOIN LATERAL public.chunks_detailed_size(
-            format('%I.%I', s.schema_name, s.table_name)::regclass
-        ) AS z
-        INNER JOIN timescaledb_information.chunks AS i
-            ON z.chunk_schema = i.chunk_schema AND z.chunk_name = i.chunk_name
-    ),
-
-    policy AS (
-        SELECT
-            s.relation,
-            extract(EPOCH FROM max((j.config ->> 'drop_after')::interval)) / 86400 AS kept_days,
-            extract(EPOCH FROM max((j.config ->> 'compress_after')::interval)) / 86400
-                AS row_days
-        FROM stored AS s
-        -- Versions differ in whether they call a rollup by its own name.
-        INNER JOIN timescaledb_information.jobs AS j
-            ON
-                j.hypertable_schema IN ('meter', s.schema_name)
-                AND j.hypertable_name IN (s.relation, s.table_name)
-        GROUP BY s.relation
-    ),
-
-    summed AS (
-        SELECT
-            c.relation,
-            sum(c.bytes)::bigint AS bytes,
-            coalesce(sum(c.bytes) FILTER (WHERE NOT c.is_compressed), 0)::bigint AS row_bytes,
-            coalesce(sum(c.bytes) FILTER (WHERE c.is_compressed), 0)::bigint AS column_bytes,
-            count(*) AS chunks,
-            count(*) FILTER (WHERE c.is_compressed) AS column_chunks,
-            min(c.range_start) AS kept_since,
-            -- Of chunks that are full, and not much older than two weeks.
-            avg(c.bytes / c.days) FILTER (WHERE NOT c.is_compressed) AS row_bytes_a_day,
-            avg(c.bytes / c.days) FILTER (WHERE c.is_compressed AND c.is_recent)
-                AS column_bytes_a_day
-        FROM (
-            SELECT
-                x.*,
-                x.range_start > now() - (15 + x.days) * interval '1 day' AS is_recent
-            FROM chunk AS x
-        ) AS c
-        GROUP BY c.relation
-    )
-
-    SELECT
-        s.relation,
-        s.bytes,
-        s.row_bytes,
-        s.column_bytes,
-        s.chunks,
-        s.column_chunks,
-        s.kept_since,
-        p.kept_days::integer,
-        (
-            coalesce(s.row_bytes_a_day, s.column_bytes_a_day)
-            * least(coalesce(p.row_days, 365), coalesce(p.kept_days, 365), 365)
-            + coalesce(s.column_bytes_a_day, s.row_bytes_a_day)
-            * greatest(least(coalesce(p.kept_days, 365), 365) - coalesce(p.row_days, 365), 0)
-        )::double precision
-    FROM summed AS s
-    LEFT JOIN policy AS p ON s.relation = p.relation
-    ORDER BY s.bytes DESC, s.relation
-$fn$;
+COMMENT ON FUNCTION meter.outages IS
+'When servers did not answer: three failed polls in a row, or more. For more than two days, hours '
+'of which less than half is covered.';
