@@ -292,10 +292,7 @@ AS $fn$
     FROM meter.session AS s
     CROSS JOIN LATERAL (
         SELECT
-            -- A session in which nobody was seen yet is with those of one.
-            width_bucket(
-                greatest(s.max_participants, 1), ARRAY[1, 2, 3, 6, 11, 21, 51, 101, 201]
-            ) AS size_class,
+            meter.size_class(s.max_participants) AS size_class,
             width_bucket(
                 s.duration_seconds, ARRAY[0, 300, 900, 1800, 3600, 5400, 7200, 14400]
             ) AS length_class

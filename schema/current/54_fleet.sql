@@ -62,7 +62,7 @@ BEGIN
         WHERE h.bucket >= meter.step_of(step, since) AND h.bucket < until
         GROUP BY 1
     ) AS n
-    CROSS JOIN unnest(ARRAY[1, 2, 3, 6, 11, 21, 51, 101, 201], n.counts) AS c (size, sessions)
+    CROSS JOIN unnest(meter.size_bounds(), n.counts) AS c (size, sessions)
     WHERE c.sessions > 0
     ORDER BY n.ts, c.size;
 END

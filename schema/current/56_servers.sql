@@ -146,7 +146,7 @@ BEGIN
     RETURN QUERY
     SELECT
         meter.step_of(step, x.bucket),
-        (ARRAY[0, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000, 10000])[x.latency_class + 1],
+        (0 || meter.latency_bounds())[x.latency_class + 1],
         sum(x.polls)::bigint
     FROM (
         -- Hours of all servers first: a step's beginning takes long to find.
@@ -179,12 +179,12 @@ AS $fn$
             n.polls::double precision AS polls,
             sum(n.polls) OVER (ORDER BY n.i)::double precision AS up_to,
             sum(n.polls) OVER ()::double precision AS whole,
-            ARRAY[0, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000, 10000, 10000] AS bound
+            0 || meter.latency_bounds() AS bound
         FROM unnest(polls) WITH ORDINALITY AS n (polls, i)
     )
 
     SELECT
-        c.bound[c.i] + (c.bound[c.i + 1] - c.bound[c.i])
+        c.bound[c.i] + (c.bound[least(c.i + 1, cardinality(c.bound))] - c.bound[c.i])
         * (q * c.whole - c.up_to + c.polls) / c.polls
     FROM class AS c
     WHERE c.polls > 0 AND c.up_to >= q * c.whole
@@ -281,7 +281,7 @@ BEGIN
             sum(o.skipped)::bigint AS skipped,
             meter.latency_quantile(0.95, ARRAY(
                 SELECT coalesce(sum(c.polls), 0)::bigint
-                FROM generate_series(0, 10) AS g (class)
+                FROM generate_series(0, cardinality(meter.latency_bounds())) AS g (class)
                 LEFT JOIN outcome AS c
                     ON c.server_id = o.server_id AND c.ok AND c.latency_class = g.class
                 GROUP BY g.class

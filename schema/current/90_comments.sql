@@ -424,3 +424,12 @@ COMMENT ON COLUMN meter.poll_1h.latency_class IS
 'How many of the bounds 10, 20, 50, 100, 200, 500, 1000, 2000, 5000 and 10000 ms they reached.';
 COMMENT ON COLUMN meter.poll_1h.polls IS 'How many there were.';
 COMMENT ON COLUMN meter.poll_1h.skipped IS 'Meetings in them that could not be read.';
+
+COMMENT ON FUNCTION meter.latency_bounds IS
+'The latencies in ms at which the classes of meter.poll_1h begin. Class 0 lies below the first '
+'one.';
+COMMENT ON FUNCTION meter.size_bounds IS
+'The smallest numbers of participants of the classes of size of meter.start_1h. The number of the '
+'class is the position in the array.';
+COMMENT ON FUNCTION meter.size_class IS
+'The class of size (meter.size_bounds) of a session with a maximum of `participants` at once.';

@@ -66,6 +66,7 @@ SELECT
     s.parent_internal_id,
     s.breakout,
     s.recording,
+    s.origin,
     s.first_seen_at,
     s.last_seen_at,
     s.ended_at,
@@ -77,8 +78,7 @@ SELECT
     s.dialin_seconds,
     s.filled_seconds,
     s.max_participants,
-    s.mean_participants,
-    s.origin
+    s.mean_participants
 FROM meter.session AS s
 WHERE s.tenant_id = any((SELECT meter.my_tenants())::integer[]);
 

@@ -29,10 +29,7 @@ MakeSettings = Callable[..., Settings]
 MINUTE, HOUR, DAY = timedelta(minutes=1), timedelta(hours=1), timedelta(days=1)
 T = datetime(2026, 3, 2, 10, tzinfo=UTC)
 KEPT = dict.fromkeys(RetentionSettings.model_fields, 0)
-FILES = [
-    "0001_tables.sql", "0002_rollups.sql", "0003_days.sql", "0004_facts.sql", "0005_fleet.sql",
-    "0006_starts.sql",
-]  # fmt: skip
+FILES = ["0001_tables.sql", "0002_rollups.sql", "0003_days.sql"]
 
 
 @pytest.fixture
