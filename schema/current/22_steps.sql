@@ -1,7 +1,7 @@
--- Steps: the equal parts of time that charts are made of.
+-- Steps: the equal parts of time that a chart consists of.
 
--- The step of a chart of [since, until) that asks for steps of `wanted`: one that rollups have, and
--- so wide that few rows are read. Minutes over two days and as long as they are kept, else hours
+-- The width of the steps of a chart of [since, until): at least `wanted`, available in a rollup,
+-- and wide enough to read few rows. Minutes for up to two days and while they are kept; else hours
 -- or days.
 CREATE OR REPLACE FUNCTION meter.chart_step(
     since timestamptz, until timestamptz, wanted interval
@@ -31,10 +31,11 @@ AS $fn$
 $fn$;
 
 COMMENT ON FUNCTION meter.chart_step IS
-'The step of a chart of [since, until) that would like `wanted`: one that rollups have, and so '
-'wide that few rows are read.';
+'The width of the steps of a chart of [since, until): at least `wanted`, available in a rollup, '
+'and wide enough to read few rows.';
 
--- The beginning of the step that an instant lies in. Days and weeks are those of the billing zone.
+-- The beginning of the step that contains an instant. Days and weeks are those of the billing time
+-- zone.
 CREATE OR REPLACE FUNCTION meter.step_of(step interval, instant timestamptz) RETURNS timestamptz
 LANGUAGE sql
 STABLE PARALLEL SAFE
@@ -44,7 +45,8 @@ RETURN CASE
 END;
 
 COMMENT ON FUNCTION meter.step_of IS
-'The beginning of the step that an instant lies in; days and weeks in the billing time zone.';
+'The beginning of the step that contains an instant; days and weeks are those of the billing time '
+'zone.';
 
 -- The end of the step that begins at an instant.
 CREATE OR REPLACE FUNCTION meter.step_end(step interval, beginning timestamptz) RETURNS timestamptz
@@ -52,16 +54,25 @@ LANGUAGE sql
 STABLE PARALLEL SAFE
 RETURN CASE
     WHEN step < interval '1 day' THEN beginning + step
-    -- Added in local time: a day has 23 or 25 hours when the clocks change.
+    -- Add in local time: a day has 23 or 25 hours when the clocks change.
     ELSE
         (beginning AT TIME ZONE meter.billing_timezone() + step)
         AT TIME ZONE meter.billing_timezone()
 END;
 
-COMMENT ON FUNCTION meter.step_end IS
-'The end of the step that begins at an instant.';
+COMMENT ON FUNCTION meter.step_end IS 'The end of the step that begins at an instant.';
 
--- The steps [ts, hi) of [since, until) that are over, the first and the last one whole.
+-- The end of the last step of a chart that ends at `until`.
+CREATE OR REPLACE FUNCTION meter.steps_end(step interval, until timestamptz) RETURNS timestamptz
+LANGUAGE sql
+STABLE PARALLEL SAFE
+RETURN meter.step_end(step, meter.step_of(step, until - interval '1 microsecond'));
+
+COMMENT ON FUNCTION meter.steps_end IS
+'The end of the last step of a chart that ends at an instant.';
+
+-- The steps [ts, hi) of [since, until) that are over. The first and the last one are whole, also if
+-- since and until lie within them.
 CREATE OR REPLACE FUNCTION meter.steps(since timestamptz, until timestamptz, step interval)
 RETURNS TABLE (ts timestamptz, hi timestamptz)
 LANGUAGE sql
@@ -79,4 +90,4 @@ AS $fn$
 $fn$;
 
 COMMENT ON FUNCTION meter.steps IS
-'The steps [ts, hi) of a period that are over, the first and the last one whole.';
+'The steps [ts, hi) of a period that are over. The first and the last one are whole.';

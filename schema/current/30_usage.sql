@@ -1,4 +1,4 @@
--- What was used between two instants: from the coarsest rollups that tile the period exactly.
+-- Usage between two instants, from the coarsest rollups that cover the period exactly.
 
 CREATE OR REPLACE FUNCTION meter.usage_between(since timestamptz, until timestamptz)
 RETURNS TABLE (
@@ -54,11 +54,11 @@ END
 $fn$;
 
 COMMENT ON FUNCTION meter.usage_between IS
-'Rows of the rollups of usage that tile [since, until) exactly, up to a day each. Columns are '
-'those of meter.usage_1d.';
+'Rows of the usage rollups that together cover [since, until) exactly; a row covers a day at most. '
+'Columns as in meter.usage_1d.';
 
--- The sessions (no breakouts) that began between two instants; a session counts once, where it
--- began, so that months add up.
+-- The sessions (no breakouts) that began between two instants. A session counts once, in the period
+-- in which it began, so that the months add up.
 CREATE OR REPLACE FUNCTION meter.sessions_between(since timestamptz, until timestamptz)
 RETURNS TABLE (
     bucket timestamptz,
@@ -96,10 +96,10 @@ END
 $fn$;
 
 COMMENT ON FUNCTION meter.sessions_between IS
-'Sessions (no breakouts) that began in [since, until), in rows that tile it exactly, up to a '
-'day each. Columns are those of meter.session_1d.';
+'Sessions (no breakouts) that began in [since, until), in rows that together cover it exactly; a '
+'row covers a day at most. Columns as in meter.session_1d.';
 
--- What each session used between two instants, cut at the edges.
+-- Usage of each session between two instants.
 CREATE OR REPLACE FUNCTION meter.session_usage_between(since timestamptz, until timestamptz)
 RETURNS TABLE (
     tenant_id integer,
@@ -121,7 +121,7 @@ DECLARE
     tile record;
 BEGIN
     FOR tile IN
-        -- No rollup of sessions by the day: days are read by the hour here.
+        -- There is no rollup of each session by the day: days are read by the hour.
         SELECT CASE t.grain WHEN 'day' THEN 'hour' ELSE t.grain END AS grain, t.lo, t.hi
         FROM meter.tiles(since, until) AS t
     LOOP
@@ -150,5 +150,5 @@ END
 $fn$;
 
 COMMENT ON FUNCTION meter.session_usage_between IS
-'What each session (breakouts too) used in [since, until), in rows that tile it exactly, up to '
-'an hour each. Columns are those of meter.session_1h.';
+'Usage of each session (also breakouts) in [since, until), in rows that together cover it exactly; '
+'a row covers an hour at most. Columns as in meter.session_1h.';

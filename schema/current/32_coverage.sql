@@ -1,6 +1,6 @@
--- How much of the time was seen: of servers, and of tenants.
+-- Coverage: the share of the due time that successful polls cover, of servers and of tenants.
 
--- Seconds of [since, until) that each server's successful polls cover.
+-- The seconds of [since, until) that the successful polls of each server cover.
 CREATE OR REPLACE FUNCTION meter.covered_between(since timestamptz, until timestamptz)
 RETURNS TABLE (bucket timestamptz, server_id integer, covered_seconds bigint)
 LANGUAGE plpgsql
@@ -34,12 +34,11 @@ END
 $fn$;
 
 COMMENT ON FUNCTION meter.covered_between IS
-'Seconds that successful polls of each server cover in [since, until), in rows that tile it '
-'exactly, up to a day each.';
+'Seconds of [since, until) that the successful polls of each server cover, in rows that together '
+'cover it exactly; a row covers a day at most.';
 
--- How much of each period every server's successful polls cover. Polls are due in the spans of
--- meter.server_due, where they last up to a minute ago: a collector that is down is a hole like a
--- server that is.
+-- The coverage of each server by period. Polls are due in the spans of meter.server_due; an open
+-- span ends one minute ago. So a collector that is down leaves a gap like a server that is down.
 CREATE OR REPLACE FUNCTION meter.server_coverage(
     since timestamptz, until timestamptz, per text DEFAULT 'total'
 )
@@ -82,7 +81,8 @@ AS $fn$
 
     covered AS (
         SELECT
-            CASE WHEN per = 'total' THEN since ELSE meter.billing_trunc(per, c.bucket) END AS period,
+            CASE WHEN per = 'total' THEN since ELSE meter.billing_trunc(per, c.bucket) END
+                AS period,
             c.server_id,
             sum(c.covered_seconds) AS seconds
         FROM horizon AS h
@@ -105,12 +105,13 @@ AS $fn$
 $fn$;
 
 COMMENT ON FUNCTION meter.server_coverage IS
-'How much of each period (per: day, month or total) the successful polls of every server cover: '
-'due_seconds, covered_seconds and their quotient, coverage. Polls are due in the spans of '
-'meter.server_due, up to a minute ago. No row where none was due.';
+'Coverage of each server by period (per: day, month or total): the seconds for which polls were '
+'due (due_seconds), those that successful polls cover (covered_seconds), and their quotient '
+'(coverage). Polls are due in the spans of meter.server_due, up to one minute ago. There is no row '
+'if no poll was due.';
 
--- Which servers can carry each tenant's meetings: its own servers; and the shared ones, unless it
--- has servers of its own and held no session on a shared one.
+-- The servers that can hold sessions of each tenant: its own servers, and the shared ones, unless
+-- the tenant has servers of its own and had no session on a shared one.
 CREATE OR REPLACE FUNCTION meter.tenant_server(since timestamptz, until timestamptz)
 RETURNS TABLE (tenant_id integer, server_id integer)
 LANGUAGE sql
@@ -138,11 +139,10 @@ AS $fn$
 $fn$;
 
 COMMENT ON FUNCTION meter.tenant_server IS
-'Which servers can carry each tenant''s meetings: its own, and the shared ones unless it has '
-'servers of its own and held no session on a shared one.';
+'The servers that can hold sessions of each tenant: its own servers, and the shared ones, unless '
+'the tenant has servers of its own and had no session on a shared one.';
 
--- How much of each period was seen of each tenant: the mean over the servers that can carry its
--- meetings.
+-- The coverage of each tenant by period: the mean over the servers that can hold its sessions.
 CREATE OR REPLACE FUNCTION meter.tenant_coverage(
     since timestamptz, until timestamptz, per text DEFAULT 'total'
 )
@@ -157,6 +157,5 @@ AS $fn$
 $fn$;
 
 COMMENT ON FUNCTION meter.tenant_coverage IS
-'How much of each period (per: day, month or total) was seen of every tenant: '
-'meter.server_coverage over its own servers, and over the shared ones unless it has servers of '
-'its own and held no session on a shared one.';
+'Coverage of each tenant by period (per: day, month or total): meter.server_coverage over all '
+'servers that can hold its sessions (meter.tenant_server).';

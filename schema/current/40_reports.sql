@@ -1,7 +1,10 @@
--- What people read: coverage, usage and reports, by tenant, room, server, day and month.
+-- The reports: usage by tenant, server, room, day and month.
+--
+-- The list of figures stands in tenant_usage, tenant_report and usage_by, and in my_usage
+-- (97_tenants.sql); ../README.md says why. A test compares the lists.
 
--- The usage of every tenant, per day, month or in total. Figures are NULL, not zero, for a period
--- in which nothing was seen. A peak is the highest mean of a minute over all servers at once.
+-- The usage of each tenant by day, by month or in total. For a period in which no poll succeeded,
+-- figures are NULL and not zero. A peak is the highest mean of a minute, over all servers together.
 CREATE OR REPLACE FUNCTION meter.tenant_usage(
     since timestamptz, until timestamptz, per text DEFAULT 'day'
 )
@@ -31,7 +34,8 @@ STABLE
 AS $fn$
     WITH used AS (
         SELECT
-            CASE WHEN per = 'total' THEN since ELSE meter.billing_trunc(per, u.bucket) END AS period,
+            CASE WHEN per = 'total' THEN since ELSE meter.billing_trunc(per, u.bucket) END
+                AS period,
             u.tenant_id,
             sum(u.participant_seconds) AS participant_seconds,
             sum(u.voice_seconds) AS voice_seconds,
@@ -49,7 +53,8 @@ AS $fn$
 
     begun AS (
         SELECT
-            CASE WHEN per = 'total' THEN since ELSE meter.billing_trunc(per, b.bucket) END AS period,
+            CASE WHEN per = 'total' THEN since ELSE meter.billing_trunc(per, b.bucket) END
+                AS period,
             b.tenant_id,
             sum(b.sessions)::bigint AS sessions,
             sum(b.duration_seconds) AS duration_seconds,
@@ -93,11 +98,11 @@ AS $fn$
 $fn$;
 
 COMMENT ON FUNCTION meter.tenant_usage IS
-'meter.tenant_report by period: per is day or month (of the billing time zone, cut at the '
-'edges) or total. period is the beginning of the day or month, or since. Every tenant has a row '
-'in every period.';
+'meter.tenant_report by period: per is day or month (of the billing time zone) or total. period is '
+'the beginning of the day or month, or since. The first and the last period are limited by since '
+'and until. Every tenant has a row in every period.';
 
--- The report: what every tenant used in [since, until).
+-- The report: the usage of each tenant in [since, until).
 CREATE OR REPLACE FUNCTION meter.tenant_report(since timestamptz, until timestamptz)
 RETURNS TABLE (
     tenant text,
@@ -131,17 +136,17 @@ AS $fn$
 $fn$;
 
 COMMENT ON FUNCTION meter.tenant_report IS
-'What every tenant used in [since, until), which must be full minutes, over all servers. '
-'Minutes are participants (voice, webcams, dial-ins, sessions) × minutes. A session counts '
-'where it began. peak_participants is the highest mean of a minute over all servers at once, '
-'peak_participants_at the beginning of that minute (the earliest of equals). coverage is the '
-'share of due polls that succeeded, filled_share that of interpolated time. NULL means unknown: '
-'no poll of the tenant''s servers succeeded; or, for averages and instants, that there is '
-'nothing to take them of.';
+'Usage of each tenant in [since, until), which must be full minutes, over all servers. Minutes are '
+'participants (or voice, webcams, dial-ins, sessions) × minutes. A session counts in the period in '
+'which it began. peak_participants is the highest mean of a minute, over all servers together; '
+'peak_participants_at is the beginning of that minute (the earliest of equals). coverage is the '
+'share of due polls that succeeded, filled_share the share of session time that was interpolated. '
+'NULL means that no poll of the tenant''s servers succeeded; for an average or an instant it can '
+'also mean that there was no session.';
 
--- The same figures by tenant and server, or by tenant and room, for sessions on one server or
--- (NULL) on all. Peaks need samples: they are NULL where those no longer reach back so far.
--- `by` is tenant, server or room.
+-- The same figures by tenant, by tenant and server, or by tenant and room (`by`: tenant, server or
+-- room), of the sessions on one server, or on all (NULL). Peaks are computed from samples: they are
+-- NULL if samples of that time have been dropped.
 CREATE OR REPLACE FUNCTION meter.usage_by(
     since timestamptz, until timestamptz, by text, on_server text DEFAULT NULL
 )
@@ -180,8 +185,9 @@ BEGIN
     END IF;
     RETURN QUERY
     WITH place AS (
-        -- A session's group, with 0 for what is not asked for: where, and which room. Its usage
-        -- has a tenant of its own, for a sample's tenant is fixed when it is stored.
+        -- The group of each session: its server and room, or 0 if `by` does not ask for them. The
+        -- tenant here is that of the session; its samples can have others, because the tenant of a
+        -- sample is fixed when it is stored.
         SELECT
             x.session_id,
             x.breakout,
@@ -288,7 +294,7 @@ BEGIN
         CASE WHEN by = 'server' OR on_server IS NOT NULL THEN w.coverage ELSE c.coverage END,
         u.filled_seconds::double precision / nullif(u.session_seconds, 0)::double precision
     FROM used AS u
-    -- What began in the period can have been seen after it only.
+    -- A session can begin at the end of the period, and be seen for the first time after it.
     FULL JOIN begun AS b
         ON
             u.tenant_id = b.tenant_id AND u.server_id = b.server_id
@@ -305,18 +311,19 @@ END
 $fn$;
 
 COMMENT ON FUNCTION meter.usage_by IS
-'The figures of meter.tenant_report by tenant, server or room (by), of sessions on one server '
-'(on_server) or, with NULL, on all. Only groups that had sessions have a row. Peaks are of the '
-'group; they are NULL where samples no longer reach back so far. room is NULL for breakouts '
-'whose parent was never seen; columns not asked for are NULL. coverage is that of the server, '
-'if one is named, else that of the tenant.';
+'The figures of meter.tenant_report by tenant, server or room (by), of the sessions on one server '
+'(on_server) or on all (NULL). Only groups with sessions have a row. Peaks are those of the group; '
+'they are NULL if samples of that time have been dropped. server and room are NULL unless `by` '
+'asks for them; room is also NULL for a breakout whose parent was never seen. coverage is that of '
+'the server if the row has one or on_server is given, else that of the tenant.';
 
--- The version of the rules by which figures are computed: a change that changes figures raises it.
+-- The version of the rules that figures are computed by. A release that changes figures increases
+-- it.
 CREATE OR REPLACE FUNCTION meter.calculation_version() RETURNS integer
 LANGUAGE sql
 IMMUTABLE PARALLEL SAFE
 RETURN 1;
 
 COMMENT ON FUNCTION meter.calculation_version IS
-'Version of the rules by which figures are computed: it rises when figures change by a new '
-'bbbmeter.';
+'Version of the rules that figures are computed by. A release of bbbmeter that changes figures '
+'increases it.';

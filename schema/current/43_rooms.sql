@@ -1,6 +1,6 @@
--- Rooms and sessions: lists to look through, and the course of one session.
+-- Rooms and sessions: lists, and the course of one session.
 
--- Every session, in the words and units of reports.
+-- Every session with names instead of numbers, and in minutes, as in reports.
 CREATE OR REPLACE VIEW meter.session_figures AS
 SELECT
     s.session_id,
@@ -27,34 +27,39 @@ INNER JOIN meter.server AS v ON s.server_id = v.id
 LEFT JOIN meter.room AS r ON s.room_id = r.id;
 
 COMMENT ON VIEW meter.session_figures IS
-'Every session in the words and units of reports: meter.session with names, in minutes. While a '
-'session is open its figures grow.';
+'Every session with names instead of numbers, and in minutes: meter.session as in reports. The '
+'figures of an open session still grow.';
 COMMENT ON COLUMN meter.session_figures.session_id IS
-'Number of the session; browsers need it as text.';
+'Number of the session. Use it as text in a browser, which cannot hold all digits in a number.';
 COMMENT ON COLUMN meter.session_figures.tenant IS 'Name of its tenant.';
 COMMENT ON COLUMN meter.session_figures.room IS
-'Its room''s meeting id; NULL for a breakout whose parent was never seen.';
-COMMENT ON COLUMN meter.session_figures.server IS 'Name of the server that holds it.';
+'The meeting id of its room; NULL for a breakout whose parent was never seen.';
+COMMENT ON COLUMN meter.session_figures.server IS
+'Name of its server.';
 COMMENT ON COLUMN meter.session_figures.origin IS
-'The product that created it; NULL where it did not say.';
+'The product that created it; NULL if it did not say so.';
 COMMENT ON COLUMN meter.session_figures.started_at IS 'When it was created.';
 COMMENT ON COLUMN meter.session_figures.ended_at IS 'When it ended; NULL while it is open.';
-COMMENT ON COLUMN meter.session_figures.is_open IS 'Whether it is open, as far as is known.';
-COMMENT ON COLUMN meter.session_figures.session_minutes IS 'Minutes from its start to its end.';
+COMMENT ON COLUMN meter.session_figures.is_open IS
+'Whether it is open, as far as is known.';
+COMMENT ON COLUMN meter.session_figures.session_minutes IS
+'Minutes from its start to its end.';
 COMMENT ON COLUMN meter.session_figures.participant_minutes IS 'Participants × minutes.';
-COMMENT ON COLUMN meter.session_figures.max_participants IS 'Most participants at any tick.';
-COMMENT ON COLUMN meter.session_figures.mean_participants IS 'Mean participants.';
+COMMENT ON COLUMN meter.session_figures.max_participants IS
+'Maximum number of participants at any tick.';
+COMMENT ON COLUMN meter.session_figures.mean_participants IS
+'Mean number of participants.';
 COMMENT ON COLUMN meter.session_figures.voice_minutes IS 'Participants with voice × minutes.';
 COMMENT ON COLUMN meter.session_figures.video_minutes IS 'Webcam streams × minutes.';
 COMMENT ON COLUMN meter.session_figures.dialin_minutes IS 'Participants by telephone × minutes.';
 COMMENT ON COLUMN meter.session_figures.breakout IS 'Whether it is a breakout room.';
 COMMENT ON COLUMN meter.session_figures.recording IS
-'Whether recording was asked for when it was created.';
+'Whether it was created with recording allowed.';
 COMMENT ON COLUMN meter.session_figures.filled_share IS
 'Share of its time that was interpolated between two polls.';
 
--- Sessions that were on in [since, until), the newest first; of one tenant, room or server, or
--- (NULL) of all. Figures are of the whole session.
+-- Sessions that were open in [since, until), the newest first: of one tenant, room or server, or of
+-- all (NULL). Figures are those of the whole session.
 CREATE OR REPLACE FUNCTION meter.session_list(
     since timestamptz,
     until timestamptz,
@@ -70,7 +75,7 @@ AS $fn$
     FROM meter.session_figures AS s
     WHERE
         s.started_at < until
-        -- So long may a session be to be found: this finds the chunks.
+        -- Sessions that began earlier are not found. This limits the chunks that are read.
         AND s.started_at >= since - interval '2 days'
         AND (s.is_open OR s.ended_at > since)
         AND (of_tenant IS NULL OR s.tenant = of_tenant)
@@ -80,12 +85,12 @@ AS $fn$
 $fn$;
 
 COMMENT ON FUNCTION meter.session_list IS
-'Rows of meter.session_figures that were on in [since, until), the newest first; of one tenant, '
-'room or server, or (NULL) of all. Sessions of more than two days are missing.';
+'Rows of meter.session_figures that were open in [since, until), the newest first: of one tenant, '
+'room or server, or of all (NULL). Sessions of more than two days can be missing.';
 
--- Rooms with sessions that began in [since, until): what those used, whole. With `part`, only rooms
--- whose id or name begins with it or contains it, in any case. Breakouts count for their parent's
--- room, in breakout_minutes alone.
+-- Rooms with sessions that began in [since, until): the usage of these sessions up to their ends.
+-- With `part`, only rooms whose meeting id or name contains it, regardless of case. Breakouts
+-- count for the room of their parent, and only in breakout_minutes.
 CREATE OR REPLACE FUNCTION meter.room_usage(
     since timestamptz, until timestamptz, of_tenant text DEFAULT NULL, part text DEFAULT NULL
 )
@@ -106,8 +111,8 @@ RETURNS TABLE (
 LANGUAGE sql
 STABLE PARALLEL SAFE
 AS $fn$
-    -- By room and breakout first, as plain sums, which several processes can share; a CTE that is
-    -- read twice could not be, nor could a function that is not marked as safe for it.
+    -- First plain sums by room and breakout, which PostgreSQL can compute in parallel. It could not
+    -- if a CTE were read twice, or if this function were not marked PARALLEL SAFE.
     WITH used AS (
         SELECT
             p.room_id,
@@ -169,11 +174,11 @@ AS $fn$
 $fn$;
 
 COMMENT ON FUNCTION meter.room_usage IS
-'Rooms with sessions that began in [since, until): what those sessions used, whole; of one tenant '
-'(NULL: all), and, with part, rooms whose id or name contains it. Breakouts count in '
-'breakout_minutes alone.';
+'Rooms with sessions that began in [since, until), and the usage of these sessions up to their '
+'ends: of one tenant or of all (NULL). With part, only rooms whose meeting id or name contains it. '
+'Breakouts count only in breakout_minutes.';
 
--- A session's number from its text, as links carry it; NULL where it is none.
+-- The number of a session from a text, as in links; NULL if the text is not a valid number.
 CREATE OR REPLACE FUNCTION meter.session_number(of_session text) RETURNS bigint
 LANGUAGE sql
 IMMUTABLE PARALLEL SAFE
@@ -186,11 +191,11 @@ AS $fn$
 $fn$;
 
 COMMENT ON FUNCTION meter.session_number IS
-'A session''s number from its text; NULL where the text is none.';
+'The number of a session from a text; NULL if the text is not a valid number.';
 
--- The course of one session in [since, until): every sample where that is up to six hours of it,
--- else means of hours. peak_participants is the most at any tick; filled says that a sample was
--- interpolated, or that a part of the hour was.
+-- The course of one session in [since, until): every sample for up to six hours, else means of
+-- hours. peak_participants is the maximum at any tick. filled is true if the sample, or a part of
+-- the hour, was interpolated.
 CREATE OR REPLACE FUNCTION meter.session_course(
     of_session text, since timestamptz, until timestamptz
 )
@@ -231,7 +236,7 @@ BEGIN
             a.voice::double precision, a.video::double precision, a.dialins::double precision,
             a.filled
         FROM meter.sample AS a
-        -- The tenant finds the segment where samples are in columns.
+        -- tenant_id is the segment in the columnstore: with it, few batches are read.
         WHERE a.session_id = id AND a.tenant_id = of_tenant AND a.ts >= lo AND a.ts < hi
         ORDER BY a.ts;
     ELSE
@@ -254,11 +259,11 @@ END
 $fn$;
 
 COMMENT ON FUNCTION meter.session_course IS
-'The course of one session: its samples, where that is up to six hours of it, else means of '
-'hours. filled says that it was interpolated, at least in part.';
+'The course of one session: its samples for up to six hours, else means of hours. filled is true '
+'if the sample, or a part of the hour, was interpolated.';
 
--- Sessions that began in each step, by size (most participants) and by length, in classes for
--- charts; without breakouts. `tenants` are those asked for, or (NULL) all.
+-- Sessions (no breakouts) that began in [since, until), a row each, with classes of size (maximum
+-- of participants, see meter.size_class) and length for charts: of `tenants`, or of all (NULL).
 CREATE OR REPLACE FUNCTION meter.session_starts(
     since timestamptz, until timestamptz, tenants text[] DEFAULT NULL
 )
@@ -305,5 +310,5 @@ AS $fn$
 $fn$;
 
 COMMENT ON FUNCTION meter.session_starts IS
-'Sessions (no breakouts) that began in [since, until), a row each, with classes of size and '
-'length for charts; of some tenants, or (NULL) of all.';
+'Sessions (no breakouts) that began in [since, until), a row each, with classes of size and length '
+'for charts: of some tenants, or of all (NULL).';

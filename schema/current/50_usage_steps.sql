@@ -1,8 +1,8 @@
--- Series for charts: usage, load and coverage in equal steps. A step in which nothing was seen has
--- NULL, not zero; one that is not over yet has no row, for its mean would be too low.
+-- Usage in equal steps, for charts: what meter.concurrency and meter.fleet_concurrency are made of.
 --
--- What reads rollups is PL/pgSQL: a SQL function becomes a part of the query that calls it, where
--- TimescaleDB looks up anew for each row how far a rollup is computed (ten times the time).
+-- Functions that read rollups for charts are PL/pgSQL, with custom plans. PostgreSQL puts the body
+-- of a SQL function into the query that calls it, and there TimescaleDB determines for each row
+-- again how far a rollup is computed, which takes ten times as long.
 
 -- Usage of each tenant, or of those in `of_tenants`, by step, from the coarsest rollup that has it.
 CREATE OR REPLACE FUNCTION meter.usage_steps(
@@ -26,9 +26,7 @@ STABLE
 SET plan_cache_mode = force_custom_plan
 AS $fn$
 DECLARE
-    steps_end timestamptz := meter.step_end(
-        step, meter.step_of(step, until - interval '1 microsecond')
-    );
+    steps_end timestamptz := meter.steps_end(step, until);
 BEGIN
     RETURN QUERY
     SELECT
@@ -75,8 +73,7 @@ END
 $fn$;
 
 COMMENT ON FUNCTION meter.usage_steps IS
-'Usage of each tenant, or of those in `of_tenants`, summed by step. Columns are those of '
-'meter.usage_1h.';
+'Usage of each tenant, or of those in of_tenants, summed by step. Columns as in meter.usage_1h.';
 
 -- Usage of all tenants together, by step.
 CREATE OR REPLACE FUNCTION meter.fleet_steps(
@@ -99,9 +96,7 @@ STABLE
 SET plan_cache_mode = force_custom_plan
 AS $fn$
 DECLARE
-    steps_end timestamptz := meter.step_end(
-        step, meter.step_of(step, until - interval '1 microsecond')
-    );
+    steps_end timestamptz := meter.steps_end(step, until);
 BEGIN
     RETURN QUERY
     SELECT
@@ -138,4 +133,4 @@ END
 $fn$;
 
 COMMENT ON FUNCTION meter.fleet_steps IS
-'Usage of all tenants together, summed by step. Columns are those of meter.fleet_1h.';
+'Usage of all tenants together, summed by step. Columns as in meter.fleet_1h.';

@@ -1,7 +1,10 @@
--- Polls and coverage in equal steps, for charts. See 50_usage_steps.sql.
+-- Polls and coverage in equal steps, for charts. 50_usage_steps.sql says why this is PL/pgSQL.
+--
+-- Steps of less than an hour read meter.poll, which has many rows. They are added up before the
+-- union with the rollups, because TimescaleDB can do that chunk by chunk.
 
--- The ids of the servers named; NULL where all are asked for, by their names too: then nothing is
--- to be compared.
+-- The ids of the servers with these names; NULL for all servers, also if all are named: then
+-- queries need no condition.
 CREATE OR REPLACE FUNCTION meter.chosen_servers(servers text[]) RETURNS integer[]
 LANGUAGE sql
 STABLE
@@ -14,10 +17,10 @@ AS $fn$
 $fn$;
 
 COMMENT ON FUNCTION meter.chosen_servers IS
-'The ids of servers by their names; NULL where all are meant.';
+'The ids of servers by their names; NULL for all servers.';
 
--- Of each step, over all servers or those in `of_servers` together: how many seconds polls were due
--- for, and how many successful ones cover. Only what is over by the end of the last step.
+-- For each step, over all servers or those in `of_servers` together: the seconds for which polls
+-- were due, and the seconds that successful polls cover.
 CREATE OR REPLACE FUNCTION meter.coverage_steps(
     since timestamptz, until timestamptz, step interval, of_servers integer[] DEFAULT NULL
 )
@@ -27,16 +30,14 @@ STABLE
 SET plan_cache_mode = force_custom_plan
 AS $fn$
 DECLARE
-    steps_end timestamptz := meter.step_end(
-        step, meter.step_of(step, until - interval '1 microsecond')
-    );
+    steps_end timestamptz := meter.steps_end(step, until);
 BEGIN
     RETURN QUERY
     WITH grid AS MATERIALIZED (
         SELECT g.ts, g.hi FROM meter.steps(since, until, step) AS g
     ),
 
-    -- Nearly all servers are due all the time: only the others are looked at step by step.
+    -- Nearly all servers are due all the time. Only the others are compared with each step.
     span AS MATERIALIZED (
         SELECT
             d.since, d.until,
@@ -67,7 +68,6 @@ BEGIN
     seen AS (
         SELECT meter.step_of(step, x.bucket) AS ts, sum(x.covered_seconds)::bigint AS seconds
         FROM (
-            -- Added up here already, where it is done chunk by chunk: they are many.
             SELECT meter.step_of(step, p.ts) AS bucket, sum(p.seconds) AS covered_seconds
             FROM meter.poll AS p
             WHERE
@@ -101,9 +101,10 @@ END
 $fn$;
 
 COMMENT ON FUNCTION meter.coverage_steps IS
-'How much was seen of all servers, or of some, together, by step.';
+'Coverage of all servers, or of some, together, by step: seconds for which polls were due, and '
+'seconds that successful polls cover.';
 
--- The same of each server, or of each in `of_servers`, and what its polls saw.
+-- The same for each server, or each in `of_servers`, and the figures of its polls.
 CREATE OR REPLACE FUNCTION meter.server_steps(
     since timestamptz, until timestamptz, step interval, of_servers integer[] DEFAULT NULL
 )
@@ -126,9 +127,7 @@ STABLE
 SET plan_cache_mode = force_custom_plan
 AS $fn$
 DECLARE
-    steps_end timestamptz := meter.step_end(
-        step, meter.step_of(step, until - interval '1 microsecond')
-    );
+    steps_end timestamptz := meter.steps_end(step, until);
 BEGIN
     RETURN QUERY
     WITH grid AS MATERIALIZED (
@@ -165,7 +164,6 @@ BEGIN
             sum(x.latency_ms)::bigint AS latency_ms,
             max(x.max_latency_ms) AS max_latency_ms
         FROM (
-            -- Added up here already, where it is done chunk by chunk: they are many.
             SELECT
                 meter.step_of(step, p.ts) AS bucket,
                 p.server_id,
@@ -228,5 +226,5 @@ END
 $fn$;
 
 COMMENT ON FUNCTION meter.server_steps IS
-'Of each server and step: seconds for which polls were due, seconds covered, and what the polls '
-'saw. Columns are those of meter.server_1h.';
+'For each server and step: seconds for which polls were due, seconds that successful polls cover, '
+'and the figures of the polls. Columns as in meter.server_1h.';

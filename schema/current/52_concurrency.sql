@@ -1,7 +1,8 @@
--- Series for charts.
+-- Participants and sessions at once, in equal steps for charts. A step in which no poll succeeded
+-- has NULL, not zero. A step that is not over yet has no row, because its mean would be too low.
 
--- Usage, by step, of all tenants together: means over the step, and the highest minute in it. NULL
--- where no server was seen. `wanted` is the step that a chart would like; meter.chart_step decides.
+-- Usage of all tenants together by step: means over the step, and its highest minute. `wanted` is
+-- the smallest step that the chart can use; meter.chart_step chooses one.
 CREATE OR REPLACE FUNCTION meter.fleet_concurrency(
     since timestamptz, until timestamptz, wanted interval
 )
@@ -62,11 +63,13 @@ END
 $fn$;
 
 COMMENT ON FUNCTION meter.fleet_concurrency IS
-'Usage of all tenants together in steps, for charts: participants, sessions, voice, video, '
-'dialins and breakout_participants are means over the step, the peaks its highest minute. NULL '
-'where no server was seen. wanted is the step one would like; meter.chart_step decides.';
+'Usage of all tenants together in steps, for charts. participants, sessions, voice, video, dialins '
+'and breakout_participants are means over the step; the peaks are its highest minute. NULL if no '
+'poll succeeded in the step. wanted is the smallest step that the chart can use; meter.chart_step '
+'chooses one.';
 
--- The same of each tenant in `tenants`, or of all that had sessions; with what its contract allows.
+-- The same for each tenant in `tenants`, or for all that had sessions (NULL); with the participants
+-- that the contract allows.
 CREATE OR REPLACE FUNCTION meter.concurrency(
     since timestamptz, until timestamptz, wanted interval, tenants text[] DEFAULT NULL
 )
@@ -114,7 +117,7 @@ BEGIN
             AND (tenants IS NOT NULL OR t.id IN (SELECT u.tenant_id FROM used AS u))
     ),
 
-    -- Few sets of servers: most tenants are on the shared ones.
+    -- Most tenants use the same shared servers, so that there are few different sets of servers.
     carrier AS MATERIALIZED (
         SELECT x.servers, array_agg(x.tenant_id) AS tenants
         FROM (
@@ -164,5 +167,5 @@ END
 $fn$;
 
 COMMENT ON FUNCTION meter.concurrency IS
-'meter.fleet_concurrency of each of some tenants (NULL: of all that had sessions), with '
-'max_participants, what the contract of that time allows.';
+'meter.fleet_concurrency for each of some tenants, or for all that had sessions (NULL). '
+'max_participants is what the tenant''s contract allowed at that time.';

@@ -1,7 +1,7 @@
--- Sessions of all tenants together, by when they began: for charts.
+-- Sessions of all tenants together (no breakouts) by the time at which they began, for charts.
 
--- Sessions of all tenants (no breakouts) that began and that ended in each step, of an hour at
--- least; steps without any have no row.
+-- Sessions of all tenants (no breakouts) that began and that ended in each step of an hour or more.
+-- A step without any has no row.
 CREATE OR REPLACE FUNCTION meter.fleet_turnover(
     since timestamptz, until timestamptz, wanted interval
 )
@@ -23,7 +23,7 @@ BEGIN
         UNION ALL
         SELECT h.bucket + h.ended_after * interval '${hour}', 0, h.sessions
         FROM meter.start_1h AS h
-        -- One that lasts longer than a week ends unseen here.
+        -- The end of a session of more than a week is not counted.
         WHERE h.bucket >= lo - interval '7 days' AND h.bucket < until AND h.ended_after >= 0
     ) AS e
     WHERE e.at >= lo AND e.at < until
@@ -35,8 +35,8 @@ $fn$;
 COMMENT ON FUNCTION meter.fleet_turnover IS
 'Sessions of all tenants (no breakouts) that began and that ended, in steps of an hour or more.';
 
--- Sessions of all tenants (no breakouts) that began in each step, of an hour at least, by the most
--- participants that they had: `size` is the least of a class.
+-- Sessions of all tenants (no breakouts) that began in each step of an hour or more, by their
+-- maximum number of participants: `size` is the smallest one of a class (meter.size_bounds).
 CREATE OR REPLACE FUNCTION meter.fleet_sizes(
     since timestamptz, until timestamptz, wanted interval
 )
@@ -69,11 +69,12 @@ END
 $fn$;
 
 COMMENT ON FUNCTION meter.fleet_sizes IS
-'Sessions of all tenants (no breakouts) that began, by the most participants that they had (size: '
-'the least of a class: 1, 2, 3, 6, 11, 21, 51, 101, 201), in steps of an hour or more.';
+'Sessions of all tenants (no breakouts) that began, by their maximum number of participants, in '
+'steps of an hour or more. size is the smallest number of a class: 1, 2, 3, 6, 11, 21, 51, 101 or '
+'201.';
 
--- Sessions of all tenants (no breakouts) that began in each step, of an hour at least, by the
--- product that created them.
+-- Sessions of all tenants (no breakouts) that began in each step of an hour or more, by the product
+-- that created them.
 CREATE OR REPLACE FUNCTION meter.fleet_origins(
     since timestamptz, until timestamptz, wanted interval
 )

@@ -1,7 +1,7 @@
--- How the servers are.
+-- Servers: their state now, their load, a report, and outages.
 
--- Every server that is due, as its last poll saw it. Counts are NULL (unknown, not zero) where that
--- failed or is more than five minutes ago.
+-- Every server that is due, with the figures of its last poll. Figures are NULL (unknown, not zero)
+-- if that poll failed, or if it is more than five minutes old.
 CREATE OR REPLACE VIEW meter.server_now AS
 SELECT
     v.name AS server,
@@ -35,26 +35,37 @@ WHERE
     );
 
 COMMENT ON VIEW meter.server_now IS
-'Every server that is due, as its last poll of the last five minutes saw it.';
+'Every server that is due, with the figures of its last poll of the last five minutes.';
 COMMENT ON COLUMN meter.server_now.server IS 'Name of the server.';
-COMMENT ON COLUMN meter.server_now.tenant IS 'Its tenant; NULL where it is shared.';
+COMMENT ON COLUMN meter.server_now.tenant IS
+'Its tenant; NULL for a shared server.';
 COMMENT ON COLUMN meter.server_now.is_up IS
-'Whether the last poll succeeded; false too where there was none for five minutes.';
-COMMENT ON COLUMN meter.server_now.polled_at IS 'Its tick; NULL where there was none.';
+'Whether the last poll succeeded. Also false if there was no poll for five minutes.';
+COMMENT ON COLUMN meter.server_now.polled_at IS
+'The tick of that poll; NULL if there was none.';
 COMMENT ON COLUMN meter.server_now.error IS
-'The kind of error; partial where ok with skipped meetings.';
-COMMENT ON COLUMN meter.server_now.latency_ms IS 'Milliseconds to the whole answer, or the error.';
-COMMENT ON COLUMN meter.server_now.sessions IS 'Sessions without breakouts; NULL is unknown.';
-COMMENT ON COLUMN meter.server_now.participants IS 'Participants in them; NULL is unknown.';
-COMMENT ON COLUMN meter.server_now.voice IS 'Participants with voice; NULL is unknown.';
-COMMENT ON COLUMN meter.server_now.video IS 'Webcam streams; NULL is unknown.';
-COMMENT ON COLUMN meter.server_now.dialins IS 'Participants by telephone; NULL is unknown.';
-COMMENT ON COLUMN meter.server_now.breakouts IS 'Breakout rooms; NULL is unknown.';
-COMMENT ON COLUMN meter.server_now.skipped IS 'Meetings in the answer that could not be read.';
+'The kind of error; partial if the poll succeeded but some meetings could not be read.';
+COMMENT ON COLUMN meter.server_now.latency_ms IS
+'Milliseconds from the request to the whole answer, or to the error.';
+COMMENT ON COLUMN meter.server_now.sessions IS
+'Sessions without breakouts; NULL if unknown.';
+COMMENT ON COLUMN meter.server_now.participants IS
+'Participants in them; NULL if unknown.';
+COMMENT ON COLUMN meter.server_now.voice IS
+'Participants with voice; NULL if unknown.';
+COMMENT ON COLUMN meter.server_now.video IS
+'Webcam streams; NULL if unknown.';
+COMMENT ON COLUMN meter.server_now.dialins IS
+'Participants by telephone; NULL if unknown.';
+COMMENT ON COLUMN meter.server_now.breakouts IS
+'Breakout rooms; NULL if unknown.';
+COMMENT ON COLUMN meter.server_now.skipped IS
+'Number of meetings in the answer that could not be read.';
 COMMENT ON COLUMN meter.server_now.tls_expires_at IS
-'When its certificate expires; NULL without TLS, or never seen.';
+'When its certificate expires; NULL if it does not use TLS, or its certificate was never seen.';
 
--- Load and coverage by step of each server, or of each in `servers`: means over what was seen.
+-- Load and coverage of each server, or of each in `servers`, by step. Means are taken over the time
+-- that successful polls cover.
 CREATE OR REPLACE FUNCTION meter.server_load(
     since timestamptz, until timestamptz, wanted interval, servers text[] DEFAULT NULL
 )
@@ -94,109 +105,11 @@ END
 $fn$;
 
 COMMENT ON FUNCTION meter.server_load IS
-'Each server in steps, for charts: means over what was seen of it, the most at any tick, latency '
-'and coverage.';
+'Each server in steps, for charts: means over the time that successful polls cover, maxima at any '
+'tick, latency and coverage.';
 
--- Failed polls of all servers, or of those named, by kind, in steps of an hour at least.
-CREATE OR REPLACE FUNCTION meter.poll_failures(
-    since timestamptz, until timestamptz, wanted interval, servers text[] DEFAULT NULL
-)
-RETURNS TABLE (ts timestamptz, error text, polls bigint)
-LANGUAGE plpgsql
-STABLE
-SET plan_cache_mode = force_custom_plan
-AS $fn$
-DECLARE
-    step interval := greatest(meter.chart_step(since, until, wanted), interval '1 hour');
-    chosen integer[] := meter.chosen_servers(servers);
-BEGIN
-    RETURN QUERY
-    SELECT meter.step_of(step, x.bucket), x.error, sum(x.polls)::bigint
-    FROM (
-        -- Hours of all servers first: a step's beginning takes long to find.
-        SELECT h.bucket, h.error, sum(h.polls) AS polls
-        FROM meter.poll_1h AS h
-        WHERE
-            NOT h.ok AND h.bucket >= meter.step_of(step, since) AND h.bucket < until
-            AND (chosen IS NULL OR h.server_id = ANY(chosen))
-        GROUP BY h.bucket, h.error
-    ) AS x
-    GROUP BY 1, 2
-    ORDER BY 1, 2;
-END
-$fn$;
-
-COMMENT ON FUNCTION meter.poll_failures IS
-'Failed polls of all servers, or of some, by kind, in steps of an hour or more.';
-
--- Successful polls of all servers, or of those named, by how long they took: `latency_ms` is the
--- least of a class (see meter.poll_1h). In steps of an hour at least.
-CREATE OR REPLACE FUNCTION meter.poll_latencies(
-    since timestamptz, until timestamptz, wanted interval, servers text[] DEFAULT NULL
-)
-RETURNS TABLE (ts timestamptz, latency_ms integer, polls bigint)
-LANGUAGE plpgsql
-STABLE
-SET plan_cache_mode = force_custom_plan
-AS $fn$
-DECLARE
-    step interval := greatest(meter.chart_step(since, until, wanted), interval '1 hour');
-    chosen integer[] := meter.chosen_servers(servers);
-BEGIN
-    RETURN QUERY
-    SELECT
-        meter.step_of(step, x.bucket),
-        (0 || meter.latency_bounds())[x.latency_class + 1],
-        sum(x.polls)::bigint
-    FROM (
-        -- Hours of all servers first: a step's beginning takes long to find.
-        SELECT h.bucket, h.latency_class, sum(h.polls) AS polls
-        FROM meter.poll_1h AS h
-        WHERE
-            h.ok AND h.bucket >= meter.step_of(step, since) AND h.bucket < until
-            AND (chosen IS NULL OR h.server_id = ANY(chosen))
-        GROUP BY h.bucket, h.latency_class
-    ) AS x
-    GROUP BY 1, 2
-    ORDER BY 1, 2;
-END
-$fn$;
-
-COMMENT ON FUNCTION meter.poll_latencies IS
-'Successful polls of all servers, or of some, by how long they took (latency_ms: the least of a '
-'class), in steps of an hour or more.';
-
--- The latency in ms that a share `q` of polls did not exceed, from their numbers by latency class
--- (see meter.poll_1h), taken as even within a class; 10000 where it lies above that.
-CREATE OR REPLACE FUNCTION meter.latency_quantile(q double precision, polls bigint[])
-RETURNS double precision
-LANGUAGE sql
-IMMUTABLE PARALLEL SAFE
-AS $fn$
-    WITH class AS (
-        SELECT
-            n.i,
-            n.polls::double precision AS polls,
-            sum(n.polls) OVER (ORDER BY n.i)::double precision AS up_to,
-            sum(n.polls) OVER ()::double precision AS whole,
-            0 || meter.latency_bounds() AS bound
-        FROM unnest(polls) WITH ORDINALITY AS n (polls, i)
-    )
-
-    SELECT
-        c.bound[c.i] + (c.bound[least(c.i + 1, cardinality(c.bound))] - c.bound[c.i])
-        * (q * c.whole - c.up_to + c.polls) / c.polls
-    FROM class AS c
-    WHERE c.polls > 0 AND c.up_to >= q * c.whole
-    ORDER BY c.i
-    LIMIT 1
-$fn$;
-
-COMMENT ON FUNCTION meter.latency_quantile IS
-'The latency in ms that a share q of polls did not exceed, from their numbers by latency class.';
-
--- Each server over a period: how well it was seen, what it carried, how fast it answered. Figures
--- are of what was seen of it; whole hours, the first one whole.
+-- Each server over a period: coverage, load, failed polls and latency. The first and the last hour
+-- count whole. Figures are those of the time that successful polls cover.
 CREATE OR REPLACE FUNCTION meter.server_report(since timestamptz, until timestamptz)
 RETURNS TABLE (
     server text,
@@ -265,7 +178,7 @@ BEGIN
             sum(e.polls)::bigint AS polls,
             string_agg(e.error || ' ' || e.polls, ', ' ORDER BY e.polls DESC, e.error) AS errors
         FROM (
-            -- On its own: failures are few, and an index finds them.
+            -- Not from `outcome`: failures are few, and an index finds them.
             SELECT h.server_id, h.error, sum(h.polls)::bigint AS polls
             FROM meter.poll_1h AS h
             WHERE h.bucket >= lo AND h.bucket < until AND NOT h.ok
@@ -314,11 +227,12 @@ END
 $fn$;
 
 COMMENT ON FUNCTION meter.server_report IS
-'Each server over a period, in whole hours: coverage, participant minutes and share of the fleet, '
-'most participants and sessions at any tick, failed polls by kind, 95th percentile of latency.';
+'Each server over a period of full hours: coverage, participant minutes and their share of all '
+'servers, maximum number of participants and sessions at any tick, failed polls by kind, 95th '
+'percentile of latency.';
 
--- When servers were away: from the first failed poll of at least three in a row to the next one
--- that succeeded. Over more than two days, hours of which less than half is covered, joined.
+-- Outages: from the first of at least three failed polls in a row to the next successful one. For a
+-- period of more than two days: joined hours of which successful polls cover less than half.
 CREATE OR REPLACE FUNCTION meter.outages(since timestamptz, until timestamptz)
 RETURNS TABLE (
     server text,
@@ -391,5 +305,5 @@ END
 $fn$;
 
 COMMENT ON FUNCTION meter.outages IS
-'When servers did not answer: three failed polls in a row, or more. For more than two days, hours '
-'of which less than half is covered.';
+'The outages of servers: at least three failed polls in a row. For a period of more than two days, '
+'hours of which successful polls cover less than half.';

@@ -1,6 +1,7 @@
--- How the meter itself is: collectors, rollups, jobs, storage.
+-- The state of bbbmeter itself: collectors, rollups, jobs, storage.
 
--- Every collector's last sign of life. is_live: heard of in two of its intervals, and not ended.
+-- The last sign of life of every collector. is_live: the collector gave it within its last two poll
+-- intervals, and has not shut down.
 CREATE OR REPLACE VIEW meter.collector_now AS
 SELECT
     c.id AS collector,
@@ -24,26 +25,39 @@ FROM (
     ORDER BY x.id ASC, x.until DESC, x.since DESC
 ) AS c;
 
-COMMENT ON VIEW meter.collector_now IS 'Every collector''s last sign of life.';
-COMMENT ON COLUMN meter.collector_now.collector IS 'The collector: its spool''s identity.';
-COMMENT ON COLUMN meter.collector_now.host IS 'Name of the machine or container it runs on.';
-COMMENT ON COLUMN meter.collector_now.started_at IS 'Since when it has been heard of.';
-COMMENT ON COLUMN meter.collector_now.seen_at IS 'Its last sign of life.';
+COMMENT ON VIEW meter.collector_now IS
+'The last sign of life of every collector.';
+COMMENT ON COLUMN meter.collector_now.collector IS
+'The collector: the identity of its spool.';
+COMMENT ON COLUMN meter.collector_now.host IS
+'Name of the machine or container it runs on.';
+COMMENT ON COLUMN meter.collector_now.started_at IS
+'When it was started, or gave the first sign of life after an interruption.';
+COMMENT ON COLUMN meter.collector_now.seen_at IS
+'When it gave its last sign of life.';
 COMMENT ON COLUMN meter.collector_now.is_live IS
-'Whether that was in the last two of its intervals, and it has not ended.';
-COMMENT ON COLUMN meter.collector_now.stopped IS 'Whether it ended in good order.';
-COMMENT ON COLUMN meter.collector_now.servers IS 'Servers that it polls.';
-COMMENT ON COLUMN meter.collector_now.newest_stored_at IS 'The newest tick it has stored.';
-COMMENT ON COLUMN meter.collector_now.lag_seconds IS 'How old that was at the sign of life.';
-COMMENT ON COLUMN meter.collector_now.spool_polls IS 'Polls that wait on its disk.';
-COMMENT ON COLUMN meter.collector_now.spool_bytes IS 'What those take.';
-COMMENT ON COLUMN meter.collector_now.spool_max_bytes IS 'What its spool may take.';
-COMMENT ON COLUMN meter.collector_now.spool_use IS 'The share of that in use.';
+'Whether it gave a sign of life within its last two poll intervals, and has not shut down.';
+COMMENT ON COLUMN meter.collector_now.stopped IS
+'Whether it has shut down properly.';
+COMMENT ON COLUMN meter.collector_now.servers IS
+'Number of servers that it polls.';
+COMMENT ON COLUMN meter.collector_now.newest_stored_at IS
+'The newest tick that it has stored in the database.';
+COMMENT ON COLUMN meter.collector_now.lag_seconds IS
+'Age of that tick in seconds at the last sign of life.';
+COMMENT ON COLUMN meter.collector_now.spool_polls IS
+'Number of polls in its spool on disk.';
+COMMENT ON COLUMN meter.collector_now.spool_bytes IS
+'Size of its spool in bytes.';
+COMMENT ON COLUMN meter.collector_now.spool_max_bytes IS
+'Maximum size of its spool in bytes.';
+COMMENT ON COLUMN meter.collector_now.spool_use IS
+'Share of that maximum in use.';
 COMMENT ON COLUMN meter.collector_now.quarantined_batches IS
-'Batches that the database refused for their content.';
+'Number of batches that the database rejected because of their content.';
 
--- Up to when each rollup is computed; readers see later rows too, added up as they ask. is_stale:
--- so far behind that its policy must have failed for some turns.
+-- Up to when each rollup is computed. Later rows are computed at each query. is_stale: the rollup
+-- is so far behind that its policy must have failed several times.
 CREATE OR REPLACE FUNCTION meter.rollup_freshness()
 RETURNS TABLE (
     rollup text,
@@ -59,9 +73,10 @@ AS $fn$
     SELECT
         w.rollup,
         w.computed_until,
-        -- A refresh by hand can have gone beyond now.
+        -- A manual refresh can have computed buckets in the future.
         greatest(extract(EPOCH FROM now() - w.computed_until), 0)::double precision,
-        -- Late is what was due and is not there: in a quiet night nothing is due.
+        -- A rollup is late only if there are rows that it should have computed: in a night without
+        -- sessions there are none.
         coalesce(w.computed_until, '-infinity') < now() - w.allowed AND CASE
             WHEN left(w.rollup, 4) IN ('poll', 'serv') THEN EXISTS (
                 SELECT FROM meter.poll AS p
@@ -80,7 +95,7 @@ AS $fn$
         SELECT
             a.user_view_name::text AS rollup,
             CASE
-                -- Where nothing was computed, it is an instant long ago.
+                -- While nothing is computed, the watermark is an instant long ago.
                 WHEN x.watermark BETWEEN '2000-01-01' AND '2200-01-01' THEN x.watermark
             END AS computed_until,
             CASE right(a.user_view_name::text, 2)
@@ -101,11 +116,12 @@ AS $fn$
 $fn$;
 
 COMMENT ON FUNCTION meter.rollup_freshness IS
-'Up to when each rollup is computed, and whether that is too long ago while polls come in.';
+'Up to when each rollup is computed, and whether that is too long ago although there are newer '
+'rows.';
 
--- The database's jobs for this schema, and how their last run went. A refresh that found another
--- one of the same time under way is overtaken, not failed. The embedded engine records no runs:
--- there, status is NULL.
+-- TimescaleDB's jobs for this schema, and the result of their last run. If another refresh of the
+-- same time was already running, the status is Overtaken and not Failed. The embedded engine does
+-- not record runs: the status is NULL there.
 CREATE OR REPLACE FUNCTION meter.job_state()
 RETURNS TABLE (
     job_id integer,
@@ -153,11 +169,11 @@ AS $fn$
 $fn$;
 
 COMMENT ON FUNCTION meter.job_state IS
-'TimescaleDB''s jobs for this schema, and how their last run went; status is NULL where none is '
-'recorded.';
+'TimescaleDB''s jobs for this schema, and the result of their last run. status is NULL if no run '
+'is recorded.';
 
--- What each table and rollup takes on disk, as rows and as columns; for how many days it is kept
--- (NULL: for ever); and what it is expected to take a year from now if all goes on as in the last
+-- The size of each table and rollup on disk, in the rowstore and in the columnstore; the days for
+-- which it is kept (NULL: without limit); and the expected size in a year, at the rate of the last
 -- two weeks.
 CREATE OR REPLACE FUNCTION meter.storage()
 RETURNS TABLE (
@@ -196,7 +212,7 @@ AS $fn$
             i.is_compressed,
             z.total_bytes AS bytes
         FROM stored AS s
-        -- Its columns included, where it has them.
+        -- The size includes the columnstore.
         CROSS JOIN LATERAL public.chunks_detailed_size(
             format('%I.%I', s.schema_name, s.table_name)::regclass
         ) AS z
@@ -211,7 +227,8 @@ AS $fn$
             extract(EPOCH FROM max((j.config ->> 'compress_after')::interval)) / 86400
                 AS row_days
         FROM stored AS s
-        -- Versions differ in whether they call a rollup by its own name.
+        -- Some versions of TimescaleDB list a rollup's jobs under its own name, others under the
+        -- name of its hypertable.
         INNER JOIN timescaledb_information.jobs AS j
             ON
                 j.hypertable_schema IN ('meter', s.schema_name)
@@ -228,7 +245,7 @@ AS $fn$
             count(*) AS chunks,
             count(*) FILTER (WHERE c.is_compressed) AS column_chunks,
             min(c.range_start) AS kept_since,
-            -- Of chunks that are full, and not much older than two weeks.
+            -- Of chunks in the columnstore, only those that are not much older than two weeks.
             avg(c.bytes / c.days) FILTER (WHERE NOT c.is_compressed) AS row_bytes_a_day,
             avg(c.bytes / c.days) FILTER (WHERE c.is_compressed AND c.is_recent)
                 AS column_bytes_a_day
@@ -262,5 +279,5 @@ AS $fn$
 $fn$;
 
 COMMENT ON FUNCTION meter.storage IS
-'What each table and rollup takes on disk, for how long it is kept, and what it will take in a '
-'year at the present pace.';
+'The size of each table and rollup on disk, the days for which it is kept, and its expected size '
+'in a year at the present rate.';
