@@ -1,22 +1,23 @@
--- A session's figures, always from its samples, so that neither a crash nor a replay bends them.
+-- A session's figures are always computed from its samples, so that a crash or a replay cannot
+-- falsify them.
 
--- Bring every open session up to date, and close those that have ended. Returns how many rows it
--- touched. A session has ended when successful polls of its server (one at least) have missed it
--- for close_after_s seconds, or when its server is no longer polled at all.
--- Its end is half a poll interval after it was last seen.
+-- Update every open session, and close those that have ended. Returns the number of rows written. A
+-- session has ended when successful polls of its server (at least one) that stand for close_after_s
+-- seconds have not seen it, or when its server is no longer polled. A session ends half a poll
+-- interval after its last sample.
 CREATE OR REPLACE FUNCTION meter.update_sessions(close_after_s integer) RETURNS integer
 LANGUAGE plpgsql
 AS $fn$
 DECLARE
     touched integer;
-    -- Older chunks are columns already: looking for open sessions there would cost a full read.
+    -- Older chunks are in the columnstore: a search for open sessions would read all of them.
     horizon timestamptz := (SELECT max(p.ts) FROM meter.poll AS p) - interval '30 days';
 BEGIN
     UPDATE meter.session AS s
     SET
         last_seen_at = f.last_seen_at,
         ended_at = CASE WHEN f.has_ended THEN f.seen_until END,
-        -- A server whose clock is ahead must not give a negative duration.
+        -- The server's clock can be ahead; a duration is never negative.
         duration_seconds = extract(
             EPOCH FROM f.seen_until - least(s.started_at, s.first_seen_at)
         ),
@@ -64,3 +65,8 @@ BEGIN
     RETURN touched;
 END
 $fn$;
+
+COMMENT ON FUNCTION meter.update_sessions IS
+'Computes the figures of open sessions from their samples. Closes a session when successful polls '
+'of its server that stand for close_after_s seconds have not seen it, or when its server is no '
+'longer polled. Returns the number of rows written.';

@@ -1,10 +1,11 @@
--- Data that arrive out of order: from a spool, from a collector that was cut off, from a clock
--- that was wrong. The writer notes the time they touch in meter.late, in their own transaction.
+-- Data that arrive late: from a spool, from a collector that had no connection, from a wrong clock.
+-- In the transaction that stores them, the writer notes the span of time in meter.late.
 
--- See to all that was noted at least `delay` ago, when no writer that might cross it is still at
--- work: a filled sample yields to a real one, and of two filled ones one stays; sessions that had
--- ended are opened again, for meter.update_sessions to compute anew. Returns the touched time, in
--- order: rollups of it are to be refreshed, which a function cannot do.
+-- Handle all late data that were noted at least `delay` ago, when no writer is still active in that
+-- span of time. A real sample replaces a filled one of the same tick, and of two filled samples one
+-- stays. Sessions that had ended are opened again, so that meter.update_sessions computes them
+-- again. Returns the changed spans of time, in order. The caller must refresh the rollups of these
+-- spans, which a function cannot do.
 CREATE OR REPLACE FUNCTION meter.settle(delay interval DEFAULT interval '2 minutes')
 RETURNS TABLE (since timestamptz, until timestamptz)
 LANGUAGE plpgsql
@@ -16,7 +17,8 @@ DECLARE
     spans tstzmultirange;
     twin record;
 BEGIN
-    -- To change a row in columns is to unpack a thousand; few rows are changed, but maybe hundreds.
+    -- Changing one row in the columnstore decompresses a whole batch. Few rows are changed, but
+    -- together their batches can exceed TimescaleDB's default limit.
     PERFORM set_config('timescaledb.max_tuples_decompressed_per_dml_transaction', '0', TRUE);
     WITH noted AS (
         DELETE FROM meter.late AS l WHERE l.added_at <= now() - delay RETURNING l.since, l.until
@@ -48,7 +50,7 @@ BEGIN
         UPDATE meter.session AS s SET ended_at = NULL
         WHERE s.ended_at IS NOT NULL
             AND s.started_at >= lower(span) - interval '30 days' AND s.started_at < upper(span)
-            -- Of one that was longer ago, the first samples may be dropped already.
+            -- Retention may have dropped the first samples of an older session.
             AND (
                 ${retention_sample} = 0
                 OR s.first_seen_at >= now() - make_interval(days => ${retention_sample})
@@ -61,15 +63,20 @@ BEGIN
         until := upper(span);
         RETURN NEXT;
     END LOOP;
-    -- Who was seen when explains missing polls: it is of no use longer than they are.
+    -- The spans of collectors explain missing polls. They are kept two days longer than polls.
     DELETE FROM meter.collector AS c
     WHERE ${retention_poll} > 0 AND c.until < now() - make_interval(days => ${retention_poll} + 2);
 END
 $fn$;
 
--- Make room for successful polls (server and tick) where failed ones stand: a failure that another
--- collector saw, or what was noted in place of a batch that could not be stored then. Returns
--- those that stood there.
+COMMENT ON FUNCTION meter.settle IS
+'Handles late data (meter.late): real samples replace filled ones, and ended sessions are opened '
+'again, to be computed again. Returns the changed spans of time. The caller must refresh the '
+'rollups of these spans.';
+
+-- Delete the failed polls of these servers and ticks, because successful ones will be stored in
+-- their place. Another collector may have seen a failure, or the failed poll stood for a batch that
+-- could not be stored at that time. Returns the polls that were deleted.
 CREATE OR REPLACE FUNCTION meter.supersede(servers integer[], ticks timestamptz[])
 RETURNS TABLE (server_id integer, ts timestamptz)
 LANGUAGE plpgsql
@@ -90,3 +97,7 @@ BEGIN
     END LOOP;
 END
 $fn$;
+
+COMMENT ON FUNCTION meter.supersede IS
+'Deletes failed polls (server and tick), so that successful ones can be stored in their place. '
+'Returns those that were deleted.';

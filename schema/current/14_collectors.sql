@@ -1,10 +1,10 @@
--- Collectors side by side, and the polls that none of them brought.
+-- Signs of life, by which collectors that share the servers know of each other; and the polls that
+-- no collector stored.
 
--- Say that the collector `id` lives, and return all that do. A new span begins where it was
--- started `anew`, or not heard of for two periods. `unsafe_since` is the oldest tick that it has
--- in memory alone, for nothing takes it. The rest is what it tells of itself; a version before
--- this one tells nothing.
-DROP FUNCTION IF EXISTS meter.beat(text, text, interval, interval, boolean, timestamptz);
+-- Note that the collector `id` is alive, and return the ids of all live collectors. A new span
+-- begins when the collector has been started again (`anew`), or when it gave no sign of life for
+-- two periods. `unsafe_since` is the oldest tick that it holds in memory only, because neither the
+-- database nor its spool accepts it. The other arguments are what it reports of itself.
 CREATE OR REPLACE FUNCTION meter.beat(
     id text,
     host text,
@@ -55,8 +55,12 @@ BEGIN
 END
 $fn$;
 
--- Say that a collector ends in good order: others take over what it has at once. If it was not
--- heard of for two periods it stays so: it may have left servers alone since then.
+COMMENT ON FUNCTION meter.beat IS
+'Notes a collector''s sign of life. Returns the ids of all live collectors.';
+
+-- Note that a collector has shut down properly: the others take over its servers immediately. If it
+-- gave no sign of life for two periods, its span is not extended up to now, because it may not have
+-- polled since then.
 CREATE OR REPLACE FUNCTION meter.leave(id text, period interval) RETURNS void
 LANGUAGE sql
 AS $fn$
@@ -70,10 +74,12 @@ AS $fn$
     );
 $fn$;
 
--- The due polls of [since, until) of which there is no row, not even of a failure, in spans, and
--- why. 'no collector': none was seen at the time. 'handover': one had just come, gone or gone
--- silent, and the others took over; with it went what it had in memory alone. 'unexplained': there
--- should have been a poll.
+COMMENT ON FUNCTION meter.leave IS 'Notes that a collector has shut down properly.';
+
+-- The due polls of [since, until) that have no row, not even one of a failed poll: in spans, with
+-- the reason. 'no collector': no collector was alive at the time. 'handover': a collector had just
+-- started, stopped or fallen silent, and servers changed hands; what it held in memory only is
+-- lost. 'unexplained': there should have been a poll.
 CREATE OR REPLACE FUNCTION meter.missing_polls(since timestamptz, until timestamptz)
 RETURNS TABLE (
     server_id integer,
@@ -110,7 +116,7 @@ BEGIN
             AND p.ts >= missing_polls.since AND p.ts < missing_polls.until
     ),
 
-    hole AS (
+    gap AS (
         SELECT
             e.server_id,
             e.hi,
@@ -124,10 +130,11 @@ BEGIN
         )
     ),
 
-    -- Where the interval was changed, the new grid can begin a part of an interval later.
+    -- After a change of the poll interval, the new ticks can begin less than an interval later: no
+    -- poll is missing there.
     whole AS (
-        SELECT h.* FROM hole AS h
-        WHERE h.until - h.lo >= make_interval(secs => greatest(h.seconds, h.next_seconds))
+        SELECT g.* FROM gap AS g
+        WHERE g.until - g.lo >= make_interval(secs => greatest(g.seconds, g.next_seconds))
     ),
 
     seen AS (
@@ -143,8 +150,9 @@ BEGIN
             coalesce((
                 SELECT range_agg(x.span)
                 FROM meter.collector AS c
-                -- One that has come takes servers from others; one that has gone leaves them for
-                -- three intervals, and has lost what was not safe, with the tick under way.
+                -- A new collector takes servers from the others. The servers of one that is gone
+                -- are not polled for three intervals, and what was in its memory only is lost,
+                -- including the tick in progress.
                 CROSS JOIN LATERAL unnest(ARRAY[
                     tstzrange(
                         c.since - make_interval(secs => w.seconds),
@@ -176,3 +184,8 @@ BEGIN
     ORDER BY j.lo, j.server_id;
 END
 $fn$;
+
+COMMENT ON FUNCTION meter.missing_polls IS
+'Due polls of [since, until) that have no row, not even one of a failed poll: spans of each '
+'server, with the reason (no collector, handover or unexplained). Polls must still be kept for the '
+'whole period. Polls of the last minutes may not be stored yet.';

@@ -1,25 +1,36 @@
--- Cutting time: which rollup covers which part of a period exactly.
+-- Periods: the billing time zone, the days and months of a report, and which rollup covers which
+-- part of a period exactly.
 
 CREATE OR REPLACE FUNCTION meter.billing_timezone() RETURNS text
 LANGUAGE sql
 IMMUTABLE PARALLEL SAFE
 RETURN ${billing_timezone};
 
--- The tenant of meetings that no rule of the settings matches.
+COMMENT ON FUNCTION meter.billing_timezone IS
+'The time zone of days and months, from the settings.';
+
+-- The tenant of sessions that no rule of the settings matches.
 CREATE OR REPLACE FUNCTION meter.default_tenant() RETURNS text
 LANGUAGE sql
 IMMUTABLE PARALLEL SAFE
 RETURN ${default_tenant};
 
--- The first instant of the day or month in the billing time zone that `instant` lies in.
+COMMENT ON FUNCTION meter.default_tenant IS
+'The tenant of sessions that no rule of the settings matches.';
+
+-- The first instant of the day or month of the billing time zone that contains `instant`.
 CREATE OR REPLACE FUNCTION meter.billing_trunc(unit text, instant timestamptz)
 RETURNS timestamptz
 LANGUAGE sql
 STABLE PARALLEL SAFE
 RETURN date_trunc(unit, instant, meter.billing_timezone());
 
--- [since, until) cut into days, hours and minutes, coarse in the middle and fine at the edges, so
--- that a report over any whole minutes is exact and reads few rows. lo < hi in every row.
+COMMENT ON FUNCTION meter.billing_trunc IS
+'The beginning of the day, month or other unit (as in date_trunc) of the billing time zone that '
+'contains an instant.';
+
+-- Split [since, until) into days in the middle, and hours and minutes at the edges. A report over
+-- any full minutes is then exact, and reads few rows. lo < hi in every row.
 CREATE OR REPLACE FUNCTION meter.tiles(since timestamptz, until timestamptz)
 RETURNS TABLE (grain text, lo timestamptz, hi timestamptz)
 LANGUAGE plpgsql
@@ -39,13 +50,13 @@ BEGIN
             USING ERRCODE = 'invalid_parameter_value';
     END IF;
     IF first_day < since THEN
-        -- Adding in local time: a day has 23 or 25 hours when the clocks change, and where they
-        -- change at midnight a day begins at 01:00, but not the next one.
+        -- Add in local time: a day has 23 or 25 hours when the clocks change. If they change at
+        -- midnight, that day begins at 01:00, and the next one at 00:00 again.
         first_day := (date_trunc('day', since AT TIME ZONE zone) + interval '1 day')
             AT TIME ZONE zone;
     END IF;
     IF last_day > until THEN
-        -- Where midnight comes twice, a day begins at the second one.
+        -- If midnight occurs twice, a day begins at the second one.
         last_day := (date_trunc('day', until AT TIME ZONE zone) - interval '1 day')
             AT TIME ZONE zone;
     END IF;
@@ -61,6 +72,10 @@ BEGIN
     END IF;
 END
 $fn$;
+
+COMMENT ON FUNCTION meter.tiles IS
+'Splits [since, until), which must be full minutes, into parts [lo, hi) for which the rollup of '
+'the grain (day, hour, minute) has exact sums: days in the middle, hours and minutes at the edges.';
 
 -- The part of meter.tiles below a day.
 CREATE OR REPLACE FUNCTION meter.hour_tiles(since timestamptz, until timestamptz)
@@ -86,8 +101,10 @@ BEGIN
 END
 $fn$;
 
--- [since, until) as the periods of a report: one a day, one a month (in the billing time zone, the
--- first and the last one cut at the edges), or one in all ('total').
+COMMENT ON FUNCTION meter.hour_tiles IS 'The part of meter.tiles below a day.';
+
+-- Split [since, until) into the periods of a report: days or months of the billing time zone, the
+-- first and the last one limited by since and until; or one period ('total').
 CREATE OR REPLACE FUNCTION meter.periods(since timestamptz, until timestamptz, per text)
 RETURNS TABLE (period timestamptz, lo timestamptz, hi timestamptz)
 LANGUAGE plpgsql
@@ -115,9 +132,13 @@ BEGIN
 END
 $fn$;
 
--- Refuse a period whose edges need a table that no longer reaches back so far: a figure that
--- lacks a part without saying so is worse than none. What is left is looked up only where something
--- may be gone, for that reads all of it.
+COMMENT ON FUNCTION meter.periods IS
+'Splits [since, until) into one part [lo, hi) for each day or month of the billing time zone '
+'(per), or into one part for total. period is the beginning of the whole day or month, or since.';
+
+-- Raise an error if an edge of a period needs rows that retention has dropped: an error is better
+-- than a figure that silently lacks a part. The oldest row is looked up only if rows may have been
+-- dropped, because that reads the whole table.
 CREATE OR REPLACE FUNCTION meter.require_kept(
     relation text, needed timestamptz, kept_days integer
 ) RETURNS void
@@ -145,3 +166,34 @@ BEGIN
     END IF;
 END
 $fn$;
+
+COMMENT ON FUNCTION meter.require_kept IS
+'Raises an error if a report needs rows of a table or rollup that retention has dropped.';
+
+-- The edge of a report over `span` for any `instant`: the full minute, or the full hour or day if
+-- finer rollups of that age may have been dropped. A span of more than a week begins and ends on
+-- full days, except for edges in the last two days.
+CREATE OR REPLACE FUNCTION meter.report_edge(instant timestamptz, span interval)
+RETURNS timestamptz
+LANGUAGE sql
+STABLE
+AS $fn$
+    SELECT CASE
+        WHEN instant < now() - interval '2 days' AND (
+            span > interval '7 days'
+            OR (
+                ${retention_usage_1h} > 0
+                AND instant < now() - make_interval(days => ${retention_usage_1h} - 1)
+            )
+        ) THEN meter.billing_trunc('day', instant)
+        WHEN instant < now() - interval '2 days' AND least(
+            nullif(${retention_usage_1m}, 0), nullif(${retention_poll}, 0)
+        ) < extract(EPOCH FROM now() - instant) / 86400 + 1
+            THEN public.time_bucket('${hour}', instant)
+        ELSE date_trunc('minute', instant)
+    END
+$fn$;
+
+COMMENT ON FUNCTION meter.report_edge IS
+'The beginning of the minute, hour or day that contains an instant, so that a report over a span '
+'of time can begin or end there. Finer rollups of that age may have been dropped.';

@@ -1,4 +1,4 @@
--- What was used between two instants: from the coarsest rollups that tile the period exactly.
+-- Usage between two instants, from the coarsest rollups that cover the period exactly.
 
 CREATE OR REPLACE FUNCTION meter.usage_between(since timestamptz, until timestamptz)
 RETURNS TABLE (
@@ -53,8 +53,12 @@ BEGIN
 END
 $fn$;
 
--- The sessions (no breakouts) that began between two instants; a session counts once, where it
--- began, so that months add up.
+COMMENT ON FUNCTION meter.usage_between IS
+'Rows of the usage rollups that together cover [since, until) exactly; a row covers a day at most. '
+'Columns as in meter.usage_1d.';
+
+-- The sessions (no breakouts) that began between two instants. A session counts once, in the period
+-- in which it began, so that the months add up.
 CREATE OR REPLACE FUNCTION meter.sessions_between(since timestamptz, until timestamptz)
 RETURNS TABLE (
     bucket timestamptz,
@@ -91,7 +95,11 @@ BEGIN
 END
 $fn$;
 
--- What each session used between two instants, cut at the edges.
+COMMENT ON FUNCTION meter.sessions_between IS
+'Sessions (no breakouts) that began in [since, until), in rows that together cover it exactly; a '
+'row covers a day at most. Columns as in meter.session_1d.';
+
+-- Usage of each session between two instants.
 CREATE OR REPLACE FUNCTION meter.session_usage_between(since timestamptz, until timestamptz)
 RETURNS TABLE (
     tenant_id integer,
@@ -113,7 +121,7 @@ DECLARE
     tile record;
 BEGIN
     FOR tile IN
-        -- No rollup of sessions by the day: days are read by the hour here.
+        -- There is no rollup of each session by the day: days are read by the hour.
         SELECT CASE t.grain WHEN 'day' THEN 'hour' ELSE t.grain END AS grain, t.lo, t.hi
         FROM meter.tiles(since, until) AS t
     LOOP
@@ -141,35 +149,6 @@ BEGIN
 END
 $fn$;
 
--- Seconds of [since, until) that each server's successful polls cover.
-CREATE OR REPLACE FUNCTION meter.covered_between(since timestamptz, until timestamptz)
-RETURNS TABLE (bucket timestamptz, server_id integer, covered_seconds bigint)
-LANGUAGE plpgsql
-STABLE
-AS $fn$
-DECLARE
-    tile record;
-BEGIN
-    FOR tile IN SELECT * FROM meter.tiles(since, until) LOOP
-        CASE tile.grain
-        WHEN 'day' THEN
-            RETURN QUERY
-            SELECT d.bucket, d.server_id, d.covered_seconds
-            FROM meter.server_1d AS d
-            WHERE d.bucket >= tile.lo AND d.bucket < tile.hi;
-        WHEN 'hour' THEN
-            PERFORM meter.require_kept('server_1h', tile.lo, ${retention_server_1h});
-            RETURN QUERY
-            SELECT h.bucket, h.server_id, h.covered_seconds
-            FROM meter.server_1h AS h
-            WHERE h.bucket >= tile.lo AND h.bucket < tile.hi;
-        WHEN 'minute' THEN
-            PERFORM meter.require_kept('poll', tile.lo, ${retention_poll});
-            RETURN QUERY
-            SELECT p.ts, p.server_id, p.seconds::bigint
-            FROM meter.poll AS p
-            WHERE p.ts >= tile.lo AND p.ts < tile.hi AND p.ok;
-        END CASE;
-    END LOOP;
-END
-$fn$;
+COMMENT ON FUNCTION meter.session_usage_between IS
+'Usage of each session (also breakouts) in [since, until), in rows that together cover it exactly; '
+'a row covers an hour at most. Columns as in meter.session_1h.';

@@ -1,117 +1,10 @@
--- What people read: coverage, usage and reports, by tenant, room, server, day and month.
+-- The reports: usage by tenant, server, room, day and month.
+--
+-- The list of figures stands in tenant_usage, tenant_report and usage_by, and in my_usage
+-- (97_tenants.sql); ../README.md says why. A test compares the lists.
 
--- How much of each period every server's successful polls cover. Polls are due in the spans of
--- meter.server_due, where they last up to a minute ago: a collector that is down is a hole like a
--- server that is.
-CREATE OR REPLACE FUNCTION meter.server_coverage(
-    since timestamptz, until timestamptz, per text DEFAULT 'total'
-)
-RETURNS TABLE (
-    period timestamptz,
-    server_id integer,
-    server text,
-    due_seconds double precision,
-    covered_seconds double precision,
-    coverage double precision
-)
-LANGUAGE sql
-STABLE
-AS $fn$
-    WITH horizon AS (
-        SELECT
-            CASE
-                WHEN EXISTS (SELECT FROM meter.server_due AS o WHERE o.until IS NULL)
-                    THEN least(until, date_trunc('minute', now() - interval '1 minute'))
-                ELSE until
-            END AS until
-    ),
-
-    periods AS (
-        SELECT p.period, p.lo, p.hi
-        FROM horizon AS h
-        CROSS JOIN LATERAL meter.periods(since, h.until, per) AS p
-    ),
-
-    due AS (
-        SELECT
-            p.period,
-            d.server_id,
-            sum(extract(EPOCH FROM least(p.hi, d.until) - greatest(p.lo, d.since))) AS seconds
-        FROM periods AS p
-        INNER JOIN meter.server_due AS d
-            ON p.hi > d.since AND (d.until IS NULL OR p.lo < d.until)
-        GROUP BY p.period, d.server_id
-    ),
-
-    covered AS (
-        SELECT
-            CASE WHEN per = 'total' THEN since ELSE meter.billing_trunc(per, c.bucket) END AS period,
-            c.server_id,
-            sum(c.covered_seconds) AS seconds
-        FROM horizon AS h
-        CROSS JOIN LATERAL meter.covered_between(since, greatest(since, h.until)) AS c
-        GROUP BY 1, 2
-    )
-
-    SELECT
-        d.period,
-        d.server_id,
-        s.name,
-        d.seconds,
-        least(coalesce(c.seconds, 0), d.seconds),
-        least(coalesce(c.seconds, 0) / nullif(d.seconds, 0), 1)
-    FROM due AS d
-    INNER JOIN meter.server AS s ON d.server_id = s.id
-    LEFT JOIN covered AS c ON d.period = c.period AND d.server_id = c.server_id
-    WHERE d.seconds > 0
-    ORDER BY d.period, s.name
-$fn$;
-
--- Which servers can carry each tenant's meetings: its own servers; and the shared ones, unless it
--- has servers of its own and held no session on a shared one.
-CREATE OR REPLACE FUNCTION meter.tenant_server(since timestamptz, until timestamptz)
-RETURNS TABLE (tenant_id integer, server_id integer)
-LANGUAGE sql
-STABLE
-AS $fn$
-    WITH shares AS (
-        SELECT
-            t.id AS tenant_id,
-            NOT EXISTS (SELECT FROM meter.server AS own WHERE own.tenant_id = t.id)
-            OR EXISTS (
-                SELECT
-                FROM meter.session AS x
-                INNER JOIN meter.server AS shared
-                    ON x.server_id = shared.id AND shared.tenant_id IS NULL
-                WHERE x.tenant_id = t.id
-                    AND x.started_at < until AND x.started_at >= since - interval '1 day'
-            ) AS on_shared
-        FROM meter.tenant AS t
-    )
-
-    SELECT a.tenant_id, s.id
-    FROM shares AS a
-    INNER JOIN meter.server AS s
-        ON a.tenant_id = s.tenant_id OR (s.tenant_id IS NULL AND a.on_shared)
-$fn$;
-
--- How much of each period was seen of each tenant: the mean over the servers that can carry its
--- meetings.
-CREATE OR REPLACE FUNCTION meter.tenant_coverage(
-    since timestamptz, until timestamptz, per text DEFAULT 'total'
-)
-RETURNS TABLE (period timestamptz, tenant_id integer, coverage double precision)
-LANGUAGE sql
-STABLE
-AS $fn$
-    SELECT c.period, a.tenant_id, sum(c.covered_seconds) / sum(c.due_seconds)
-    FROM meter.server_coverage(since, until, per) AS c
-    INNER JOIN meter.tenant_server(since, until) AS a ON c.server_id = a.server_id
-    GROUP BY c.period, a.tenant_id
-$fn$;
-
--- The usage of every tenant, per day, month or in total. Figures are NULL, not zero, for a period
--- in which nothing was seen. A peak is the highest mean of a minute over all servers at once.
+-- The usage of each tenant by day, by month or in total. For a period in which no poll succeeded,
+-- figures are NULL and not zero. A peak is the highest mean of a minute, over all servers together.
 CREATE OR REPLACE FUNCTION meter.tenant_usage(
     since timestamptz, until timestamptz, per text DEFAULT 'day'
 )
@@ -141,7 +34,8 @@ STABLE
 AS $fn$
     WITH used AS (
         SELECT
-            CASE WHEN per = 'total' THEN since ELSE meter.billing_trunc(per, u.bucket) END AS period,
+            CASE WHEN per = 'total' THEN since ELSE meter.billing_trunc(per, u.bucket) END
+                AS period,
             u.tenant_id,
             sum(u.participant_seconds) AS participant_seconds,
             sum(u.voice_seconds) AS voice_seconds,
@@ -159,7 +53,8 @@ AS $fn$
 
     begun AS (
         SELECT
-            CASE WHEN per = 'total' THEN since ELSE meter.billing_trunc(per, b.bucket) END AS period,
+            CASE WHEN per = 'total' THEN since ELSE meter.billing_trunc(per, b.bucket) END
+                AS period,
             b.tenant_id,
             sum(b.sessions)::bigint AS sessions,
             sum(b.duration_seconds) AS duration_seconds,
@@ -202,7 +97,12 @@ AS $fn$
     ORDER BY p.period, t.name
 $fn$;
 
--- The report: what every tenant used in [since, until).
+COMMENT ON FUNCTION meter.tenant_usage IS
+'meter.tenant_report by period: per is day or month (of the billing time zone) or total. period is '
+'the beginning of the day or month, or since. The first and the last period are limited by since '
+'and until. Every tenant has a row in every period.';
+
+-- The report: the usage of each tenant in [since, until).
 CREATE OR REPLACE FUNCTION meter.tenant_report(since timestamptz, until timestamptz)
 RETURNS TABLE (
     tenant text,
@@ -235,9 +135,18 @@ AS $fn$
     FROM meter.tenant_usage(since, until, 'total') AS u
 $fn$;
 
--- The same figures by tenant and server, or by tenant and room, for sessions on one server or
--- (NULL) on all. Peaks need samples: they are NULL where those no longer reach back so far.
--- `by` is tenant, server or room.
+COMMENT ON FUNCTION meter.tenant_report IS
+'Usage of each tenant in [since, until), which must be full minutes, over all servers. Minutes are '
+'participants (or voice, webcams, dial-ins, sessions) × minutes. A session counts in the period in '
+'which it began. peak_participants is the highest mean of a minute, over all servers together; '
+'peak_participants_at is the beginning of that minute (the earliest of equals). coverage is the '
+'share of due polls that succeeded, filled_share the share of session time that was interpolated. '
+'NULL means that no poll of the tenant''s servers succeeded; for an average or an instant it can '
+'also mean that there was no session.';
+
+-- The same figures by tenant, by tenant and server, or by tenant and room (`by`: tenant, server or
+-- room), of the sessions on one server, or on all (NULL). Peaks are computed from samples: they are
+-- NULL if samples of that time have been dropped.
 CREATE OR REPLACE FUNCTION meter.usage_by(
     since timestamptz, until timestamptz, by text, on_server text DEFAULT NULL
 )
@@ -276,8 +185,9 @@ BEGIN
     END IF;
     RETURN QUERY
     WITH place AS (
-        -- A session's group, with 0 for what is not asked for: where, and which room. Its usage
-        -- has a tenant of its own, for a sample's tenant is fixed when it is stored.
+        -- The group of each session: its server and room, or 0 if `by` does not ask for them. The
+        -- tenant here is that of the session; its samples can have others, because the tenant of a
+        -- sample is fixed when it is stored.
         SELECT
             x.session_id,
             x.breakout,
@@ -384,7 +294,7 @@ BEGIN
         CASE WHEN by = 'server' OR on_server IS NOT NULL THEN w.coverage ELSE c.coverage END,
         u.filled_seconds::double precision / nullif(u.session_seconds, 0)::double precision
     FROM used AS u
-    -- What began in the period can have been seen after it only.
+    -- A session can begin at the end of the period, and be seen for the first time after it.
     FULL JOIN begun AS b
         ON
             u.tenant_id = b.tenant_id AND u.server_id = b.server_id
@@ -400,8 +310,20 @@ BEGIN
 END
 $fn$;
 
--- The version of the rules by which figures are computed: a change that changes figures raises it.
+COMMENT ON FUNCTION meter.usage_by IS
+'The figures of meter.tenant_report by tenant, server or room (by), of the sessions on one server '
+'(on_server) or on all (NULL). Only groups with sessions have a row. Peaks are those of the group; '
+'they are NULL if samples of that time have been dropped. server and room are NULL unless `by` '
+'asks for them; room is also NULL for a breakout whose parent was never seen. coverage is that of '
+'the server if the row has one or on_server is given, else that of the tenant.';
+
+-- The version of the rules that figures are computed by. A release that changes figures increases
+-- it.
 CREATE OR REPLACE FUNCTION meter.calculation_version() RETURNS integer
 LANGUAGE sql
 IMMUTABLE PARALLEL SAFE
 RETURN 1;
+
+COMMENT ON FUNCTION meter.calculation_version IS
+'Version of the rules that figures are computed by. A release of bbbmeter that changes figures '
+'increases it.';

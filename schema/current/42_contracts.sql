@@ -1,30 +1,6 @@
--- Tenants side by side, and what they used of what their contracts allow.
+-- Tenants compared with each other and with what their contracts allow.
 
--- An edge of a report of `span` around `instant`, where the rollups of that age have one: a whole
--- minute; a whole hour or day where finer ones may be gone. A span of more than a week begins and
--- ends on whole days, but for what is younger than two days.
-CREATE OR REPLACE FUNCTION meter.report_edge(instant timestamptz, span interval)
-RETURNS timestamptz
-LANGUAGE sql
-STABLE
-AS $fn$
-    SELECT CASE
-        WHEN instant < now() - interval '2 days' AND (
-            span > interval '7 days'
-            OR (
-                ${retention_usage_1h} > 0
-                AND instant < now() - make_interval(days => ${retention_usage_1h} - 1)
-            )
-        ) THEN meter.billing_trunc('day', instant)
-        WHEN instant < now() - interval '2 days' AND least(
-            nullif(${retention_usage_1m}, 0), nullif(${retention_poll}, 0)
-        ) < extract(EPOCH FROM now() - instant) / 86400 + 1
-            THEN public.time_bucket('${hour}', instant)
-        ELSE date_trunc('minute', instant)
-    END
-$fn$;
-
--- The contract of each tenant at an instant; no row for one without.
+-- The contract of each tenant at an instant. A tenant without a contract has no row.
 CREATE OR REPLACE FUNCTION meter.contract_at(instant timestamptz)
 RETURNS TABLE (tenant_id integer, max_participants integer, month_minutes bigint)
 LANGUAGE sql
@@ -35,7 +11,12 @@ AS $fn$
     WHERE k.since <= instant AND (k.until IS NULL OR instant < k.until)
 $fn$;
 
--- meter.tenant_report with each tenant's share of the whole, and its peak beside its contract.
+COMMENT ON FUNCTION meter.contract_at IS
+'The contract of each tenant at an instant. A limit is NULL if the contract does not set it; a '
+'tenant without a contract has no row.';
+
+-- meter.tenant_report with each tenant's share of the total, and its peak compared with its
+-- contract.
 CREATE OR REPLACE FUNCTION meter.tenant_ranking(since timestamptz, until timestamptz)
 RETURNS TABLE (
     place bigint,
@@ -81,9 +62,14 @@ AS $fn$
     ORDER BY 1, u.tenant
 $fn$;
 
--- The calendar month up to `instant`, what it is on the way to, and the month before. The rest of
--- the month is expected to be like the four weeks before today, weekday by weekday, as far as
--- these were seen; a weekday that was not is taken as the mean of the others.
+COMMENT ON FUNCTION meter.tenant_ranking IS
+'meter.tenant_report with ranks (place), each tenant''s share of all participant minutes, and its '
+'peak as a share of what the contract at the end of the period allows (peak_use: 1 is all of it).';
+
+-- The calendar month up to `instant`, the expected total of the month, and the month before. The
+-- rest of the month is expected to be like the same weekdays of the four weeks before today. Days
+-- in which no poll succeeded do not count. If that leaves no day for a weekday, it is expected to
+-- be like the mean of the other days.
 CREATE OR REPLACE FUNCTION meter.month_to_date(instant timestamptz DEFAULT now())
 RETURNS TABLE (
     tenant text,
@@ -116,7 +102,7 @@ BEGIN
                 + interval '1 month') AT TIME ZONE meter.billing_timezone() AS month_end
     ),
 
-    -- Days on which anything was seen: on others, nothing used is nothing known.
+    -- Days with a successful poll. On other days, usage is unknown and not zero.
     known_day AS (
         SELECT
             d.bucket,
@@ -138,7 +124,7 @@ BEGIN
         GROUP BY GROUPING SETS ((k.weekday, t.id), (t.id))
     ),
 
-    -- What is left of the month, as days and parts of a day, by weekday.
+    -- The rest of the month by weekday, in days and parts of a day.
     left_over AS (
         SELECT
             extract(ISODOW FROM g.day AT TIME ZONE meter.billing_timezone()) AS weekday,
@@ -165,7 +151,7 @@ BEGIN
         GROUP BY t.id
     ),
 
-    -- Each once, not once a tenant.
+    -- Materialized, so that each report is computed once and not once for each tenant.
     this_month AS MATERIALIZED (
         SELECT m.* FROM frame AS f CROSS JOIN LATERAL meter.tenant_report(f.since, f.until) AS m
     ),
@@ -208,7 +194,15 @@ BEGIN
 END
 $fn$;
 
+COMMENT ON FUNCTION meter.month_to_date IS
+'The calendar month up to an instant, for each tenant: participant minutes so far, the expected '
+'minutes of the whole month (projected_minutes), the minutes of the month before, and the '
+'contract''s month_minutes (use and projected_use: 1 is all of them). change is the relative '
+'change from last_month_minutes to projected_minutes. The rest of the month is expected to be like '
+'the last four weeks.';
+
 -- The minutes of [since, until) in which a tenant had more than `most` participants × seconds.
+-- meter.over_limit calls it for each span of hours.
 CREATE OR REPLACE FUNCTION meter.minutes_above(
     of_tenant integer, since timestamptz, until timestamptz, most bigint
 )
@@ -227,8 +221,11 @@ BEGIN
 END
 $fn$;
 
--- When tenants were above what their contracts allow, minute by minute, joined into spans. Where
--- minutes are no longer kept, spans are whole hours, and `minutes` is NULL.
+COMMENT ON FUNCTION meter.minutes_above IS
+'The minutes of [since, until) in which a tenant had more than a number of participants × seconds.';
+
+-- When tenants had more participants at once than their contracts allow: minutes, joined into
+-- spans. If minutes are no longer kept, spans are full hours, and `minutes` is NULL.
 CREATE OR REPLACE FUNCTION meter.over_limit(
     since timestamptz, until timestamptz, tenants text[] DEFAULT NULL
 )
@@ -248,8 +245,8 @@ AS $fn$
 BEGIN
     RETURN QUERY
     WITH hour AS (
-        -- Few hours have a peak above the limit: only their minutes are looked at. A contract has
-        -- a since and an until too, so those of the call are named in full.
+        -- Few hours have a peak above the limit, and only their minutes are read. A contract has a
+        -- since and an until too: those of the call are written with the function's name.
         SELECT
             u.bucket,
             u.tenant_id,
@@ -271,7 +268,7 @@ BEGIN
             AND (tenants IS NULL OR t.name = ANY(tenants))
     ),
 
-    -- Hours in a row at once: each span is a query of its own.
+    -- Consecutive hours are joined, because each span is searched by a query of its own.
     hours AS (
         SELECT
             n.name, n.tenant_id, n.max_participants,
@@ -335,3 +332,8 @@ BEGIN
     ORDER BY 2, 1;
 END
 $fn$;
+
+COMMENT ON FUNCTION meter.over_limit IS
+'The spans in which tenants had more participants at once than their contracts allow, with the '
+'number of minutes and the peak. If minutes are no longer kept, spans are full hours, and minutes '
+'is NULL.';

@@ -1,6 +1,6 @@
--- Rooms and sessions: lists to look through, and the course of one session.
+-- Rooms and sessions: lists, and the course of one session.
 
--- Every session, in the words and units of reports.
+-- Every session with names instead of numbers, and in minutes, as in reports.
 CREATE OR REPLACE VIEW meter.session_figures AS
 SELECT
     s.session_id,
@@ -26,8 +26,40 @@ INNER JOIN meter.tenant AS t ON s.tenant_id = t.id
 INNER JOIN meter.server AS v ON s.server_id = v.id
 LEFT JOIN meter.room AS r ON s.room_id = r.id;
 
--- Sessions that were on in [since, until), the newest first; of one tenant, room or server, or
--- (NULL) of all. Figures are of the whole session.
+COMMENT ON VIEW meter.session_figures IS
+'Every session with names instead of numbers, and in minutes: meter.session as in reports. The '
+'figures of an open session still grow.';
+COMMENT ON COLUMN meter.session_figures.session_id IS
+'Number of the session. Use it as text in a browser, which cannot hold all digits in a number.';
+COMMENT ON COLUMN meter.session_figures.tenant IS 'Name of its tenant.';
+COMMENT ON COLUMN meter.session_figures.room IS
+'The meeting id of its room; NULL for a breakout whose parent was never seen.';
+COMMENT ON COLUMN meter.session_figures.server IS
+'Name of its server.';
+COMMENT ON COLUMN meter.session_figures.origin IS
+'The product that created it; NULL if it did not say so.';
+COMMENT ON COLUMN meter.session_figures.started_at IS 'When it was created.';
+COMMENT ON COLUMN meter.session_figures.ended_at IS 'When it ended; NULL while it is open.';
+COMMENT ON COLUMN meter.session_figures.is_open IS
+'Whether it is open, as far as is known.';
+COMMENT ON COLUMN meter.session_figures.session_minutes IS
+'Minutes from its start to its end.';
+COMMENT ON COLUMN meter.session_figures.participant_minutes IS 'Participants × minutes.';
+COMMENT ON COLUMN meter.session_figures.max_participants IS
+'Maximum number of participants at any tick.';
+COMMENT ON COLUMN meter.session_figures.mean_participants IS
+'Mean number of participants.';
+COMMENT ON COLUMN meter.session_figures.voice_minutes IS 'Participants with voice × minutes.';
+COMMENT ON COLUMN meter.session_figures.video_minutes IS 'Webcam streams × minutes.';
+COMMENT ON COLUMN meter.session_figures.dialin_minutes IS 'Participants by telephone × minutes.';
+COMMENT ON COLUMN meter.session_figures.breakout IS 'Whether it is a breakout room.';
+COMMENT ON COLUMN meter.session_figures.recording IS
+'Whether it was created with recording allowed.';
+COMMENT ON COLUMN meter.session_figures.filled_share IS
+'Share of its time that was interpolated between two polls.';
+
+-- Sessions that were open in [since, until), the newest first: of one tenant, room or server, or of
+-- all (NULL). Figures are those of the whole session.
 CREATE OR REPLACE FUNCTION meter.session_list(
     since timestamptz,
     until timestamptz,
@@ -43,7 +75,7 @@ AS $fn$
     FROM meter.session_figures AS s
     WHERE
         s.started_at < until
-        -- So long may a session be to be found: this finds the chunks.
+        -- Sessions that began earlier are not found. This limits the chunks that are read.
         AND s.started_at >= since - interval '2 days'
         AND (s.is_open OR s.ended_at > since)
         AND (of_tenant IS NULL OR s.tenant = of_tenant)
@@ -52,9 +84,13 @@ AS $fn$
     ORDER BY s.started_at DESC, s.session_id
 $fn$;
 
--- Rooms with sessions that began in [since, until): what those used, whole. With `part`, only rooms
--- whose id or name begins with it or contains it, in any case. Breakouts count for their parent's
--- room, in breakout_minutes alone.
+COMMENT ON FUNCTION meter.session_list IS
+'Rows of meter.session_figures that were open in [since, until), the newest first: of one tenant, '
+'room or server, or of all (NULL). Sessions of more than two days can be missing.';
+
+-- Rooms with sessions that began in [since, until): the usage of these sessions up to their ends.
+-- With `part`, only rooms whose meeting id or name contains it, regardless of case. Breakouts
+-- count for the room of their parent, and only in breakout_minutes.
 CREATE OR REPLACE FUNCTION meter.room_usage(
     since timestamptz, until timestamptz, of_tenant text DEFAULT NULL, part text DEFAULT NULL
 )
@@ -75,8 +111,8 @@ RETURNS TABLE (
 LANGUAGE sql
 STABLE PARALLEL SAFE
 AS $fn$
-    -- By room and breakout first, as plain sums, which several processes can share; a CTE that is
-    -- read twice could not be, nor could a function that is not marked as safe for it.
+    -- First plain sums by room and breakout, which PostgreSQL can compute in parallel. It could not
+    -- if a CTE were read twice, or if this function were not marked PARALLEL SAFE.
     WITH used AS (
         SELECT
             p.room_id,
@@ -137,7 +173,12 @@ AS $fn$
     ORDER BY u.participant_seconds DESC NULLS LAST, t.name, r.external_id
 $fn$;
 
--- A session's number from its text, as links carry it; NULL where it is none.
+COMMENT ON FUNCTION meter.room_usage IS
+'Rooms with sessions that began in [since, until), and the usage of these sessions up to their '
+'ends: of one tenant or of all (NULL). With part, only rooms whose meeting id or name contains it. '
+'Breakouts count only in breakout_minutes.';
+
+-- The number of a session from a text, as in links; NULL if the text is not a valid number.
 CREATE OR REPLACE FUNCTION meter.session_number(of_session text) RETURNS bigint
 LANGUAGE sql
 IMMUTABLE PARALLEL SAFE
@@ -149,9 +190,12 @@ AS $fn$
     END
 $fn$;
 
--- The course of one session in [since, until): every sample where that is up to six hours of it,
--- else means of hours. peak_participants is the most at any tick; filled says that a sample was
--- interpolated, or that a part of the hour was.
+COMMENT ON FUNCTION meter.session_number IS
+'The number of a session from a text; NULL if the text is not a valid number.';
+
+-- The course of one session in [since, until): every sample for up to six hours, else means of
+-- hours. peak_participants is the maximum at any tick. filled is true if the sample, or a part of
+-- the hour, was interpolated.
 CREATE OR REPLACE FUNCTION meter.session_course(
     of_session text, since timestamptz, until timestamptz
 )
@@ -192,7 +236,7 @@ BEGIN
             a.voice::double precision, a.video::double precision, a.dialins::double precision,
             a.filled
         FROM meter.sample AS a
-        -- The tenant finds the segment where samples are in columns.
+        -- tenant_id is the segment in the columnstore: with it, few batches are read.
         WHERE a.session_id = id AND a.tenant_id = of_tenant AND a.ts >= lo AND a.ts < hi
         ORDER BY a.ts;
     ELSE
@@ -214,8 +258,12 @@ BEGIN
 END
 $fn$;
 
--- Sessions that began in each step, by size (most participants) and by length, in classes for
--- charts; without breakouts. `tenants` are those asked for, or (NULL) all.
+COMMENT ON FUNCTION meter.session_course IS
+'The course of one session: its samples for up to six hours, else means of hours. filled is true '
+'if the sample, or a part of the hour, was interpolated.';
+
+-- Sessions (no breakouts) that began in [since, until), a row each, with classes of size (maximum
+-- of participants, see meter.size_class) and length for charts: of `tenants`, or of all (NULL).
 CREATE OR REPLACE FUNCTION meter.session_starts(
     since timestamptz, until timestamptz, tenants text[] DEFAULT NULL
 )
@@ -249,10 +297,7 @@ AS $fn$
     FROM meter.session AS s
     CROSS JOIN LATERAL (
         SELECT
-            -- A session in which nobody was seen yet is with those of one.
-            width_bucket(
-                greatest(s.max_participants, 1), ARRAY[1, 2, 3, 6, 11, 21, 51, 101, 201]
-            ) AS size_class,
+            meter.size_class(s.max_participants) AS size_class,
             width_bucket(
                 s.duration_seconds, ARRAY[0, 300, 900, 1800, 3600, 5400, 7200, 14400]
             ) AS length_class
@@ -264,93 +309,6 @@ AS $fn$
         ))
 $fn$;
 
--- Sessions of all tenants (no breakouts) that began and that ended in each step, of an hour at
--- least; steps without any have no row.
-CREATE OR REPLACE FUNCTION meter.fleet_turnover(
-    since timestamptz, until timestamptz, wanted interval
-)
-RETURNS TABLE (ts timestamptz, began bigint, ended bigint)
-LANGUAGE plpgsql
-STABLE
-SET plan_cache_mode = force_custom_plan
-AS $fn$
-DECLARE
-    step interval := greatest(meter.chart_step(since, until, wanted), interval '1 hour');
-    lo timestamptz := meter.step_of(step, since);
-BEGIN
-    RETURN QUERY
-    SELECT meter.step_of(step, e.at), sum(e.began)::bigint, sum(e.ended)::bigint
-    FROM (
-        SELECT h.bucket AS at, h.sessions AS began, 0 AS ended
-        FROM meter.start_1h AS h
-        WHERE h.bucket >= lo AND h.bucket < until
-        UNION ALL
-        SELECT h.bucket + h.ended_after * interval '${hour}', 0, h.sessions
-        FROM meter.start_1h AS h
-        -- One that lasts longer than a week ends unseen here.
-        WHERE h.bucket >= lo - interval '7 days' AND h.bucket < until AND h.ended_after >= 0
-    ) AS e
-    WHERE e.at >= lo AND e.at < until
-    GROUP BY 1
-    ORDER BY 1;
-END
-$fn$;
-
--- Sessions of all tenants (no breakouts) that began in each step, of an hour at least, by the most
--- participants that they had: `size` is the least of a class.
-CREATE OR REPLACE FUNCTION meter.fleet_sizes(
-    since timestamptz, until timestamptz, wanted interval
-)
-RETURNS TABLE (ts timestamptz, size integer, sessions bigint)
-LANGUAGE plpgsql
-STABLE
-SET plan_cache_mode = force_custom_plan
-AS $fn$
-DECLARE
-    step interval := greatest(meter.chart_step(since, until, wanted), interval '1 hour');
-BEGIN
-    RETURN QUERY
-    SELECT n.ts, c.size, c.sessions
-    FROM (
-        SELECT
-            meter.step_of(step, h.bucket) AS ts,
-            ARRAY[
-                sum(h.sessions_of_1), sum(h.sessions_of_2), sum(h.sessions_of_3),
-                sum(h.sessions_of_6), sum(h.sessions_of_11), sum(h.sessions_of_21),
-                sum(h.sessions_of_51), sum(h.sessions_of_101), sum(h.sessions_of_201)
-            ]::bigint[] AS counts
-        FROM meter.start_1h AS h
-        WHERE h.bucket >= meter.step_of(step, since) AND h.bucket < until
-        GROUP BY 1
-    ) AS n
-    CROSS JOIN unnest(ARRAY[1, 2, 3, 6, 11, 21, 51, 101, 201], n.counts) AS c (size, sessions)
-    WHERE c.sessions > 0
-    ORDER BY n.ts, c.size;
-END
-$fn$;
-
--- Sessions of all tenants (no breakouts) that began in each step, of an hour at least, by the
--- product that created them.
-CREATE OR REPLACE FUNCTION meter.fleet_origins(
-    since timestamptz, until timestamptz, wanted interval
-)
-RETURNS TABLE (ts timestamptz, origin text, sessions bigint, participant_minutes double precision)
-LANGUAGE plpgsql
-STABLE
-SET plan_cache_mode = force_custom_plan
-AS $fn$
-DECLARE
-    step interval := greatest(meter.chart_step(since, until, wanted), interval '1 hour');
-BEGIN
-    RETURN QUERY
-    SELECT
-        meter.step_of(step, h.bucket),
-        coalesce(nullif(h.origin, ''), 'unknown'),
-        sum(h.sessions)::bigint,
-        (sum(h.participant_seconds) / 60.0)::double precision
-    FROM meter.start_1h AS h
-    WHERE h.bucket >= meter.step_of(step, since) AND h.bucket < until
-    GROUP BY 1, 2
-    ORDER BY 1, 2;
-END
-$fn$;
+COMMENT ON FUNCTION meter.session_starts IS
+'Sessions (no breakouts) that began in [since, until), a row each, with classes of size and length '
+'for charts: of some tenants, or of all (NULL).';

@@ -1,133 +1,168 @@
--- What everything means, for people: `\d+` in psql and every database tool shows it.
+-- The meaning of each table and rollup and of their columns, as `\d+` in psql and other database
+-- tools show it. The comment of a function or a view stands under it, in its file.
+
+-- Give each column of `target` the comment of the column of `source` that has the same name.
+CREATE OR REPLACE FUNCTION meter.copy_comments(source regclass, target regclass) RETURNS void
+LANGUAGE plpgsql
+AS $fn$
+DECLARE
+    shared record;
+BEGIN
+    FOR shared IN
+        SELECT t.attname, col_description(source, s.attnum) AS description
+        FROM pg_attribute AS t
+        INNER JOIN pg_attribute AS s ON t.attname = s.attname
+        WHERE t.attrelid = target AND s.attrelid = source AND t.attnum > 0
+    LOOP
+        EXECUTE format(
+            'COMMENT ON COLUMN %s.%I IS %L', target, shared.attname, shared.description
+        );
+    END LOOP;
+END
+$fn$;
+
+COMMENT ON FUNCTION meter.copy_comments IS
+'Gives each column of a relation the comment of the column of another relation that has the same '
+'name.';
 
 COMMENT ON SCHEMA meter IS
-'Usage metering of BigBlueButton servers. People read the functions tenant_report, tenant_usage '
-'and usage_by, and the rollups; bbbmeter writes the tables. Times are instants; days and months '
-'are those of the time zone that meter.billing_timezone() names. Figures of usage leave '
-'breakout rooms out, unless they say so.';
+'Usage metering of BigBlueButton servers. bbbmeter writes the tables; people read the functions '
+'tenant_report, tenant_usage and usage_by, and the rollups. Times are instants; days and months '
+'are those of the time zone that meter.billing_timezone() returns. Figures do not include breakout '
+'rooms unless they say so.';
 
 COMMENT ON TABLE meter.migration IS
-'The run-once files of the schema that were applied: the ledger of `bbbmeter migrate`.';
+'The ledger of `bbbmeter migrate`: the run-once files of the schema that were applied.';
 COMMENT ON COLUMN meter.migration.name IS 'File name.';
 COMMENT ON COLUMN meter.migration.sha256 IS 'SHA-256 of the file as shipped, in hexadecimal.';
 COMMENT ON COLUMN meter.migration.applied_at IS 'When it was applied.';
 
 COMMENT ON TABLE meter.setting IS
-'The settings that are built into the rollups by the day: changing one cuts all days anew. '
-'days_to_be_computed stands there until that is done.';
-COMMENT ON COLUMN meter.setting.key IS 'The setting''s name, as in bbbmeter.toml.';
+'The settings that the daily rollups are built with. Changing one means rebuilding all days; '
+'days_to_be_computed is set until that is done.';
+COMMENT ON COLUMN meter.setting.key IS 'Name of the setting, as in bbbmeter.toml.';
 COMMENT ON COLUMN meter.setting.value IS 'Its value, as text.';
 
-COMMENT ON TABLE meter.tenant IS 'Who is accountable for meetings: a customer, a faculty.';
+COMMENT ON TABLE meter.tenant IS 'Those who are accountable for usage: customers or faculties.';
 COMMENT ON COLUMN meter.tenant.id IS 'Number of the tenant, for joins.';
-COMMENT ON COLUMN meter.tenant.name IS 'Name in the settings, rules and figures; it never changes.';
-COMMENT ON COLUMN meter.tenant.title IS 'Name for people; empty where the settings give none.';
+COMMENT ON COLUMN meter.tenant.name IS 'Name in the settings, rules and reports. It never changes.';
+COMMENT ON COLUMN meter.tenant.title IS 'Name for people; empty if the settings have none.';
 
 COMMENT ON TABLE meter.contract IS
-'What each tenant''s contract allows, and when: a change of the settings ends one and begins the '
-'next.';
+'What each tenant''s contract allows, and when. A change in the settings ends one contract and '
+'begins the next.';
 COMMENT ON COLUMN meter.contract.tenant_id IS 'The tenant (meter.tenant).';
 COMMENT ON COLUMN meter.contract.since IS
-'The tick from which it holds; a tenant''s first contract holds for all time before it too '
+'The tick from which it applies. A tenant''s first contract applies to all time before, too '
 '(-infinity).';
 COMMENT ON COLUMN meter.contract.until IS
-'The tick from which it holds no more; NULL while it does.';
+'The tick from which it no longer applies; NULL for the current contract.';
 COMMENT ON COLUMN meter.contract.max_participants IS
-'Most participants at a time, as the mean of a minute over all servers; NULL is no limit.';
+'Maximum number of participants at once, as the mean of a minute over all servers; NULL is no '
+'limit.';
 COMMENT ON COLUMN meter.contract.month_minutes IS
 'Participant minutes in a calendar month of the billing time zone; NULL is no limit.';
 
 COMMENT ON TABLE meter.server IS
-'The BigBlueButton servers (or load balancers seen with one tenant''s secret). One that left '
-'the settings stays, for figures name it.';
+'The BigBlueButton servers, or load balancers with one tenant''s secret. A server that was removed '
+'from the settings stays, because figures refer to it.';
 COMMENT ON COLUMN meter.server.id IS 'Number of the server, for joins.';
-COMMENT ON COLUMN meter.server.name IS 'Name in the settings: the server''s identity.';
+COMMENT ON COLUMN meter.server.name IS 'Name in the settings: the identity of the server.';
 COMMENT ON COLUMN meter.server.tenant_id IS
-'The tenant whose meetings alone it carries; NULL where it is shared.';
-
+'The only tenant whose sessions it holds; NULL for a shared server.';
 COMMENT ON COLUMN meter.server.tls_expires_at IS
-'When the certificate that it last showed expires; NULL without TLS, or never seen.';
+'When the last certificate that was seen expires; NULL without TLS, or if none was seen yet.';
 
 COMMENT ON TABLE meter.server_due IS
-'Since when, and until when, polls of a server are due: what coverage is measured by.';
+'The spans of time in which polls of a server are due. Coverage is measured against them.';
 COMMENT ON COLUMN meter.server_due.server_id IS 'The server (meter.server).';
 COMMENT ON COLUMN meter.server_due.since IS 'The first tick for which a poll is due.';
 COMMENT ON COLUMN meter.server_due.until IS
-'The first tick for which none is due any more; NULL while the server is polled.';
+'The first tick for which no poll is due any more; NULL while the server is polled.';
 
 COMMENT ON TABLE meter.late IS
-'Spans of time in which data were stored late, or filled, and that meter.settle has not seen to '
-'yet: a few minutes old at most.';
-COMMENT ON COLUMN meter.late.since IS 'The first tick that was touched.';
-COMMENT ON COLUMN meter.late.until IS 'The end of the last tick that was touched.';
-COMMENT ON COLUMN meter.late.added_at IS 'When that was.';
+'Spans of time in which data were stored late, or filled, and that meter.settle has not handled '
+'yet. A row is a few minutes old at most.';
+COMMENT ON COLUMN meter.late.since IS 'The first tick with such data.';
+COMMENT ON COLUMN meter.late.until IS 'The end of the last tick with such data.';
+COMMENT ON COLUMN meter.late.added_at IS 'When they were stored.';
 
 COMMENT ON TABLE meter.collector IS
-'When each collector was seen, by the database''s clock. A new span begins when it is started, '
-'or comes back after it was cut off, suspended or busy.';
-COMMENT ON COLUMN meter.collector.id IS 'The collector: its spool''s identity.';
+'The spans of time in which each collector was alive, by the clock of the database. A new span '
+'begins when the collector is started, and when it gives a sign of life after an interruption.';
+COMMENT ON COLUMN meter.collector.id IS 'The collector: the identity of its spool.';
 COMMENT ON COLUMN meter.collector.host IS 'Name of the machine or container it runs on.';
-COMMENT ON COLUMN meter.collector.since IS 'When it was first seen, in this span.';
-COMMENT ON COLUMN meter.collector.until IS 'When it was last seen, in this span.';
+COMMENT ON COLUMN meter.collector.since IS 'The first sign of life of this span.';
+COMMENT ON COLUMN meter.collector.until IS 'The last sign of life of this span.';
 COMMENT ON COLUMN meter.collector.safe_until IS
-'What it had polled until then was stored, or on its disk, when it was last seen.';
-COMMENT ON COLUMN meter.collector.stopped IS 'Whether it ended in good order.';
+'All polls up to this instant were in the database or in its spool at the last sign of life.';
+COMMENT ON COLUMN meter.collector.stopped IS 'Whether it has shut down properly.';
 COMMENT ON COLUMN meter.collector.interval_s IS
-'Its poll interval in seconds. This and what follows is as of its last sign of life; NULL where '
-'it did not say.';
-COMMENT ON COLUMN meter.collector.servers IS 'How many servers it polls.';
-COMMENT ON COLUMN meter.collector.newest_stored_at IS 'The newest tick that it has stored.';
-COMMENT ON COLUMN meter.collector.spool_polls IS 'Polls that wait on its disk.';
-COMMENT ON COLUMN meter.collector.spool_bytes IS 'Bytes that those take.';
-COMMENT ON COLUMN meter.collector.spool_max_bytes IS 'Bytes that they may take.';
+'Its poll interval in seconds. This and the following columns are as of the last sign of life; '
+'NULL if not reported.';
+COMMENT ON COLUMN meter.collector.servers IS 'Number of servers that it polls.';
+COMMENT ON COLUMN meter.collector.newest_stored_at IS
+'The newest tick that it has stored in the database.';
+COMMENT ON COLUMN meter.collector.spool_polls IS 'Number of polls in its spool on disk.';
+COMMENT ON COLUMN meter.collector.spool_bytes IS 'Size of its spool in bytes.';
+COMMENT ON COLUMN meter.collector.spool_max_bytes IS 'Maximum size of its spool in bytes.';
 COMMENT ON COLUMN meter.collector.quarantined_batches IS
-'Batches that the database refused for their content.';
+'Number of batches that the database rejected because of their content.';
 
-COMMENT ON TABLE meter.room IS 'The reusable meeting ids of BigBlueButton, by tenant.';
+COMMENT ON TABLE meter.tenant_role IS
+'The database roles that can read the rows of one tenant, through the views meter.my_…. The SQL '
+'that `bbbmeter tenant grant-sql` prints adds rows here.';
+COMMENT ON COLUMN meter.tenant_role.role IS
+'The role. Users who have been granted it can read the tenant''s rows.';
+COMMENT ON COLUMN meter.tenant_role.tenant_id IS 'The tenant (meter.tenant).';
+
+COMMENT ON TABLE meter.room IS 'The rooms: BigBlueButton''s reusable meeting ids, by tenant.';
 COMMENT ON COLUMN meter.room.id IS 'Number of the room, for joins.';
 COMMENT ON COLUMN meter.room.tenant_id IS 'The tenant it belongs to (meter.tenant).';
 COMMENT ON COLUMN meter.room.external_id IS
-'The meeting id that its users know, without what a load balancer appends.';
+'The meeting id as its users know it, without what a load balancer appends.';
 COMMENT ON COLUMN meter.room.name IS
-'The room''s last name. NULL unless the settings let names be stored, for they can be personal '
+'The latest name of the room. NULL unless the settings allow storing names, which can be personal '
 'data.';
 
 COMMENT ON TABLE meter.session IS
-'One row a session: one run of a room, from createTime to its end. The figures are computed '
-'from meter.sample, again and again while the session is open.';
+'The sessions. A session is one run of a room, from its creation until it disappears. Its figures '
+'are computed from meter.sample, again and again while it is open.';
 COMMENT ON COLUMN meter.session.session_id IS
-'Number of the session, made from the server''s name and BigBlueButton''s internal id.';
-COMMENT ON COLUMN meter.session.server_id IS 'The server that holds it (meter.server).';
+'Number of the session, computed from the server''s name and BigBlueButton''s internal id.';
+COMMENT ON COLUMN meter.session.server_id IS 'Its server (meter.server).';
 COMMENT ON COLUMN meter.session.internal_id IS 'BigBlueButton''s internal meeting id.';
 COMMENT ON COLUMN meter.session.started_at IS
-'BigBlueButton''s createTime, by the server''s clock.';
+'When it was created: BigBlueButton''s createTime, corrected if the server''s clock was wrong by '
+'more than 10 seconds. If that is not possible (after the end of the tick, or more than a year '
+'before it), it is the tick at which the session was first seen.';
 COMMENT ON COLUMN meter.session.tenant_id IS
-'The tenant it had when it was first seen (meter.tenant).';
+'Its tenant (meter.tenant), fixed when the session was first seen.';
 COMMENT ON COLUMN meter.session.room_id IS
 'Its room (meter.room); NULL for a breakout whose parent was never seen.';
 COMMENT ON COLUMN meter.session.parent_internal_id IS
-'The internal id of a breakout''s parent; NULL where it is no breakout.';
+'The internal id of a breakout''s parent; NULL for a session that is not a breakout.';
 COMMENT ON COLUMN meter.session.breakout IS
-'Whether it is a breakout room: its users are counted in its parent already.';
-COMMENT ON COLUMN meter.session.recording IS 'Whether recording was asked for when it was created.';
+'Whether it is a breakout room. Its users are also counted in its parent.';
+COMMENT ON COLUMN meter.session.recording IS 'Whether it was created with recording allowed.';
 COMMENT ON COLUMN meter.session.origin IS
-'The product that created it, as it says itself (bbb-origin): moodle, greenlight, …; other where '
-'that is no plain word, NULL where it says nothing.';
+'The product that created it, as the product says itself (bbb-origin): moodle, greenlight, …; '
+'other if that is not a single plain word; NULL if it says nothing.';
 COMMENT ON COLUMN meter.session.first_seen_at IS 'The tick of the first poll that saw it.';
 COMMENT ON COLUMN meter.session.last_seen_at IS
-'The tick of the last sample. NULL until first computed.';
+'The tick of its last sample. NULL until first computed.';
 COMMENT ON COLUMN meter.session.ended_at IS
-'Half a poll interval after it was last seen. NULL while it is open, also while its server does '
-'not answer.';
+'Half a poll interval after its last sample. NULL while it is open, also while its server does not '
+'answer.';
 COMMENT ON COLUMN meter.session.duration_seconds IS
-'Seconds from its start to its end; while it is open, to half an interval after it was last '
-'seen. NULL until first computed.';
+'Seconds from its start to its end or, while it is open, to half a poll interval after its last '
+'sample. NULL until first computed.';
 COMMENT ON COLUMN meter.session.seconds IS
 'Seconds that its samples stand for. NULL until first computed.';
 COMMENT ON COLUMN meter.session.participant_seconds IS
 'Participants × seconds. NULL until first computed.';
 COMMENT ON COLUMN meter.session.voice_seconds IS
-'Participants with voice × seconds; listen-only counts too in BigBlueButton 3. NULL until first '
+'Participants with voice × seconds; in BigBlueButton 3 this includes listen-only. NULL until first '
 'computed.';
 COMMENT ON COLUMN meter.session.video_seconds IS
 'Webcam streams × seconds. NULL until first computed.';
@@ -136,48 +171,52 @@ COMMENT ON COLUMN meter.session.dialin_seconds IS
 COMMENT ON COLUMN meter.session.filled_seconds IS
 'The part of seconds that was interpolated between two polls. NULL until first computed.';
 COMMENT ON COLUMN meter.session.max_participants IS
-'Most participants at any tick. NULL until first computed.';
+'Maximum number of participants at any tick. NULL until first computed.';
 COMMENT ON COLUMN meter.session.mean_participants IS
-'Mean participants over the seconds seen. NULL until first computed.';
+'Mean number of participants over the seconds of its samples. NULL until first computed.';
 
 COMMENT ON TABLE meter.poll IS
-'One row a server a tick, whether the poll succeeded or not. It is the commit record of the '
-'samples that the poll gave: no sample without its poll.';
+'The polls, successful and failed: one row for each server and tick. A poll is stored in one '
+'transaction with its samples, and there is no sample without its poll.';
 COMMENT ON COLUMN meter.poll.ts IS
 'The tick: a multiple of the poll interval, the same for all servers.';
 COMMENT ON COLUMN meter.poll.server_id IS 'The server (meter.server).';
 COMMENT ON COLUMN meter.poll.ok IS 'Whether the server answered as BigBlueButton does.';
 COMMENT ON COLUMN meter.poll.error IS
-'The kind of error, such as timeout or http_status:502; partial where ok with skipped meetings; '
-'else NULL.';
+'The kind of error, such as timeout or http_status:502; partial if the poll succeeded but meetings '
+'were skipped; else NULL.';
 COMMENT ON COLUMN meter.poll.latency_ms IS
-'Milliseconds from asking to the whole answer, or to the error.';
+'Milliseconds from the request to the whole answer, or to the error.';
 COMMENT ON COLUMN meter.poll.seconds IS
 'Seconds that the poll stands for, from ts on: the poll interval.';
 COMMENT ON COLUMN meter.poll.sessions IS
-'Sessions without breakouts; NULL (unknown) where the poll failed.';
-COMMENT ON COLUMN meter.poll.participants IS 'Participants in them; NULL where the poll failed.';
+'Sessions without breakouts; NULL (unknown) if the poll failed.';
+COMMENT ON COLUMN meter.poll.participants IS
+'Participants in these sessions; NULL if the poll failed.';
 COMMENT ON COLUMN meter.poll.voice IS
-'Participants with voice in them; NULL where the poll failed.';
-COMMENT ON COLUMN meter.poll.video IS 'Webcam streams in them; NULL where the poll failed.';
+'Participants with voice in these sessions; NULL if the poll failed.';
+COMMENT ON COLUMN meter.poll.video IS
+'Webcam streams in these sessions; NULL if the poll failed.';
 COMMENT ON COLUMN meter.poll.listeners IS
-'Listen-only participants in them, always 0 in BigBlueButton 3; NULL where the poll failed.';
+'Listen-only participants in these sessions, always 0 in BigBlueButton 3; NULL if the poll failed.';
 COMMENT ON COLUMN meter.poll.dialins IS
-'Participants by telephone in them; NULL where the poll failed.';
-COMMENT ON COLUMN meter.poll.breakouts IS 'Breakout rooms; NULL where the poll failed.';
-COMMENT ON COLUMN meter.poll.skipped IS 'Meetings in the answer that could not be read.';
+'Participants by telephone in these sessions; NULL if the poll failed.';
+COMMENT ON COLUMN meter.poll.breakouts IS 'Breakout rooms; NULL if the poll failed.';
+COMMENT ON COLUMN meter.poll.skipped IS
+'Number of meetings in the answer that could not be read.';
 
 COMMENT ON TABLE meter.sample IS
-'One row a session a tick. A sample stands for the seconds from ts on, so sums cut exactly at '
-'the edges of minutes, hours and days.';
+'The samples: one row for each session and tick. A sample stands for the seconds from ts on, so '
+'that sums can be split exactly at the edges of minutes, hours and days.';
 COMMENT ON COLUMN meter.sample.ts IS 'The tick.';
-COMMENT ON COLUMN meter.sample.tenant_id IS 'The tenant when it was stored (meter.tenant).';
+COMMENT ON COLUMN meter.sample.tenant_id IS
+'The tenant at the time when the sample was stored (meter.tenant).';
 COMMENT ON COLUMN meter.sample.server_id IS 'The server (meter.server).';
 COMMENT ON COLUMN meter.sample.session_id IS 'The session (meter.session).';
 COMMENT ON COLUMN meter.sample.participants IS
-'Participants; one person twice counts twice, guests in the lobby do not count.';
+'Participants. A person who joined twice counts twice; guests in the lobby do not count.';
 COMMENT ON COLUMN meter.sample.voice IS
-'Participants with voice; listen-only counts too in BigBlueButton 3.';
+'Participants with voice; in BigBlueButton 3 this includes listen-only.';
 COMMENT ON COLUMN meter.sample.video IS 'Webcam streams.';
 COMMENT ON COLUMN meter.sample.listeners IS
 'Listen-only participants; always 0 in BigBlueButton 3.';
@@ -185,16 +224,19 @@ COMMENT ON COLUMN meter.sample.dialins IS 'Participants by telephone.';
 COMMENT ON COLUMN meter.sample.seconds IS 'Seconds that the sample stands for.';
 COMMENT ON COLUMN meter.sample.breakout IS 'Whether the session is a breakout room.';
 COMMENT ON COLUMN meter.sample.filled IS
-'Whether it was interpolated between two polls, because those between them are missing.';
+'Whether it was interpolated between two polls, because the polls between them are missing.';
+
+-- Rollups. Those by the hour and the day, and those of the fleet, first get the comments of the
+-- rollup that they are computed from.
 
 COMMENT ON VIEW meter.usage_1m IS
-'Usage of each tenant by the minute, without breakouts, up to the present.';
+'Rollup: usage of each tenant by the minute, without breakouts, up to the present.';
 COMMENT ON COLUMN meter.usage_1m.bucket IS 'Beginning of the minute.';
 COMMENT ON COLUMN meter.usage_1m.tenant_id IS
-'The tenant (meter.tenant). No row where it had no session.';
+'The tenant (meter.tenant). There is no row if it had no session.';
 COMMENT ON COLUMN meter.usage_1m.participant_seconds IS 'Participants × seconds.';
 COMMENT ON COLUMN meter.usage_1m.voice_seconds IS
-'Participants with voice × seconds; listen-only counts too in BigBlueButton 3.';
+'Participants with voice × seconds; in BigBlueButton 3 this includes listen-only.';
 COMMENT ON COLUMN meter.usage_1m.video_seconds IS 'Webcam streams × seconds.';
 COMMENT ON COLUMN meter.usage_1m.listener_seconds IS
 'Listen-only participants × seconds; always 0 in BigBlueButton 3.';
@@ -203,67 +245,46 @@ COMMENT ON COLUMN meter.usage_1m.session_seconds IS 'Sessions × seconds.';
 COMMENT ON COLUMN meter.usage_1m.filled_seconds IS
 'The part of session_seconds that was interpolated between two polls.';
 COMMENT ON COLUMN meter.usage_1m.breakout_seconds IS
-'Participants in breakout rooms × seconds; in none of the other figures.';
+'Participants in breakout rooms × seconds. No other figure includes them.';
 COMMENT ON COLUMN meter.usage_1m.largest_session IS
 'Participants in the largest session at any tick.';
 
 COMMENT ON VIEW meter.usage_1h IS
-'Usage of each tenant by the hour, without breakouts, up to the present. Buckets are hours of '
-'UTC; of 30 or 15 minutes where the days of the billing time zone do not begin on such an hour.';
+'Rollup: usage of each tenant by the hour, without breakouts, up to the present. Buckets are hours '
+'of UTC; or half or quarter hours if the days of the billing time zone do not begin on a full '
+'hour.';
+SELECT meter.copy_comments('meter.usage_1m', 'meter.usage_1h');
 COMMENT ON COLUMN meter.usage_1h.bucket IS 'Beginning of the hour.';
-COMMENT ON COLUMN meter.usage_1h.tenant_id IS
-'The tenant (meter.tenant). No row where it had no session.';
-COMMENT ON COLUMN meter.usage_1h.participant_seconds IS 'Participants × seconds.';
-COMMENT ON COLUMN meter.usage_1h.voice_seconds IS
-'Participants with voice × seconds; listen-only counts too in BigBlueButton 3.';
-COMMENT ON COLUMN meter.usage_1h.video_seconds IS 'Webcam streams × seconds.';
-COMMENT ON COLUMN meter.usage_1h.listener_seconds IS
-'Listen-only participants × seconds; always 0 in BigBlueButton 3.';
-COMMENT ON COLUMN meter.usage_1h.dialin_seconds IS 'Participants by telephone × seconds.';
-COMMENT ON COLUMN meter.usage_1h.session_seconds IS 'Sessions × seconds.';
-COMMENT ON COLUMN meter.usage_1h.filled_seconds IS
-'The part of session_seconds that was interpolated between two polls.';
-COMMENT ON COLUMN meter.usage_1h.breakout_seconds IS
-'Participants in breakout rooms × seconds; in none of the other figures.';
-COMMENT ON COLUMN meter.usage_1h.largest_session IS
-'Participants in the largest session at any tick.';
 COMMENT ON COLUMN meter.usage_1h.peak_participants IS
-'The minute with the most participants over all servers at once, as {participant_seconds of the '
-'minute, minus its epoch}. Divide the first by 60 for the mean of the minute; max() keeps the '
-'earliest of equals.';
+'The minute with the most participants over all servers together, as {participant_seconds of the '
+'minute, minus its epoch}. Divide the first number by 60 for the mean of the minute. max() keeps '
+'the earliest of equal minutes.';
 COMMENT ON COLUMN meter.usage_1h.peak_sessions IS
-'The same of sessions: {session_seconds of the minute, minus its epoch}.';
+'The minute with the most sessions, in the same form: {session_seconds of the minute, minus its '
+'epoch}.';
 
 COMMENT ON VIEW meter.usage_1d IS
-'Usage of each tenant by the day of the billing time zone, without breakouts, up to the '
+'Rollup: usage of each tenant by the day of the billing time zone, without breakouts, up to the '
 'present.';
+SELECT meter.copy_comments('meter.usage_1h', 'meter.usage_1d');
 COMMENT ON COLUMN meter.usage_1d.bucket IS 'Beginning of the day in the billing time zone.';
-COMMENT ON COLUMN meter.usage_1d.tenant_id IS
-'The tenant (meter.tenant). No row where it had no session.';
-COMMENT ON COLUMN meter.usage_1d.participant_seconds IS 'Participants × seconds.';
-COMMENT ON COLUMN meter.usage_1d.voice_seconds IS
-'Participants with voice × seconds; listen-only counts too in BigBlueButton 3.';
-COMMENT ON COLUMN meter.usage_1d.video_seconds IS 'Webcam streams × seconds.';
-COMMENT ON COLUMN meter.usage_1d.listener_seconds IS
-'Listen-only participants × seconds; always 0 in BigBlueButton 3.';
-COMMENT ON COLUMN meter.usage_1d.dialin_seconds IS 'Participants by telephone × seconds.';
-COMMENT ON COLUMN meter.usage_1d.session_seconds IS 'Sessions × seconds.';
-COMMENT ON COLUMN meter.usage_1d.filled_seconds IS
-'The part of session_seconds that was interpolated between two polls.';
-COMMENT ON COLUMN meter.usage_1d.breakout_seconds IS
-'Participants in breakout rooms × seconds; in none of the other figures.';
-COMMENT ON COLUMN meter.usage_1d.largest_session IS
-'Participants in the largest session at any tick.';
-COMMENT ON COLUMN meter.usage_1d.peak_participants IS
-'The minute with the most participants over all servers at once, as {participant_seconds of the '
-'minute, minus its epoch}. Divide the first by 60 for the mean of the minute; max() keeps the '
-'earliest of equals.';
-COMMENT ON COLUMN meter.usage_1d.peak_sessions IS
-'The same of sessions: {session_seconds of the minute, minus its epoch}.';
+
+COMMENT ON VIEW meter.fleet_1m IS
+'Rollup: usage of all tenants together by the minute, without breakouts, up to the present.';
+SELECT meter.copy_comments('meter.usage_1m', 'meter.fleet_1m');
+COMMENT ON COLUMN meter.fleet_1m.bucket IS
+'Beginning of the minute. There is no row without a session.';
+
+COMMENT ON VIEW meter.fleet_1h IS
+'Rollup: usage of all tenants together by the hour, without breakouts, up to the present. Buckets '
+'as in meter.usage_1h.';
+SELECT meter.copy_comments('meter.usage_1h', 'meter.fleet_1h');
+COMMENT ON COLUMN meter.fleet_1h.bucket IS
+'Beginning of the hour. There is no row without a session.';
 
 COMMENT ON VIEW meter.session_1h IS
-'Usage of each session (breakouts too) by the hour, up to the present. Buckets are hours of '
-'UTC; of 30 or 15 minutes where the days of the billing time zone do not begin on such an hour.';
+'Rollup: usage of each session, also of breakouts, by the hour, up to the present. Buckets as in '
+'meter.usage_1h.';
 COMMENT ON COLUMN meter.session_1h.bucket IS 'Beginning of the hour.';
 COMMENT ON COLUMN meter.session_1h.tenant_id IS 'The tenant (meter.tenant).';
 COMMENT ON COLUMN meter.session_1h.server_id IS 'The server (meter.server).';
@@ -271,401 +292,108 @@ COMMENT ON COLUMN meter.session_1h.session_id IS 'The session (meter.session).';
 COMMENT ON COLUMN meter.session_1h.breakout IS 'Whether it is a breakout room.';
 COMMENT ON COLUMN meter.session_1h.participant_seconds IS 'Participants × seconds.';
 COMMENT ON COLUMN meter.session_1h.voice_seconds IS
-'Participants with voice × seconds; listen-only counts too in BigBlueButton 3.';
+'Participants with voice × seconds; in BigBlueButton 3 this includes listen-only.';
 COMMENT ON COLUMN meter.session_1h.video_seconds IS 'Webcam streams × seconds.';
 COMMENT ON COLUMN meter.session_1h.dialin_seconds IS 'Participants by telephone × seconds.';
 COMMENT ON COLUMN meter.session_1h.session_seconds IS
-'Seconds that the session was seen in the bucket.';
+'Seconds that its samples in the bucket stand for.';
 COMMENT ON COLUMN meter.session_1h.filled_seconds IS
-'The part of them that was interpolated between two polls.';
-COMMENT ON COLUMN meter.session_1h.max_participants IS 'Most participants at any tick.';
-
-COMMENT ON VIEW meter.server_1h IS
-'Polls of each server by the hour, up to the present. Buckets are hours of UTC; of 30 or 15 '
-'minutes where the days of the billing time zone do not begin on such an hour.';
-COMMENT ON COLUMN meter.server_1h.bucket IS 'Beginning of the hour.';
-COMMENT ON COLUMN meter.server_1h.server_id IS 'The server (meter.server).';
-COMMENT ON COLUMN meter.server_1h.polls IS 'Polls tried.';
-COMMENT ON COLUMN meter.server_1h.ok_polls IS 'Polls that succeeded.';
-COMMENT ON COLUMN meter.server_1h.covered_seconds IS 'Seconds that successful polls stand for.';
-COMMENT ON COLUMN meter.server_1h.participant_seconds IS
-'Participants × seconds, from successful polls, without breakouts and without filled gaps.';
-COMMENT ON COLUMN meter.server_1h.session_seconds IS 'Sessions × seconds, likewise.';
-COMMENT ON COLUMN meter.server_1h.max_participants IS
-'Most participants at any tick; NULL where no poll succeeded.';
-COMMENT ON COLUMN meter.server_1h.max_sessions IS
-'Most sessions at any tick; NULL where no poll succeeded.';
-COMMENT ON COLUMN meter.server_1h.latency_ms IS
-'Sum of the successful polls'' milliseconds: divide by ok_polls for the mean.';
-COMMENT ON COLUMN meter.server_1h.max_latency_ms IS
-'Longest successful poll in milliseconds; NULL where none succeeded.';
-COMMENT ON COLUMN meter.server_1h.skipped IS 'Meetings that could not be read.';
-
-COMMENT ON VIEW meter.server_1d IS
-'Polls of each server by the day of the billing time zone, up to the present.';
-COMMENT ON COLUMN meter.server_1d.bucket IS 'Beginning of the day in the billing time zone.';
-COMMENT ON COLUMN meter.server_1d.server_id IS 'The server (meter.server).';
-COMMENT ON COLUMN meter.server_1d.polls IS 'Polls tried.';
-COMMENT ON COLUMN meter.server_1d.ok_polls IS 'Polls that succeeded.';
-COMMENT ON COLUMN meter.server_1d.covered_seconds IS 'Seconds that successful polls stand for.';
-COMMENT ON COLUMN meter.server_1d.participant_seconds IS
-'Participants × seconds, from successful polls, without breakouts and without filled gaps.';
-COMMENT ON COLUMN meter.server_1d.session_seconds IS 'Sessions × seconds, likewise.';
-COMMENT ON COLUMN meter.server_1d.max_participants IS
-'Most participants at any tick; NULL where no poll succeeded.';
-COMMENT ON COLUMN meter.server_1d.max_sessions IS
-'Most sessions at any tick; NULL where no poll succeeded.';
-COMMENT ON COLUMN meter.server_1d.latency_ms IS
-'Sum of the successful polls'' milliseconds: divide by ok_polls for the mean.';
-COMMENT ON COLUMN meter.server_1d.max_latency_ms IS
-'Longest successful poll in milliseconds; NULL where none succeeded.';
-COMMENT ON COLUMN meter.server_1d.skipped IS 'Meetings that could not be read.';
+'The part of session_seconds that was interpolated between two polls.';
+COMMENT ON COLUMN meter.session_1h.max_participants IS
+'Maximum number of participants at any tick.';
 
 COMMENT ON VIEW meter.session_1d IS
-'Sessions (no breakouts) of each tenant, by the day of the billing time zone on which they '
+'Rollup: sessions (no breakouts) of each tenant by the day of the billing time zone on which they '
 'began, up to the present.';
 COMMENT ON COLUMN meter.session_1d.bucket IS 'Beginning of the day in the billing time zone.';
 COMMENT ON COLUMN meter.session_1d.tenant_id IS
-'The tenant (meter.tenant). No row where none of its sessions began.';
-COMMENT ON COLUMN meter.session_1d.sessions IS 'Sessions that began.';
-COMMENT ON COLUMN meter.session_1d.duration_seconds IS 'Sum of their durations.';
-COMMENT ON COLUMN meter.session_1d.max_duration_seconds IS 'The longest of them.';
+'The tenant (meter.tenant). There is no row if none of its sessions began.';
+COMMENT ON COLUMN meter.session_1d.sessions IS 'Number of sessions that began.';
+COMMENT ON COLUMN meter.session_1d.duration_seconds IS 'Sum of their durations in seconds.';
+COMMENT ON COLUMN meter.session_1d.max_duration_seconds IS
+'Duration of the longest of them in seconds.';
 COMMENT ON COLUMN meter.session_1d.mean_participants_sum IS
-'Sum of their mean participants: divide by sessions for the average size.';
+'Sum of their mean numbers of participants: divide it by sessions for the average size.';
 COMMENT ON COLUMN meter.session_1d.max_participants IS
-'Most participants at any tick in any of them.';
+'Maximum number of participants at any tick in any of them.';
 COMMENT ON COLUMN meter.session_1d.large_sessions IS
-'Those that had more participants than the setting large_session_participants at some tick.';
+'Number of those that had more participants than large_session_participants (a setting) at a tick.';
 
-COMMENT ON VIEW meter.fleet_1m IS
-'Usage of all tenants together by the minute, without breakouts, up to the present. Columns as in '
-'meter.usage_1m.';
-COMMENT ON COLUMN meter.fleet_1m.bucket IS 'Beginning of the minute. No row without a session.';
-COMMENT ON COLUMN meter.fleet_1m.participant_seconds IS 'Participants × seconds.';
-COMMENT ON COLUMN meter.fleet_1m.voice_seconds IS
-'Participants with voice × seconds; listen-only counts too in BigBlueButton 3.';
-COMMENT ON COLUMN meter.fleet_1m.video_seconds IS 'Webcam streams × seconds.';
-COMMENT ON COLUMN meter.fleet_1m.dialin_seconds IS 'Participants by telephone × seconds.';
-COMMENT ON COLUMN meter.fleet_1m.session_seconds IS 'Sessions × seconds.';
-COMMENT ON COLUMN meter.fleet_1m.filled_seconds IS
-'The part of session_seconds that was interpolated between two polls.';
-COMMENT ON COLUMN meter.fleet_1m.breakout_seconds IS
-'Participants in breakout rooms × seconds; in none of the other figures.';
-COMMENT ON COLUMN meter.fleet_1m.largest_session IS
-'Participants in the largest session at any tick.';
+COMMENT ON VIEW meter.server_1h IS
+'Rollup: polls of each server by the hour, up to the present. Buckets as in meter.usage_1h.';
+COMMENT ON COLUMN meter.server_1h.bucket IS 'Beginning of the hour.';
+COMMENT ON COLUMN meter.server_1h.server_id IS 'The server (meter.server).';
+COMMENT ON COLUMN meter.server_1h.polls IS 'Number of polls, successful and failed.';
+COMMENT ON COLUMN meter.server_1h.ok_polls IS 'Number of successful polls.';
+COMMENT ON COLUMN meter.server_1h.covered_seconds IS 'Seconds that successful polls stand for.';
+COMMENT ON COLUMN meter.server_1h.participant_seconds IS
+'Participants × seconds, from successful polls, without breakouts and without filled gaps.';
+COMMENT ON COLUMN meter.server_1h.session_seconds IS
+'Sessions × seconds, from successful polls, without breakouts and without filled gaps.';
+COMMENT ON COLUMN meter.server_1h.max_participants IS
+'Maximum number of participants at any tick; NULL if no poll succeeded.';
+COMMENT ON COLUMN meter.server_1h.max_sessions IS
+'Maximum number of sessions at any tick; NULL if no poll succeeded.';
+COMMENT ON COLUMN meter.server_1h.latency_ms IS
+'Sum of the latencies of successful polls in ms: divide it by ok_polls for the mean.';
+COMMENT ON COLUMN meter.server_1h.max_latency_ms IS
+'Maximum latency of successful polls in ms; NULL if none succeeded.';
+COMMENT ON COLUMN meter.server_1h.skipped IS 'Number of meetings that could not be read.';
 
-COMMENT ON VIEW meter.start_1h IS
-'Rollup: sessions of all tenants, without breakouts, by the hour in which they began, the product '
-'that created them, and when they ended. For charts; bills read meter.session.';
-COMMENT ON COLUMN meter.start_1h.bucket IS 'Beginning of the hour. No row without a session.';
-COMMENT ON COLUMN meter.start_1h.origin IS
-'Product that created them, as it says itself; empty if it says nothing.';
-COMMENT ON COLUMN meter.start_1h.ended_after IS
-'Buckets from that in which they began to that in which they ended; -1: they are on.';
-COMMENT ON COLUMN meter.start_1h.sessions IS 'Sessions that began.';
-COMMENT ON COLUMN meter.start_1h.participant_seconds IS
-'Participants × seconds of these sessions, in whichever hour they fell.';
-COMMENT ON COLUMN meter.start_1h.sessions_of_1 IS
-'Those with one participant, or none yet, at most at a time.';
-COMMENT ON COLUMN meter.start_1h.sessions_of_2 IS
-'Those with two, at most at a time.';
-COMMENT ON COLUMN meter.start_1h.sessions_of_3 IS
-'Those with 3 to 5, at most at a time.';
-COMMENT ON COLUMN meter.start_1h.sessions_of_6 IS
-'Those with 6 to 10, at most at a time.';
-COMMENT ON COLUMN meter.start_1h.sessions_of_11 IS
-'Those with 11 to 20, at most at a time.';
-COMMENT ON COLUMN meter.start_1h.sessions_of_21 IS
-'Those with 21 to 50, at most at a time.';
-COMMENT ON COLUMN meter.start_1h.sessions_of_51 IS
-'Those with 51 to 100, at most at a time.';
-COMMENT ON COLUMN meter.start_1h.sessions_of_101 IS
-'Those with 101 to 200, at most at a time.';
-COMMENT ON COLUMN meter.start_1h.sessions_of_201 IS
-'Those with more than 200, at most at a time.';
-COMMENT ON VIEW meter.fleet_1h IS
-'Usage of all tenants together by the hour, without breakouts, up to the present. Buckets as in '
-'meter.usage_1h.';
-COMMENT ON COLUMN meter.fleet_1h.bucket IS 'Beginning of the hour. No row without a session.';
-COMMENT ON COLUMN meter.fleet_1h.participant_seconds IS 'Participants × seconds.';
-COMMENT ON COLUMN meter.fleet_1h.voice_seconds IS
-'Participants with voice × seconds; listen-only counts too in BigBlueButton 3.';
-COMMENT ON COLUMN meter.fleet_1h.video_seconds IS 'Webcam streams × seconds.';
-COMMENT ON COLUMN meter.fleet_1h.dialin_seconds IS 'Participants by telephone × seconds.';
-COMMENT ON COLUMN meter.fleet_1h.session_seconds IS 'Sessions × seconds.';
-COMMENT ON COLUMN meter.fleet_1h.filled_seconds IS
-'The part of session_seconds that was interpolated between two polls.';
-COMMENT ON COLUMN meter.fleet_1h.breakout_seconds IS
-'Participants in breakout rooms × seconds; in none of the other figures.';
-COMMENT ON COLUMN meter.fleet_1h.largest_session IS
-'Participants in the largest session at any tick.';
-COMMENT ON COLUMN meter.fleet_1h.peak_participants IS
-'The minute with the most participants of all tenants at once, as in meter.usage_1h: '
-'{participant_seconds of the minute, minus its epoch}.';
-COMMENT ON COLUMN meter.fleet_1h.peak_sessions IS
-'The same of sessions: {session_seconds of the minute, minus its epoch}.';
+COMMENT ON VIEW meter.server_1d IS
+'Rollup: polls of each server by the day of the billing time zone, up to the present.';
+SELECT meter.copy_comments('meter.server_1h', 'meter.server_1d');
+COMMENT ON COLUMN meter.server_1d.bucket IS 'Beginning of the day in the billing time zone.';
 
 COMMENT ON VIEW meter.poll_1h IS
-'Polls of each server by the hour, by how they ended and how long they took, up to the present. '
-'Buckets as in meter.server_1h.';
+'Rollup: polls of each server by the hour, outcome and latency, up to the present. Buckets as in '
+'meter.usage_1h.';
 COMMENT ON COLUMN meter.poll_1h.bucket IS 'Beginning of the hour.';
 COMMENT ON COLUMN meter.poll_1h.server_id IS 'The server (meter.server).';
 COMMENT ON COLUMN meter.poll_1h.ok IS 'Whether they succeeded.';
 COMMENT ON COLUMN meter.poll_1h.error IS
-'The kind of error as in meter.poll; empty where there was none.';
+'The kind of error, as in meter.poll; empty if there was none.';
 COMMENT ON COLUMN meter.poll_1h.latency_class IS
-'How many of the bounds 10, 20, 50, 100, 200, 500, 1000, 2000, 5000 and 10000 ms they reached.';
-COMMENT ON COLUMN meter.poll_1h.polls IS 'How many there were.';
-COMMENT ON COLUMN meter.poll_1h.skipped IS 'Meetings in them that could not be read.';
+'Class of latency, from 0 on: the number of bounds in meter.latency_bounds() that they reached.';
+COMMENT ON COLUMN meter.poll_1h.polls IS 'Number of polls.';
+COMMENT ON COLUMN meter.poll_1h.skipped IS
+'Number of meetings in their answers that could not be read.';
+COMMENT ON FUNCTION meter.latency_bounds IS
+'The latencies in ms at which the classes of meter.poll_1h begin. Class 0 lies below the first '
+'one.';
 
-COMMENT ON VIEW meter.session_figures IS
-'Every session in the words and units of reports: meter.session with names, in minutes. While a '
-'session is open its figures grow.';
-COMMENT ON COLUMN meter.session_figures.session_id IS
-'Number of the session; browsers need it as text.';
-COMMENT ON COLUMN meter.session_figures.tenant IS 'Name of its tenant.';
-COMMENT ON COLUMN meter.session_figures.room IS
-'Its room''s meeting id; NULL for a breakout whose parent was never seen.';
-COMMENT ON COLUMN meter.session_figures.server IS 'Name of the server that holds it.';
-COMMENT ON COLUMN meter.session_figures.origin IS
-'The product that created it; NULL where it did not say.';
-COMMENT ON COLUMN meter.session_figures.started_at IS 'When it was created.';
-COMMENT ON COLUMN meter.session_figures.ended_at IS 'When it ended; NULL while it is open.';
-COMMENT ON COLUMN meter.session_figures.is_open IS 'Whether it is open, as far as is known.';
-COMMENT ON COLUMN meter.session_figures.session_minutes IS 'Minutes from its start to its end.';
-COMMENT ON COLUMN meter.session_figures.participant_minutes IS 'Participants × minutes.';
-COMMENT ON COLUMN meter.session_figures.max_participants IS 'Most participants at any tick.';
-COMMENT ON COLUMN meter.session_figures.mean_participants IS 'Mean participants.';
-COMMENT ON COLUMN meter.session_figures.voice_minutes IS 'Participants with voice × minutes.';
-COMMENT ON COLUMN meter.session_figures.video_minutes IS 'Webcam streams × minutes.';
-COMMENT ON COLUMN meter.session_figures.dialin_minutes IS 'Participants by telephone × minutes.';
-COMMENT ON COLUMN meter.session_figures.breakout IS 'Whether it is a breakout room.';
-COMMENT ON COLUMN meter.session_figures.recording IS
-'Whether recording was asked for when it was created.';
-COMMENT ON COLUMN meter.session_figures.filled_share IS
-'Share of its time that was interpolated between two polls.';
-
-COMMENT ON VIEW meter.server_now IS
-'Every server that is due, as its last poll of the last five minutes saw it.';
-COMMENT ON COLUMN meter.server_now.server IS 'Name of the server.';
-COMMENT ON COLUMN meter.server_now.tenant IS 'Its tenant; NULL where it is shared.';
-COMMENT ON COLUMN meter.server_now.is_up IS
-'Whether the last poll succeeded; false too where there was none for five minutes.';
-COMMENT ON COLUMN meter.server_now.polled_at IS 'Its tick; NULL where there was none.';
-COMMENT ON COLUMN meter.server_now.error IS
-'The kind of error; partial where ok with skipped meetings.';
-COMMENT ON COLUMN meter.server_now.latency_ms IS 'Milliseconds to the whole answer, or the error.';
-COMMENT ON COLUMN meter.server_now.sessions IS 'Sessions without breakouts; NULL is unknown.';
-COMMENT ON COLUMN meter.server_now.participants IS 'Participants in them; NULL is unknown.';
-COMMENT ON COLUMN meter.server_now.voice IS 'Participants with voice; NULL is unknown.';
-COMMENT ON COLUMN meter.server_now.video IS 'Webcam streams; NULL is unknown.';
-COMMENT ON COLUMN meter.server_now.dialins IS 'Participants by telephone; NULL is unknown.';
-COMMENT ON COLUMN meter.server_now.breakouts IS 'Breakout rooms; NULL is unknown.';
-COMMENT ON COLUMN meter.server_now.skipped IS 'Meetings in the answer that could not be read.';
-COMMENT ON COLUMN meter.server_now.tls_expires_at IS
-'When its certificate expires; NULL without TLS, or never seen.';
-
-COMMENT ON VIEW meter.collector_now IS 'Every collector''s last sign of life.';
-COMMENT ON COLUMN meter.collector_now.collector IS 'The collector: its spool''s identity.';
-COMMENT ON COLUMN meter.collector_now.host IS 'Name of the machine or container it runs on.';
-COMMENT ON COLUMN meter.collector_now.started_at IS 'Since when it has been heard of.';
-COMMENT ON COLUMN meter.collector_now.seen_at IS 'Its last sign of life.';
-COMMENT ON COLUMN meter.collector_now.is_live IS
-'Whether that was in the last two of its intervals, and it has not ended.';
-COMMENT ON COLUMN meter.collector_now.stopped IS 'Whether it ended in good order.';
-COMMENT ON COLUMN meter.collector_now.servers IS 'Servers that it polls.';
-COMMENT ON COLUMN meter.collector_now.newest_stored_at IS 'The newest tick it has stored.';
-COMMENT ON COLUMN meter.collector_now.lag_seconds IS 'How old that was at the sign of life.';
-COMMENT ON COLUMN meter.collector_now.spool_polls IS 'Polls that wait on its disk.';
-COMMENT ON COLUMN meter.collector_now.spool_bytes IS 'What those take.';
-COMMENT ON COLUMN meter.collector_now.spool_max_bytes IS 'What its spool may take.';
-COMMENT ON COLUMN meter.collector_now.spool_use IS 'The share of that in use.';
-COMMENT ON COLUMN meter.collector_now.quarantined_batches IS
-'Batches that the database refused for their content.';
-
--- Functions that people read with.
-
-COMMENT ON FUNCTION meter.fleet_concurrency IS
-'Usage of all tenants together in steps, for charts: participants, sessions, voice, video, '
-'dialins and breakout_participants are means over the step, the peaks its highest minute. NULL '
-'where no server was seen. wanted is the step one would like; meter.chart_step decides.';
-COMMENT ON FUNCTION meter.concurrency IS
-'meter.fleet_concurrency of each of some tenants (NULL: of all that had sessions), with '
-'max_participants, what the contract of that time allows.';
-COMMENT ON FUNCTION meter.server_load IS
-'Each server in steps, for charts: means over what was seen of it, the most at any tick, latency '
-'and coverage.';
-COMMENT ON FUNCTION meter.tenant_ranking IS
-'meter.tenant_report with places, each tenant''s share of all participant minutes, and its peak '
-'beside what its contract at the end of the period allows (peak_use 1 is all of it).';
-COMMENT ON FUNCTION meter.month_to_date IS
-'The calendar month up to an instant: what each tenant used, what the month is on the way to if '
-'its rest is like the last four weeks, the month before, and the contract''s month_minutes '
-'(use 1 is all of them). change is projected_minutes against last_month_minutes.';
-COMMENT ON FUNCTION meter.minutes_above IS
-'The minutes in which a tenant had more than some participants × seconds.';
-COMMENT ON FUNCTION meter.over_limit IS
-'The spans in which tenants had more participants at once than their contracts allow: minutes of '
-'it, and the highest. Where minutes are no longer kept, whole hours with minutes NULL.';
-COMMENT ON FUNCTION meter.session_list IS
-'Rows of meter.session_figures that were on in [since, until), the newest first; of one tenant, '
-'room or server, or (NULL) of all. Sessions of more than two days are missing.';
-COMMENT ON FUNCTION meter.room_usage IS
-'Rooms with sessions that began in [since, until): what those sessions used, whole; of one tenant '
-'(NULL: all), and, with part, rooms whose id or name contains it. Breakouts count in '
-'breakout_minutes alone.';
-COMMENT ON FUNCTION meter.session_course IS
-'The course of one session: its samples, where that is up to six hours of it, else means of '
-'hours. filled says that it was interpolated, at least in part.';
-COMMENT ON FUNCTION meter.session_starts IS
-'Sessions (no breakouts) that began in [since, until), a row each, with classes of size and '
-'length for charts; of some tenants, or (NULL) of all.';
-COMMENT ON FUNCTION meter.fleet_turnover IS
-'Sessions of all tenants (no breakouts) that began and that ended, in steps of an hour or more.';
-COMMENT ON FUNCTION meter.fleet_sizes IS
-'Sessions of all tenants (no breakouts) that began, by the most participants that they had (size: '
-'the least of a class: 1, 2, 3, 6, 11, 21, 51, 101, 201), in steps of an hour or more.';
-COMMENT ON FUNCTION meter.fleet_origins IS
-'Sessions of all tenants (no breakouts) that began, and their participant minutes, by the product '
-'that created them, in steps of an hour or more.';
-COMMENT ON FUNCTION meter.poll_failures IS
-'Failed polls of all servers, or of some, by kind, in steps of an hour or more.';
-COMMENT ON FUNCTION meter.poll_latencies IS
-'Successful polls of all servers, or of some, by how long they took (latency_ms: the least of a '
-'class), in steps of an hour or more.';
-COMMENT ON FUNCTION meter.server_report IS
-'Each server over a period, in whole hours: coverage, participant minutes and share of the fleet, '
-'most participants and sessions at any tick, failed polls by kind, 95th percentile of latency.';
-COMMENT ON FUNCTION meter.outages IS
-'When servers did not answer: three failed polls in a row, or more. For more than two days, hours '
-'of which less than half is covered.';
-COMMENT ON FUNCTION meter.rollup_freshness IS
-'Up to when each rollup is computed, and whether that is too long ago while polls come in.';
-COMMENT ON FUNCTION meter.job_state IS
-'TimescaleDB''s jobs for this schema, and how their last run went; status is NULL where none is '
-'recorded.';
-COMMENT ON FUNCTION meter.storage IS
-'What each table and rollup takes on disk, for how long it is kept, and what it will take in a '
-'year at the present pace.';
-
-COMMENT ON FUNCTION meter.tenant_report IS
-'What every tenant used in [since, until), which must be full minutes, over all servers. '
-'Minutes are participants (voice, webcams, dial-ins, sessions) × minutes. A session counts '
-'where it began. peak_participants is the highest mean of a minute over all servers at once, '
-'peak_participants_at the beginning of that minute (the earliest of equals). coverage is the '
-'share of due polls that succeeded, filled_share that of interpolated time. NULL means unknown: '
-'no poll of the tenant''s servers succeeded; or, for averages and instants, that there is '
-'nothing to take them of.';
-COMMENT ON FUNCTION meter.tenant_usage IS
-'meter.tenant_report by period: per is day or month (of the billing time zone, cut at the '
-'edges) or total. period is the beginning of the day or month, or since. Every tenant has a row '
-'in every period.';
-COMMENT ON FUNCTION meter.usage_by IS
-'The figures of meter.tenant_report by tenant, server or room (by), of sessions on one server '
-'(on_server) or, with NULL, on all. Only groups that had sessions have a row. Peaks are of the '
-'group; they are NULL where samples no longer reach back so far. room is NULL for breakouts '
-'whose parent was never seen; columns not asked for are NULL. coverage is that of the server, '
-'if one is named, else that of the tenant.';
-COMMENT ON FUNCTION meter.server_coverage IS
-'How much of each period (per: day, month or total) the successful polls of every server cover: '
-'due_seconds, covered_seconds and their quotient, coverage. Polls are due in the spans of '
-'meter.server_due, up to a minute ago. No row where none was due.';
-COMMENT ON FUNCTION meter.tenant_coverage IS
-'How much of each period (per: day, month or total) was seen of every tenant: '
-'meter.server_coverage over its own servers, and over the shared ones unless it has servers of '
-'its own and held no session on a shared one.';
-COMMENT ON FUNCTION meter.billing_timezone IS 'The time zone in which days and months are cut.';
-COMMENT ON FUNCTION meter.default_tenant IS
-'The tenant of meetings that no rule of the settings matches.';
-COMMENT ON FUNCTION meter.billing_trunc IS
-'The beginning of the day, month or other unit (as in date_trunc) of the billing time zone that '
-'an instant lies in.';
-COMMENT ON FUNCTION meter.calculation_version IS
-'Version of the rules by which figures are computed: it rises when figures change by a new '
-'bbbmeter.';
-
--- Functions that those are made of.
-
-COMMENT ON FUNCTION meter.tiles IS
-'[since, until), which must be full minutes, cut into pieces [lo, hi) of which the rollup by '
-'grain (day, hour, minute) holds exact sums: coarse in the middle, fine at the edges.';
-COMMENT ON FUNCTION meter.hour_tiles IS 'The part of meter.tiles below a day.';
-COMMENT ON FUNCTION meter.periods IS
-'[since, until) cut into one piece [lo, hi) a day or month of the billing time zone (per), or '
-'in one for total. period is the beginning of the whole day or month, or since.';
-COMMENT ON FUNCTION meter.require_kept IS
-'Raises an error where a report needs rows of a relation from before those that retention has '
-'left.';
-COMMENT ON FUNCTION meter.usage_between IS
-'Rows of the rollups of usage that tile [since, until) exactly, up to a day each. Columns are '
-'those of meter.usage_1d.';
-COMMENT ON FUNCTION meter.sessions_between IS
-'Sessions (no breakouts) that began in [since, until), in rows that tile it exactly, up to a '
-'day each. Columns are those of meter.session_1d.';
-COMMENT ON FUNCTION meter.session_usage_between IS
-'What each session (breakouts too) used in [since, until), in rows that tile it exactly, up to '
-'an hour each. Columns are those of meter.session_1h.';
-COMMENT ON FUNCTION meter.covered_between IS
-'Seconds that successful polls of each server cover in [since, until), in rows that tile it '
-'exactly, up to a day each.';
-
-COMMENT ON FUNCTION meter.tenant_server IS
-'Which servers can carry each tenant''s meetings: its own, and the shared ones unless it has '
-'servers of its own and held no session on a shared one.';
-COMMENT ON FUNCTION meter.report_edge IS
-'The minute, hour or day that an instant lies in, so that a report over a span of time can begin '
-'or end there: finer ones may no longer be kept.';
-COMMENT ON FUNCTION meter.contract_at IS
-'The contract of each tenant at an instant: what it allows, NULL where it says nothing.';
-COMMENT ON FUNCTION meter.chart_step IS
-'The step of a chart of [since, until) that would like `wanted`: one that rollups have, and so '
-'wide that few rows are read.';
-COMMENT ON FUNCTION meter.step_of IS
-'The beginning of the step that an instant lies in; days and weeks in the billing time zone.';
-COMMENT ON FUNCTION meter.step_end IS
-'The end of the step that begins at an instant.';
-COMMENT ON FUNCTION meter.steps IS
-'The steps [ts, hi) of a period that are over, the first and the last one whole.';
-COMMENT ON FUNCTION meter.usage_steps IS
-'Usage of each tenant, or of those in `of_tenants`, summed by step. Columns are those of '
-'meter.usage_1h.';
-COMMENT ON FUNCTION meter.fleet_steps IS
-'Usage of all tenants together, summed by step. Columns are those of meter.fleet_1h.';
-COMMENT ON FUNCTION meter.chosen_servers IS
-'The ids of servers by their names; NULL where all are meant.';
-COMMENT ON FUNCTION meter.coverage_steps IS
-'How much was seen of all servers, or of some, together, by step.';
-COMMENT ON FUNCTION meter.server_steps IS
-'Of each server and step: seconds for which polls were due, seconds covered, and what the polls '
-'saw. Columns are those of meter.server_1h.';
-COMMENT ON FUNCTION meter.session_number IS
-'A session''s number from its text; NULL where the text is none.';
-COMMENT ON FUNCTION meter.latency_quantile IS
-'The latency in ms that a share q of polls did not exceed, from their numbers by latency class.';
-
--- Functions for bbbmeter itself.
-
-COMMENT ON FUNCTION meter.update_sessions IS
-'Computes the figures of open sessions from their samples, and closes those that successful '
-'polls of their server have missed for close_after_s seconds or whose server is no longer '
-'polled. Returns how many rows it wrote.';
-COMMENT ON FUNCTION meter.set_refresh IS
-'Sets the refresh policy of a rollup, in place of the one it has.';
-COMMENT ON FUNCTION meter.set_retention IS
-'Sets for how many days a relation is kept, in place of the policy it has; 0 for ever.';
-COMMENT ON FUNCTION meter.set_columnstore IS
-'Sets after how many days a relation is turned into columns, in place of the policy it has; 0 '
-'never.';
-
-COMMENT ON FUNCTION meter.settle IS
-'Sees to what hangs on late data (meter.late): filled samples yield to real ones, ended sessions '
-'are computed again. Returns the time that was touched, whose rollups are to be refreshed.';
-COMMENT ON FUNCTION meter.supersede IS
-'Removes failed polls (server and tick) in whose place successful ones are to be stored.';
-COMMENT ON FUNCTION meter.beat IS
-'A collector''s sign of life. Returns the ids of all collectors that live.';
-COMMENT ON FUNCTION meter.leave IS 'A collector''s orderly end.';
-COMMENT ON FUNCTION meter.missing_polls IS
-'Due polls without a row, not even of a failure, between two instants for which polls are kept, '
-'in spans for each server, with the reason: no collector, handover, or unexplained. What was '
-'polled in the last minutes may still be on its way.';
+COMMENT ON VIEW meter.start_1h IS
+'Rollup: sessions of all tenants, without breakouts, by the hour in which they began, the product '
+'that created them, and when they ended. For charts; bills read meter.session.';
+COMMENT ON COLUMN meter.start_1h.bucket IS
+'Beginning of the hour. There is no row without a session.';
+COMMENT ON COLUMN meter.start_1h.origin IS
+'The product that created them, as in meter.session; empty if it says nothing.';
+COMMENT ON COLUMN meter.start_1h.ended_after IS
+'Number of buckets from their beginning to their end; -1 while they are open.';
+COMMENT ON COLUMN meter.start_1h.sessions IS 'Number of sessions that began.';
+COMMENT ON COLUMN meter.start_1h.participant_seconds IS
+'Participants × seconds of these sessions up to their ends, also in later hours.';
+COMMENT ON COLUMN meter.start_1h.sessions_of_1 IS
+'Those with a maximum of 1 participant at once, or in which nobody was seen yet.';
+COMMENT ON COLUMN meter.start_1h.sessions_of_2 IS
+'Those with a maximum of 2 participants at once.';
+COMMENT ON COLUMN meter.start_1h.sessions_of_3 IS
+'Those with a maximum of 3 to 5 participants at once.';
+COMMENT ON COLUMN meter.start_1h.sessions_of_6 IS
+'Those with a maximum of 6 to 10 participants at once.';
+COMMENT ON COLUMN meter.start_1h.sessions_of_11 IS
+'Those with a maximum of 11 to 20 participants at once.';
+COMMENT ON COLUMN meter.start_1h.sessions_of_21 IS
+'Those with a maximum of 21 to 50 participants at once.';
+COMMENT ON COLUMN meter.start_1h.sessions_of_51 IS
+'Those with a maximum of 51 to 100 participants at once.';
+COMMENT ON COLUMN meter.start_1h.sessions_of_101 IS
+'Those with a maximum of 101 to 200 participants at once.';
+COMMENT ON COLUMN meter.start_1h.sessions_of_201 IS
+'Those with a maximum of more than 200 participants at once.';
+COMMENT ON FUNCTION meter.size_bounds IS
+'The smallest numbers of participants of the classes of size of meter.start_1h. The number of the '
+'class is the position in the array.';
+COMMENT ON FUNCTION meter.size_class IS
+'The class of size (meter.size_bounds) of a session with a maximum of `participants` at once.';

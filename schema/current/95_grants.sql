@@ -1,8 +1,8 @@
--- Who may do what. bbbmeter_reader is for people, Grafana and reports; bbbmeter_writer is for a
--- collector that does not own the schema (`bbbmeter migrate` needs the owner). Both are made here
--- unless they exist, without a login: GRANT them to the roles that log in.
+-- Roles and their rights. bbbmeter_reader is for people, Grafana and reports. bbbmeter_writer is
+-- for a collector that does not own the schema; `bbbmeter migrate` needs the owner. Both are
+-- created here unless they exist, without a login: GRANT them to the roles that log in.
 
--- By default everybody may call every function.
+-- By default, everybody can call every function.
 REVOKE ALL ON ALL FUNCTIONS IN SCHEMA meter FROM public;
 
 DO $do$
@@ -15,15 +15,16 @@ BEGIN
                 EXECUTE format('CREATE ROLE %I NOLOGIN', grantee);
             EXCEPTION
                 WHEN insufficient_privilege THEN
-                    RAISE NOTICE 'role % is missing and may not be made by this user', grantee;
+                    RAISE NOTICE 'role % is missing, and this user cannot create it', grantee;
                     CONTINUE;
                 WHEN duplicate_object OR unique_violation THEN
-                    -- Roles are common to all databases: another one's migration was faster.
+                    -- All databases share the roles: a migration of another database created it
+                    -- first.
                     NULL;
             END;
         END IF;
         EXECUTE format('GRANT USAGE ON SCHEMA meter TO %I', grantee);
-        -- One by one: a table with personal data must not slip in.
+        -- Granted one by one, so that no table with personal data is granted by mistake.
         EXECUTE format(
             'GRANT SELECT ON
                 meter.setting, meter.tenant, meter.server, meter.server_due, meter.room,
@@ -45,7 +46,8 @@ BEGIN
                 meter.default_tenant,
                 meter.calculation_version, meter.missing_polls,
                 meter.tenant_server, meter.contract_at, meter.report_edge, meter.chart_step,
-                meter.step_of, meter.step_end, meter.steps, meter.usage_steps, meter.fleet_steps,
+                meter.step_of, meter.step_end, meter.steps_end, meter.steps,
+                meter.usage_steps, meter.fleet_steps,
                 meter.chosen_servers, meter.coverage_steps, meter.server_steps,
                 meter.fleet_concurrency, meter.concurrency, meter.server_load,
                 meter.tenant_ranking, meter.month_to_date,
@@ -54,13 +56,14 @@ BEGIN
                 meter.session_course, meter.session_starts, meter.fleet_turnover,
                 meter.fleet_sizes, meter.fleet_origins, meter.poll_failures, meter.poll_latencies,
                 meter.latency_quantile, meter.server_report, meter.outages,
+                meter.latency_bounds, meter.size_bounds, meter.size_class,
                 meter.rollup_freshness, meter.job_state, meter.storage
             TO %I', grantee
         );
     END LOOP;
 
-    -- A collector writes as well. The numbers of its new rows come from identity columns, whose
-    -- sequences need no grant; what was polled is never changed.
+    -- A collector also writes. The sequences of identity columns need no grant. It cannot change
+    -- what was polled.
     IF to_regrole('bbbmeter_writer') IS NOT NULL THEN
         GRANT SELECT ON meter.migration TO bbbmeter_writer;
         GRANT INSERT, UPDATE ON

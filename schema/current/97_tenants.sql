@@ -1,12 +1,13 @@
--- What a tenant may read with a database role of its own (`bbbmeter tenant grant-sql`): its rows,
--- through these views and functions alone. Row security would be the usual way, but does not go
--- with the columnstore.
+-- What a tenant can read with a database role of its own (`bbbmeter tenant grant-sql`): its own
+-- rows, only through these views and functions. Row security would be the usual way, but does not
+-- work with the columnstore.
 --
--- security_barrier: a condition of the reader's is tested on rows that have passed the view's own,
--- unless PostgreSQL knows that it can tell nothing (comparing times, which finds the chunks).
+-- security_barrier: PostgreSQL tests the reader's conditions only on rows that fulfil the view's
+-- own condition, except for operators that cannot leak values. Comparing times is one of these, so
+-- that a reader's time range still limits the chunks that are read.
 
--- The tenants whose roles the asking user has. In a function that runs with its owner's rights,
--- current_user is the owner: whoever asks is the role that was SET, else who logged in.
+-- The tenants whose roles the calling user has. In a function that runs with its owner's rights,
+-- current_user is the owner: the caller is the role that was SET, or else the user who logged in.
 CREATE OR REPLACE FUNCTION meter.my_tenants() RETURNS integer[]
 LANGUAGE sql
 STABLE
@@ -24,7 +25,11 @@ AS $fn$
     )
 $fn$;
 
--- The function is called once a query there, not once a row: its value finds index and segments.
+COMMENT ON FUNCTION meter.my_tenants IS
+'The numbers of the tenants whose roles the calling user has (meter.tenant_role).';
+
+-- In a subquery, the function is called once for each query, not for each row, and its value can be
+-- used to search indexes and segments.
 CREATE OR REPLACE VIEW meter.my_tenant WITH (security_barrier) AS
 SELECT
     t.id,
@@ -63,6 +68,7 @@ SELECT
     s.parent_internal_id,
     s.breakout,
     s.recording,
+    s.origin,
     s.first_seen_at,
     s.last_seen_at,
     s.ended_at,
@@ -74,8 +80,7 @@ SELECT
     s.dialin_seconds,
     s.filled_seconds,
     s.max_participants,
-    s.mean_participants,
-    s.origin
+    s.mean_participants
 FROM meter.session AS s
 WHERE s.tenant_id = any((SELECT meter.my_tenants())::integer[]);
 
@@ -130,8 +135,9 @@ SELECT
 FROM meter.usage_1h AS u
 WHERE u.tenant_id = any((SELECT meter.my_tenants())::integer[]);
 
--- The report, by day, by month or in total: meter.tenant_usage without the other tenants.
--- It needs public for TimescaleDB's functions; `grant-sql` refuses where all may create there.
+-- The report by day, by month or in total: meter.tenant_usage without the other tenants. Its
+-- search_path includes public for TimescaleDB's functions. `grant-sql` refuses to work if everybody
+-- can create objects there.
 CREATE OR REPLACE FUNCTION meter.my_usage(
     since timestamptz, until timestamptz, per text DEFAULT 'day'
 )
@@ -168,8 +174,11 @@ AS $fn$
     ORDER BY u.period, u.tenant
 $fn$;
 
--- How well the servers were seen that carried it: its own, and the shared ones on which it held a
--- session. Nothing of what else they carried.
+COMMENT ON FUNCTION meter.my_usage IS
+'meter.tenant_usage of the calling user''s tenants.';
+
+-- The coverage of the servers that held the tenant's sessions: its own servers, and the shared ones
+-- on which it had a session. It shows nothing of other tenants' sessions.
 CREATE OR REPLACE FUNCTION meter.my_coverage(
     since timestamptz, until timestamptz, per text DEFAULT 'total'
 )
@@ -202,55 +211,37 @@ AS $fn$
     ORDER BY c.period, c.server
 $fn$;
 
-COMMENT ON TABLE meter.tenant_role IS
-'Which database role sees which tenant''s rows, through the views meter.my_…: written by what '
-'`bbbmeter tenant grant-sql` prints.';
-COMMENT ON COLUMN meter.tenant_role.role IS
-'The role; whoever has been granted it sees the tenant''s rows.';
-COMMENT ON COLUMN meter.tenant_role.tenant_id IS 'The tenant (meter.tenant).';
-COMMENT ON FUNCTION meter.my_tenants IS
-'The numbers of the tenants whose roles the asking user has (meter.tenant_role).';
-COMMENT ON FUNCTION meter.my_usage IS
-'meter.tenant_usage of the asking user''s tenants.';
 COMMENT ON FUNCTION meter.my_coverage IS
-'meter.server_coverage of the servers that carried the asking user''s tenants: their own, and '
-'the shared ones on which they held a session.';
+'meter.server_coverage of the servers of the calling user''s tenants: their own servers, and the '
+'shared ones on which they had a session.';
 
--- The views have the comments of what they show.
+-- Each view gets the comments of the table or rollup that it shows.
 DO $do$
 DECLARE
     shown record;
 BEGIN
     FOR shown IN
         SELECT
-            c.relname,
-            a.attnum,
-            a.attname,
-            col_description(o.oid, b.attnum) AS column_says,
-            obj_description(o.oid, 'pg_class') AS relation_says
-        FROM pg_class AS c
+            v.oid::regclass AS my_view,
+            o.oid::regclass AS original,
+            obj_description(o.oid, 'pg_class') AS description
+        FROM pg_class AS v
         INNER JOIN pg_class AS o
-            ON c.relnamespace = o.relnamespace AND c.relname = 'my_' || o.relname
-        INNER JOIN pg_attribute AS a ON c.oid = a.attrelid AND a.attnum > 0
-        INNER JOIN pg_attribute AS b ON o.oid = b.attrelid AND a.attname = b.attname
-        WHERE c.relnamespace = 'meter'::regnamespace AND c.relkind = 'v'
+            ON v.relnamespace = o.relnamespace AND v.relname = 'my_' || o.relname
+        WHERE v.relnamespace = 'meter'::regnamespace AND v.relkind = 'v'
     LOOP
+        PERFORM meter.copy_comments(shown.original, shown.my_view);
         EXECUTE format(
-            'COMMENT ON COLUMN meter.%I.%I IS %L', shown.relname, shown.attname, shown.column_says
+            'COMMENT ON VIEW %s IS %L', shown.my_view,
+            'Only rows of the calling user''s tenants. ' || shown.description
         );
-        IF shown.attnum = 1 THEN
-            EXECUTE format(
-                'COMMENT ON VIEW meter.%I IS %L', shown.relname,
-                'Of the asking user''s tenants alone: ' || shown.relation_says
-            );
-        END IF;
     END LOOP;
 END
 $do$;
 
 REVOKE ALL ON FUNCTION meter.my_tenants, meter.my_usage, meter.my_coverage FROM public;
 
--- What all roles of tenants may do. Whose rows they get is decided above.
+-- The rights of all tenants' roles. The views and functions above decide whose rows each can read.
 DO $do$
 BEGIN
     IF to_regrole('bbbmeter_tenant') IS NULL THEN
@@ -258,9 +249,9 @@ BEGIN
     END IF;
 EXCEPTION
     WHEN insufficient_privilege THEN
-        RAISE NOTICE 'role bbbmeter_tenant is missing and may not be made by this user';
+        RAISE NOTICE 'role bbbmeter_tenant is missing, and this user cannot create it';
     WHEN duplicate_object OR unique_violation THEN
-        -- Roles are common to all databases: another one's migration was faster.
+        -- All databases share the roles: a migration of another database created it first.
         NULL;
 END
 $do$;

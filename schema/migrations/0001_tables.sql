@@ -1,4 +1,4 @@
--- The tables. What each table and column means stands in ../current/90_comments.sql.
+-- The tables. ../current/90_comments.sql says what each table and column means.
 
 CREATE TABLE meter.setting (
     key text PRIMARY KEY,
@@ -11,10 +11,25 @@ CREATE TABLE meter.tenant (
     title text NOT NULL DEFAULT ''
 );
 
+CREATE TABLE meter.contract (
+    tenant_id integer NOT NULL REFERENCES meter.tenant (id),
+    since timestamptz NOT NULL,
+    until timestamptz,
+    max_participants integer CHECK (max_participants > 0),
+    month_minutes bigint CHECK (month_minutes > 0),
+    PRIMARY KEY (tenant_id, since),
+    CHECK (until >= since),
+    CHECK (max_participants IS NOT NULL OR month_minutes IS NOT NULL)
+);
+
+-- A tenant has one open contract, also when two collectors start at the same moment.
+CREATE UNIQUE INDEX contract_open ON meter.contract (tenant_id) WHERE until IS NULL;
+
 CREATE TABLE meter.server (
     id integer GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
     name text NOT NULL UNIQUE,
-    tenant_id integer REFERENCES meter.tenant (id)
+    tenant_id integer REFERENCES meter.tenant (id),
+    tls_expires_at timestamptz
 );
 
 CREATE TABLE meter.server_due (
@@ -25,7 +40,7 @@ CREATE TABLE meter.server_due (
     CHECK (until >= since)
 );
 
--- A server is due once at a time: two collectors that start together open one span.
+-- A server has one open span, also when two collectors start at the same moment.
 CREATE UNIQUE INDEX server_due_open ON meter.server_due (server_id) WHERE until IS NULL;
 
 CREATE TABLE meter.room (
@@ -46,6 +61,7 @@ CREATE TABLE meter.session (
     parent_internal_id text,
     breakout boolean NOT NULL,
     recording boolean NOT NULL,
+    origin text,
     first_seen_at timestamptz NOT NULL,
     last_seen_at timestamptz,
     ended_at timestamptz,
@@ -65,6 +81,7 @@ SELECT create_hypertable(
 CREATE UNIQUE INDEX session_key ON meter.session (server_id, internal_id, started_at);
 CREATE INDEX session_by_id ON meter.session (session_id);
 CREATE INDEX session_by_tenant ON meter.session (tenant_id, started_at);
+CREATE INDEX session_by_start ON meter.session (started_at);
 CREATE INDEX session_open ON meter.session (server_id) WHERE ended_at IS NULL;
 ALTER TABLE meter.session SET (
     timescaledb.enable_columnstore,
@@ -93,13 +110,15 @@ SELECT create_hypertable(
 );
 CREATE UNIQUE INDEX poll_key ON meter.poll (server_id, ts);
 CREATE INDEX poll_by_time ON meter.poll (ts);
+-- For the outages of the last days.
+CREATE INDEX poll_failed ON meter.poll (ts, server_id) WHERE NOT ok;
 ALTER TABLE meter.poll SET (
     timescaledb.enable_columnstore,
     timescaledb.segmentby = 'server_id',
     timescaledb.orderby = 'ts'
 );
 
--- No unique index: a sample is stored if and only if its poll is, and the poll is unique.
+-- No unique index: a sample is stored only together with its poll, and the poll is unique.
 CREATE TABLE meter.sample (
     ts timestamptz NOT NULL,
     tenant_id integer NOT NULL,
@@ -125,14 +144,15 @@ ALTER TABLE meter.sample SET (
     timescaledb.orderby = 'server_id, session_id, ts'
 );
 
--- What was stored late or filled, until meter.settle has seen to what hangs on it.
+-- The spans of time in which samples were stored late or filled, until meter.settle has handled
+-- them.
 CREATE TABLE meter.late (
     since timestamptz NOT NULL,
     until timestamptz NOT NULL,
     added_at timestamptz NOT NULL DEFAULT now()
 );
 
--- The spans of time in which each collector was seen; one that lives extends its last one.
+-- The spans of time in which each collector was alive. A live collector extends its last span.
 CREATE TABLE meter.collector (
     id text NOT NULL,
     host text NOT NULL,
@@ -140,11 +160,18 @@ CREATE TABLE meter.collector (
     until timestamptz NOT NULL,
     safe_until timestamptz NOT NULL,
     stopped boolean NOT NULL DEFAULT FALSE,
+    interval_s integer,
+    servers integer,
+    newest_stored_at timestamptz,
+    spool_polls integer,
+    spool_bytes bigint,
+    spool_max_bytes bigint,
+    quarantined_batches integer,
     PRIMARY KEY (id, since)
 );
 CREATE INDEX collector_by_until ON meter.collector (until);
 
--- The database roles that see the rows of one tenant.
+-- The database roles that can read the rows of one tenant.
 CREATE TABLE meter.tenant_role (
     role text PRIMARY KEY,
     tenant_id integer NOT NULL REFERENCES meter.tenant (id)

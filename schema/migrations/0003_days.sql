@@ -1,5 +1,5 @@
--- Rollups by the day, in the billing time zone: these depend on the settings, and are made again
--- by `bbbmeter migrate --rebuild-days` when those change.
+-- Rollups by the day of the billing time zone. They depend on the settings: after a change of
+-- these, `bbbmeter migrate --rebuild-days` drops the rollups and runs this file again.
 
 CREATE MATERIALIZED VIEW meter.usage_1d
 WITH (timescaledb.continuous, timescaledb.materialized_only = FALSE) AS

@@ -163,4 +163,4 @@ async def test_an_owner_who_may_make_no_roles_migrates_all_the_same(
         await connection.execute(f"REVOKE CREATE ON DATABASE {database} FROM {owner}")
         await connection.execute(f"DROP ROLE {owner}")
     for role in ("reader", "writer"):
-        assert f"role {owner}_{role} is missing and may not be made by this user" in said
+        assert f"role {owner}_{role} is missing, and this user cannot create it" in said

@@ -39,6 +39,34 @@ async def test_everything_has_a_comment(pool: asyncpg.Pool) -> None:
     assert [row["thing"] for row in dumb] == []
 
 
+async def test_reports_have_the_same_figures_in_the_same_order(pool: asyncpg.Pool) -> None:
+    """After their keys, all reports have the same columns: the list stands in each of them."""
+    keys = {
+        "tenant_report": ["tenant"],
+        "tenant_usage": ["period", "tenant"],
+        "usage_by": ["tenant", "server", "room"],
+        "my_usage": ["period", "tenant"],
+    }
+    rows = await pool.fetch(
+        """
+        SELECT p.proname, c.name, format_type(c.type, NULL) AS type
+        FROM pg_proc AS p
+        CROSS JOIN LATERAL unnest(p.proargnames, p.proargmodes, p.proallargtypes)
+            WITH ORDINALITY AS c (name, mode, type, n)
+        WHERE p.pronamespace = 'meter'::regnamespace AND p.proname = ANY($1) AND c.mode = 't'
+        ORDER BY c.n
+        """,
+        list(keys),
+    )
+    figures = []
+    for name, key in keys.items():
+        columns = [(row["name"], row["type"]) for row in rows if row["proname"] == name]
+        assert [column for column, _ in columns[: len(key)]] == key
+        figures.append(columns[len(key) :])
+    assert len(figures[0]) == 17
+    assert all(each == figures[0] for each in figures)
+
+
 def policies_of(settings: Settings) -> dict[tuple[str, str], str | int]:
     """Return {(relation, kind): days} as the settings have it; a refresh of all there is is -1."""
     kept = {(relation, "policy_retention"): days for relation, days in settings.retention if days}

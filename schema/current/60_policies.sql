@@ -1,5 +1,5 @@
--- Policies, from the settings: set again by every migrate. TimescaleDB's scheduler runs them (the
--- collector does so for the embedded engine, which has no scheduler).
+-- Policies from the settings: every migrate sets them again. TimescaleDB's scheduler runs them. The
+-- embedded engine has no scheduler: there, the collector runs them.
 
 CREATE OR REPLACE FUNCTION meter.set_refresh(
     rollup regclass, start_offset interval, end_offset interval, every interval
@@ -10,11 +10,15 @@ BEGIN
     PERFORM remove_continuous_aggregate_policy(rollup, if_exists => TRUE);
     PERFORM add_continuous_aggregate_policy(
         rollup, start_offset => start_offset, end_offset => end_offset, schedule_interval => every,
-        -- A day of minutes at a time. The default, ten buckets, takes long after a long pause.
+        -- A batch of a day of minutes. With the default, ten buckets, a refresh after a long
+        -- interruption takes long.
         buckets_per_batch => 1440
     );
 END
 $fn$;
+
+COMMENT ON FUNCTION meter.set_refresh IS
+'Sets the refresh policy of a rollup, and replaces the one it has.';
 
 CREATE OR REPLACE FUNCTION meter.set_retention(relation regclass, kept_days integer)
 RETURNS void
@@ -28,6 +32,10 @@ BEGIN
 END
 $fn$;
 
+COMMENT ON FUNCTION meter.set_retention IS
+'Sets for how many days a table or rollup is kept, and replaces the policy it has; 0 is without '
+'limit.';
+
 CREATE OR REPLACE FUNCTION meter.set_columnstore(relation regclass, after_days integer)
 RETURNS void
 LANGUAGE plpgsql
@@ -40,9 +48,13 @@ BEGIN
 END
 $fn$;
 
--- A batch of the columnstore takes 1,000 rows, which costs half of the disk: each column of a batch
--- has its own head, and each batch its index. Where it can take more (TimescaleDB 2.29 can), all
--- sessions of this role in this database let it, the jobs' too. Readers don't mind.
+COMMENT ON FUNCTION meter.set_columnstore IS
+'Sets after how many days a table or rollup is converted to the columnstore, and replaces the '
+'policy it has; 0 is never.';
+
+-- With batches of 1,000 rows, the default, the columnstore takes twice the space: each column of a
+-- batch has a header, and each batch an index entry. If TimescaleDB allows larger batches (2.29
+-- does), all connections of this role to this database use them, including those of the jobs.
 DO $do$
 DECLARE
     most integer := (
@@ -61,7 +73,8 @@ BEGIN
 END
 $do$;
 
--- Only where it is not so yet: it would wait for everybody who reads or writes them.
+-- Only for rollups without a columnstore: the statement waits for all readers and writers of a
+-- rollup.
 DO $do$
 DECLARE
     rollup text;

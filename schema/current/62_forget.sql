@@ -1,11 +1,13 @@
--- Erasure on request: what a data protection officer runs. docs/privacy.md says when and why.
+-- Erasure on request, for data protection officers. docs/privacy.md says when and why.
 
--- Forget whose a room was. All that names it goes: its meeting id, its name, and the internal ids,
--- which are hashes of the meeting id. Its sessions get numbers by chance, for theirs are computed
--- from the internal ids. Sums stay as they are; with keep_sums FALSE, the sessions and samples go
--- too, and the sums change as far back as rollups are still refreshed. Returns how many sessions it
--- found. The room itself is given up, and a new one takes what becomes of the old: a collector at
--- work knows the old one's number, and would tie new sessions to what was forgotten.
+-- Erase what identifies a room: its meeting id, its name, and the internal ids, which are hashes of
+-- the meeting id. Its sessions get random numbers, because their numbers are computed from the
+-- internal ids. The sums stay as they are. With keep_sums FALSE, the sessions and samples are
+-- deleted too, and the sums change as far back as rollups are still refreshed. Returns the number
+-- of sessions found.
+--
+-- The sessions move to a new room, and the old row of meter.room is left without them: a running
+-- collector remembers the old room's number, and would connect new sessions with the erased ones.
 CREATE OR REPLACE FUNCTION meter.forget_room(
     tenant text, external_id text, keep_sums boolean DEFAULT TRUE
 )
@@ -28,7 +30,7 @@ DECLARE
     fresh bigint;
     found_sessions bigint := 0;
 BEGIN
-    -- Whatever it takes: a row in columns is changed by unpacking a thousand.
+    -- Changing a row in the columnstore decompresses a whole batch. Allow any number of them.
     PERFORM set_config('timescaledb.max_tuples_decompressed_per_dml_transaction', '0', TRUE);
     SELECT r.* INTO given_up
     FROM meter.room AS r
@@ -68,7 +70,8 @@ BEGIN
                 'UPDATE %s SET session_id = $1
                 WHERE session_id = $2 AND bucket >= $3 AND bucket < $4', rollup
             ) USING fresh, old.session_id, since, until;
-            -- In columns, what is part of a unique key can only be stored anew.
+            -- In the columnstore, a column of a unique key cannot be updated: the row was deleted,
+            -- and is inserted again.
             old.session_id := fresh;
             old.internal_id := 'forgotten-' || fresh;
             old.parent_internal_id := CASE WHEN old.breakout THEN 'forgotten' END;
@@ -90,6 +93,7 @@ END
 $fn$;
 
 COMMENT ON FUNCTION meter.forget_room IS
-'Erases what names a room (meeting id, name, internal ids, the numbers made from them), and keeps '
-'the sums; with keep_sums FALSE also its sessions and samples. Returns how many sessions it found. '
-'For the owner alone; see docs/privacy.md.';
+'Erases what identifies a room (meeting id, name, internal ids, and the session numbers computed '
+'from them), and keeps the sums. With keep_sums FALSE it also deletes the room''s sessions and '
+'samples. Returns the number of sessions found. Only the owner of the schema can run it; see '
+'docs/privacy.md.';
