@@ -111,7 +111,7 @@ FROM (
     SELECT
         c.tenant,
         'participants at a time' AS agreed,
-        max(c.peak_participants / nullif(c.max_participants, 0)) AS use
+        max(c.peak_participants / nullif(c.participant_limit, 0)) AS use
     FROM meter.concurrency(now() - interval '1 hour', now(), '1 minute') AS c
     GROUP BY c.tenant
     UNION ALL

@@ -9,11 +9,12 @@ from collector.errors import MigrationError
 from collector.settings import Settings
 
 DAYS_FILE = "0003_days.sql"
+_USAGE_HELD = "session_seconds + breakout_participant_seconds"
 # Each day rollup with how much it holds of a day, and the same of what it is made from.
 _DAY_ROLLUPS = {
     "usage_1d": (
-        "session_seconds + breakout_seconds",
-        "SELECT bucket AS ts, session_seconds + breakout_seconds AS held FROM meter.usage_1h",
+        _USAGE_HELD,
+        f"SELECT bucket AS ts, {_USAGE_HELD} AS held FROM meter.usage_1h",  # noqa: S608
     ),
     "server_1d": ("polls", "SELECT bucket AS ts, polls AS held FROM meter.server_1h"),
     "session_1d": (

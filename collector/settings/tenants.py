@@ -13,13 +13,13 @@ class TenantSettings(Section):
 
     name: Name = Field(description="Name in figures, rules and marks; it never changes.")
     title: str = Field(default="", max_length=200, description="Name for people.")
-    max_participants: int | None = Field(
+    participant_limit: int | None = Field(
         default=None,
         ge=1,
         le=1_000_000,
         description="Most participants at a time that the contract allows, over all servers.",
     )
-    month_minutes: int | None = Field(
+    month_minute_limit: int | None = Field(
         default=None,
         ge=1,
         description="Participant minutes a calendar month that the contract allows.",

@@ -83,9 +83,9 @@ async def _sync_contracts(
     """
     # In the same order everywhere: two collectors that start must not wait for each other.
     rows = sorted(
-        (tenant_ids[t.name], t.max_participants, t.month_minutes)
+        (tenant_ids[t.name], t.participant_limit, t.month_minute_limit)
         for t in tenants
-        if t.max_participants is not None or t.month_minutes is not None
+        if t.participant_limit is not None or t.month_minute_limit is not None
     )
     columns = [[row[i] for row in rows] for i in range(3)]
     await connection.execute(
@@ -95,8 +95,8 @@ async def _sync_contracts(
             SELECT
             FROM unnest($1::integer[], $2::integer[], $3::bigint[]) AS x (id, people, minutes)
             WHERE x.id = k.tenant_id
-                AND x.people IS NOT DISTINCT FROM k.max_participants
-                AND x.minutes IS NOT DISTINCT FROM k.month_minutes
+                AND x.people IS NOT DISTINCT FROM k.participant_limit
+                AND x.minutes IS NOT DISTINCT FROM k.month_minute_limit
         )
         """,
         *columns,
@@ -105,7 +105,7 @@ async def _sync_contracts(
     # One that is changed twice at a tick, or again after a stop, has the last word there.
     await connection.execute(
         """
-        INSERT INTO meter.contract AS k (tenant_id, since, max_participants, month_minutes)
+        INSERT INTO meter.contract AS k (tenant_id, since, participant_limit, month_minute_limit)
         SELECT
             x.id,
             CASE
@@ -120,8 +120,8 @@ async def _sync_contracts(
         )
         ON CONFLICT (tenant_id, since) DO UPDATE SET
             until = NULL,
-            max_participants = excluded.max_participants,
-            month_minutes = excluded.month_minutes
+            participant_limit = excluded.participant_limit,
+            month_minute_limit = excluded.month_minute_limit
         """,
         *columns,
         tick,

@@ -24,16 +24,16 @@ WITH given AS (
         $7::integer[], $8::integer[], $9::integer[], $10::integer[], $11::integer[],
         $12::integer[], $13::integer[], $14::integer[]
     ) WITH ORDINALITY AS g (
-        ts, server_id, ok, error, latency_ms, seconds, skipped,
+        ts, server_id, ok, outcome, latency_ms, seconds, skipped,
         sessions, participants, voice, video, listeners, dialins, breakouts, number
     )
 ), new_poll AS (
     INSERT INTO meter.poll (
-        ts, server_id, ok, error, latency_ms, seconds, skipped,
+        ts, server_id, ok, outcome, latency_ms, seconds, skipped,
         sessions, participants, voice, video, listeners, dialins, breakouts
     )
     SELECT
-        ts, server_id, ok, error, latency_ms, seconds, skipped,
+        ts, server_id, ok, outcome, latency_ms, seconds, skipped,
         sessions, participants, voice, video, listeners, dialins, breakouts
     FROM given
     ON CONFLICT (server_id, ts) DO NOTHING

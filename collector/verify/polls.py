@@ -21,10 +21,10 @@ GROUP BY m.reason
 ORDER BY m.reason
 """
 _STORED = """
-SELECT p.ok, p.error, count(*) AS polls
+SELECT p.ok, p.outcome, count(*) AS polls
 FROM meter.poll AS p
 WHERE p.ts >= $1 AND p.ts < $2
-GROUP BY p.ok, p.error
+GROUP BY p.ok, p.outcome
 """
 
 
@@ -40,7 +40,7 @@ async def check_polls(scope: Scope) -> Result:
         for row in await scope.pool.fetch(_STORED, *piece):
             tally.examined += row["polls"]
             if not row["ok"]:
-                failed[row["error"]] += row["polls"]
+                failed[row["outcome"]] += row["polls"]
         for row in await scope.pool.fetch(_MISSING, *piece):
             tally.examined += row["polls"]
             missing[row["reason"]] += row["polls"]

@@ -23,16 +23,16 @@ _USAGE_SUMS = (
     "dialin_seconds",
     "session_seconds",
     "filled_seconds",
-    "breakout_seconds",
+    "breakout_participant_seconds",
 )
-_USAGE_PEAKS = ("largest_session", "peak_participants", "peak_sessions")
+_USAGE_PEAKS = ("max_session_size", "peak_minute", "peak_sessions_minute")
 _SERVER_SUMS = (
     "polls",
     "ok_polls",
     "covered_seconds",
     "participant_seconds",
     "session_seconds",
-    "latency_ms",
+    "latency_ms_sum",
     "skipped",
 )
 _SERVER_PEAKS = ("max_participants", "max_sessions", "max_latency_ms")
@@ -51,18 +51,18 @@ _MINUTES = """
         sum(CASE WHEN breakout THEN 0 ELSE seconds END) AS session_seconds,
         sum(CASE WHEN filled AND NOT breakout THEN seconds ELSE 0 END) AS filled_seconds,
         sum(CASE WHEN breakout THEN participants::integer * seconds ELSE 0 END)
-            AS breakout_seconds,
-        max(CASE WHEN breakout THEN 0 ELSE participants END) AS largest_session
+            AS breakout_participant_seconds,
+        max(CASE WHEN breakout THEN 0 ELSE participants END) AS max_session_size
     FROM meter.sample
     WHERE ts >= $1 AND ts < $2
     GROUP BY 1, 2
 """
 _PEAKS_OF_MINUTES = """,
-    max(ARRAY[participant_seconds, -extract(EPOCH FROM bucket)::bigint]) AS peak_participants,
-    max(ARRAY[session_seconds, -extract(EPOCH FROM bucket)::bigint]) AS peak_sessions"""
+    max(ARRAY[participant_seconds, -extract(EPOCH FROM bucket)::bigint]) AS peak_minute,
+    max(ARRAY[session_seconds, -extract(EPOCH FROM bucket)::bigint]) AS peak_sessions_minute"""
 _PEAKS_OF_HOURS = """,
-    max(peak_participants) AS peak_participants,
-    max(peak_sessions) AS peak_sessions"""
+    max(peak_minute) AS peak_minute,
+    max(peak_sessions_minute) AS peak_sessions_minute"""
 _SESSION_HOURS = f"""
     SELECT
         {_HOUR % "ts"} AS bucket,
@@ -99,7 +99,7 @@ def _usage(bucket: str, rows: str, peaks: str) -> str:
     sums = ", ".join(f"sum({column})::bigint AS {column}" for column in _USAGE_SUMS)
     return f"""
         SELECT {bucket % "bucket"} AS bucket, tenant_id, {sums},
-            max(largest_session) AS largest_session {peaks}
+            max(max_session_size) AS max_session_size {peaks}
         FROM ({rows}) AS part
         GROUP BY 1, 2
     """  # noqa: S608
@@ -119,7 +119,7 @@ def _polls(bucket: str) -> str:
             sum(CASE WHEN ok THEN seconds ELSE 0 END) AS covered_seconds,
             coalesce(sum(participants::bigint * seconds), 0) AS participant_seconds,
             coalesce(sum(sessions::bigint * seconds), 0) AS session_seconds,
-            sum(CASE WHEN ok THEN latency_ms ELSE 0 END) AS latency_ms,
+            sum(CASE WHEN ok THEN latency_ms ELSE 0 END) AS latency_ms_sum,
             sum(skipped) AS skipped,
             max(participants) AS max_participants,
             max(sessions) AS max_sessions,
@@ -147,13 +147,13 @@ def _fleet(bucket: str, rows: str, peaks: str) -> str:
     """Add all tenants up first, and only then look for the highest minute."""
     sums = ", ".join(f"sum({column})::bigint AS {column}" for column in _FLEET_SUMS)
     minutes = f"""
-        SELECT bucket, {sums}, max(largest_session) AS largest_session
+        SELECT bucket, {sums}, max(max_session_size) AS max_session_size
         FROM ({rows}) AS part
         GROUP BY 1
     """  # noqa: S608
     return f"""
         SELECT {bucket % "bucket"} AS bucket, {sums},
-            max(largest_session) AS largest_session {peaks}
+            max(max_session_size) AS max_session_size {peaks}
         FROM ({minutes}) AS minute
         GROUP BY 1
     """  # noqa: S608
@@ -193,7 +193,7 @@ _POLL_OUTCOMES = f"""
         {_HOUR % "ts"} AS bucket,
         server_id,
         ok,
-        coalesce(error, '') AS error,
+        outcome,
         (
             SELECT count(*) FROM unnest(
                 ARRAY[10, 20, 50, 100, 200, 500, 1000, 2000, 5000, 10000]
@@ -265,7 +265,7 @@ RECOUNTS = (
     Recount(
         "usage_1m",
         ("tenant_id",),
-        (*_USAGE_SUMS, "largest_session"),
+        (*_USAGE_SUMS, "max_session_size"),
         (("sample", _MINUTES),),
     ),
     Recount(
@@ -334,14 +334,14 @@ RECOUNTS = (
     ),
     Recount(
         "poll_1h",
-        ("server_id", "ok", "error", "latency_class"),
+        ("server_id", "ok", "outcome", "latency_class"),
         ("polls", "skipped"),
         (("poll", _POLL_OUTCOMES),),
     ),
     Recount(
         "fleet_1m",
         (),
-        (*_FLEET_SUMS, "largest_session"),
+        (*_FLEET_SUMS, "max_session_size"),
         (
             ("sample", _fleet("%s", _MINUTES, "")),
             ("usage_1m", _fleet("%s", _kept("usage_1m"), "")),

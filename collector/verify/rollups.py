@@ -228,7 +228,7 @@ def _describe(scope: Scope, rollup: Recount, detail: dict[str, Any]) -> tuple[st
         "session_id": lambda number: f"session {number}",
         "breakout": lambda is_one: "breakout" if is_one else "no breakout",
         "ok": lambda is_ok: "ok" if is_ok else "failed",
-        "error": lambda error: error or "no error",
+        "outcome": str,
         "latency_class": lambda number: f"latency class {number}",
         "origin": lambda product: f"from {product or 'unknown'}",
         "ended_after": lambda number: f"ended after {number}" if number >= 0 else "not ended",

@@ -17,7 +17,7 @@ _FIGURES = (
     "last_seen_at",
     "ended_at",
     "duration_seconds",
-    "seconds",
+    "session_seconds",
     "participant_seconds",
     "voice_seconds",
     "video_seconds",
@@ -47,7 +47,7 @@ WITH ended AS (
         o.started_at,
         max(a.ts) AS last_seen_at,
         max(a.ts + make_interval(secs => a.seconds / 2.0)) AS ended_at,
-        sum(a.seconds) AS seconds,
+        sum(a.seconds) AS session_seconds,
         sum(a.participants::integer * a.seconds) AS participant_seconds,
         sum(a.voice::integer * a.seconds) AS voice_seconds,
         sum(a.video::integer * a.seconds) AS video_seconds,
@@ -65,8 +65,8 @@ WITH ended AS (
         {", ".join(f"s.{figure} AS found_{figure}" for figure in _FIGURES)},
         extract(EPOCH FROM a.ended_at - least(s.started_at, s.first_seen_at))::double precision
             AS duration_seconds,
-        a.participant_seconds::double precision / a.seconds AS mean_participants,
-        a.last_seen_at, a.ended_at, a.seconds, a.participant_seconds, a.voice_seconds,
+        a.participant_seconds::double precision / a.session_seconds AS mean_participants,
+        a.last_seen_at, a.ended_at, a.session_seconds, a.participant_seconds, a.voice_seconds,
         a.video_seconds, a.dialin_seconds, a.filled_seconds, a.max_participants
     FROM ended AS s
     LEFT JOIN added AS a ON s.session_id = a.session_id AND s.started_at = a.started_at

@@ -193,7 +193,7 @@ def servers() -> kit.Table:
             r.latency_p95_ms AS "latency p95",
             r.coverage AS "coverage",
             r.failed_polls AS "failed polls",
-            r.errors AS "errors",
+            r.failures AS "failures",
             r.skipped AS "unread meetings",
             n.tls_expires_at AS "certificate until"
         FROM meter.server_now AS n
@@ -267,7 +267,7 @@ def weekly_peaks() -> kit.Bars:
                     '"week" IW'
                 )
             END AS "week",
-            (max(h.peak_participants))[1] / 60.0 AS "peak participants"
+            (max(h.peak_minute))[1] / 60.0 AS "peak participants"
         FROM meter.fleet_1h AS h
         WHERE h.bucket >= meter.step_of('7 days', now() - interval '77 days')
         GROUP BY meter.step_of('7 days', h.bucket)

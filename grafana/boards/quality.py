@@ -146,9 +146,9 @@ def failures() -> kit.Series:
         rejected: the answer was not stored. internal: a bug in bbbmeter. The runbook server-down
         explains each kind. A step is at least an hour.""",
         f"""
-        SELECT ts AS time, error AS metric, polls
+        SELECT ts AS time, outcome AS metric, polls
         FROM meter.poll_failures({FROM}, {TO}, {STEP}, {_SERVERS})
-        ORDER BY ts, error
+        ORDER BY ts, outcome
         """,
         bars=True,
         stacked=True,
@@ -206,7 +206,7 @@ def gaps() -> kit.Table:
             down_until AS "to",
             extract(EPOCH FROM down_until - down_since)::float8 AS "length",
             failed_polls AS "failed polls",
-            error AS "errors"
+            outcome AS "outcome"
         FROM meter.outages({FROM}, {TO})
         WHERE {_CHOSEN}
         ORDER BY down_since DESC, server
@@ -359,7 +359,7 @@ def storage() -> kit.Table:
             CASE WHEN kept_days > 0 THEN kept_days || ' days' ELSE 'no limit' END AS "kept for",
             kept_since AS "kept since",
             bytes_in_a_year AS "in a year"
-        FROM meter.storage()
+        FROM meter.disk_usage()
         ORDER BY bytes DESC
         """,
         decimals=0,

@@ -169,7 +169,7 @@ def concurrency() -> kit.Series:
             ts AS time,
             peak_participants AS "highest minute",
             participants AS "mean",
-            max_participants AS "limit"
+            participant_limit AS "limit"
         FROM meter.concurrency({FROM}, {TO}, {STEP}, {_ARRAY})
         ORDER BY ts
         """,
@@ -353,7 +353,7 @@ def spans() -> kit.Table:
             minutes AS "minutes",
             peak_participants AS "peak",
             peak_participants_at AS "peak at",
-            max_participants AS "limit"
+            participant_limit AS "limit"
         FROM meter.over_limit({FROM}, {TO}, {_ARRAY})
         ORDER BY over_since DESC
         LIMIT 500

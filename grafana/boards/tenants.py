@@ -139,7 +139,7 @@ def ranking() -> kit.Table:
             max_session_size AS "largest",
             peak_participants AS "peak",
             peak_participants_at AS "peak at",
-            max_participants AS "limit",
+            participant_limit AS "limit",
             peak_use AS "use of limit",
             dialin_minutes AS "telephone minutes",
             breakout_minutes AS "breakout minutes",
@@ -186,7 +186,7 @@ def month() -> kit.Table:
             projected_minutes AS "projected",
             last_month_minutes AS "last month, whole",
             change AS "against last month",
-            month_minutes AS "agreed",
+            month_minute_limit AS "agreed",
             use AS "use",
             projected_use AS "projected use",
             coverage AS "coverage"
@@ -242,7 +242,7 @@ def spans() -> kit.Table:
             minutes AS "minutes",
             peak_participants AS "peak",
             peak_participants_at AS "peak at",
-            max_participants AS "limit"
+            participant_limit AS "limit"
         FROM meter.over_limit({FROM}, {TO}, ARRAY[${{tenant:sqlstring}}]::text[])
         ORDER BY over_since DESC
         LIMIT 500

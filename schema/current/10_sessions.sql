@@ -21,7 +21,7 @@ BEGIN
         duration_seconds = extract(
             EPOCH FROM f.seen_until - least(s.started_at, s.first_seen_at)
         ),
-        seconds = f.seconds,
+        session_seconds = f.seconds,
         participant_seconds = f.participant_seconds,
         voice_seconds = f.voice_seconds,
         video_seconds = f.video_seconds,

@@ -10,10 +10,10 @@ RETURNS TABLE (
     dialin_seconds bigint,
     session_seconds bigint,
     filled_seconds bigint,
-    breakout_seconds bigint,
-    largest_session integer,
-    peak_participants bigint[],
-    peak_sessions bigint[]
+    breakout_participant_seconds bigint,
+    max_session_size integer,
+    peak_minute bigint[],
+    peak_sessions_minute bigint[]
 )
 LANGUAGE plpgsql
 STABLE
@@ -26,24 +26,24 @@ BEGIN
         WHEN 'day' THEN
             RETURN QUERY
             SELECT u.bucket, u.tenant_id, u.participant_seconds, u.voice_seconds, u.video_seconds,
-                u.dialin_seconds, u.session_seconds, u.filled_seconds, u.breakout_seconds,
-                u.largest_session::integer, u.peak_participants, u.peak_sessions
+                u.dialin_seconds, u.session_seconds, u.filled_seconds, u.breakout_participant_seconds,
+                u.max_session_size::integer, u.peak_minute, u.peak_sessions_minute
             FROM meter.usage_1d AS u
             WHERE u.bucket >= tile.lo AND u.bucket < tile.hi;
         WHEN 'hour' THEN
             PERFORM meter.require_kept('usage_1h', tile.lo, ${retention_usage_1h});
             RETURN QUERY
             SELECT u.bucket, u.tenant_id, u.participant_seconds, u.voice_seconds, u.video_seconds,
-                u.dialin_seconds, u.session_seconds, u.filled_seconds, u.breakout_seconds,
-                u.largest_session::integer, u.peak_participants, u.peak_sessions
+                u.dialin_seconds, u.session_seconds, u.filled_seconds, u.breakout_participant_seconds,
+                u.max_session_size::integer, u.peak_minute, u.peak_sessions_minute
             FROM meter.usage_1h AS u
             WHERE u.bucket >= tile.lo AND u.bucket < tile.hi;
         WHEN 'minute' THEN
             PERFORM meter.require_kept('usage_1m', tile.lo, ${retention_usage_1m});
             RETURN QUERY
             SELECT u.bucket, u.tenant_id, u.participant_seconds, u.voice_seconds, u.video_seconds,
-                u.dialin_seconds, u.session_seconds, u.filled_seconds, u.breakout_seconds,
-                u.largest_session::integer,
+                u.dialin_seconds, u.session_seconds, u.filled_seconds, u.breakout_participant_seconds,
+                u.max_session_size::integer,
                 ARRAY[u.participant_seconds, -extract(EPOCH FROM u.bucket)::bigint],
                 ARRAY[u.session_seconds, -extract(EPOCH FROM u.bucket)::bigint]
             FROM meter.usage_1m AS u

@@ -43,10 +43,10 @@ AS $fn$
             sum(u.dialin_seconds) AS dialin_seconds,
             sum(u.session_seconds) AS session_seconds,
             sum(u.filled_seconds) AS filled_seconds,
-            sum(u.breakout_seconds) AS breakout_seconds,
-            max(u.largest_session) AS largest_session,
-            max(u.peak_participants) AS peak_participants,
-            max(u.peak_sessions) AS peak_sessions
+            sum(u.breakout_participant_seconds) AS breakout_participant_seconds,
+            max(u.max_session_size) AS max_session_size,
+            max(u.peak_minute) AS peak_minute,
+            max(u.peak_sessions_minute) AS peak_sessions_minute
         FROM meter.usage_between(since, until) AS u
         GROUP BY 1, 2
     ),
@@ -77,12 +77,12 @@ AS $fn$
         b.duration_seconds / nullif(b.sessions, 0) / 60,
         b.max_duration_seconds / 60,
         b.mean_participants_sum / nullif(b.sessions, 0),
-        coalesce(u.largest_session, z.zero::integer),
+        coalesce(u.max_session_size, z.zero::integer),
         coalesce(b.large_sessions, z.zero::bigint),
-        coalesce(u.peak_participants[1] / 60.0, z.zero),
-        CASE WHEN u.peak_participants[1] > 0 THEN to_timestamp(-u.peak_participants[2]) END,
-        coalesce(u.peak_sessions[1] / 60.0, z.zero),
-        coalesce(u.breakout_seconds / 60.0, z.zero),
+        coalesce(u.peak_minute[1] / 60.0, z.zero),
+        CASE WHEN u.peak_minute[1] > 0 THEN to_timestamp(-u.peak_minute[2]) END,
+        coalesce(u.peak_sessions_minute[1] / 60.0, z.zero),
+        coalesce(u.breakout_participant_seconds / 60.0, z.zero),
         c.coverage,
         u.filled_seconds::double precision / nullif(u.session_seconds, 0)
     FROM meter.periods(since, until, per) AS p
@@ -222,8 +222,8 @@ BEGIN
             sum(u.dialin_seconds) FILTER (WHERE NOT u.breakout) AS dialin_seconds,
             sum(u.session_seconds) FILTER (WHERE NOT u.breakout) AS session_seconds,
             sum(u.filled_seconds) FILTER (WHERE NOT u.breakout) AS filled_seconds,
-            sum(u.participant_seconds) FILTER (WHERE u.breakout) AS breakout_seconds,
-            max(u.max_participants) FILTER (WHERE NOT u.breakout) AS largest_session
+            sum(u.participant_seconds) FILTER (WHERE u.breakout) AS breakout_participant_seconds,
+            max(u.max_participants) FILTER (WHERE NOT u.breakout) AS max_session_size
         FROM meter.session_usage_between(since, until) AS u
         INNER JOIN place AS p ON u.session_id = p.session_id
         GROUP BY u.tenant_id, p.server_id, p.room_id
@@ -284,13 +284,13 @@ BEGIN
         b.avg_duration_seconds / 60,
         b.max_duration_seconds / 60,
         b.avg_size,
-        coalesce(u.largest_session, 0),
+        coalesce(u.max_session_size, 0),
         coalesce(b.large_sessions, 0),
         CASE WHEN samples_reach_back THEN coalesce(k.participants[1] / 60.0, 0) END
             ::double precision,
         CASE WHEN k.participants[1] > 0 THEN to_timestamp(-k.participants[2]) END,
         CASE WHEN samples_reach_back THEN coalesce(k.sessions / 60.0, 0) END::double precision,
-        coalesce(u.breakout_seconds / 60.0, 0)::double precision,
+        coalesce(u.breakout_participant_seconds / 60.0, 0)::double precision,
         CASE WHEN by = 'server' OR on_server IS NOT NULL THEN w.coverage ELSE c.coverage END,
         u.filled_seconds::double precision / nullif(u.session_seconds, 0)::double precision
     FROM used AS u

@@ -2,11 +2,11 @@
 
 -- The contract of each tenant at an instant. A tenant without a contract has no row.
 CREATE OR REPLACE FUNCTION meter.contract_at(instant timestamptz)
-RETURNS TABLE (tenant_id integer, max_participants integer, month_minutes bigint)
+RETURNS TABLE (tenant_id integer, participant_limit integer, month_minute_limit bigint)
 LANGUAGE sql
 STABLE
 AS $fn$
-    SELECT k.tenant_id, k.max_participants, k.month_minutes
+    SELECT k.tenant_id, k.participant_limit, k.month_minute_limit
     FROM meter.contract AS k
     WHERE k.since <= instant AND (k.until IS NULL OR instant < k.until)
 $fn$;
@@ -29,7 +29,7 @@ RETURNS TABLE (
     max_session_size integer,
     peak_participants double precision,
     peak_participants_at timestamptz,
-    max_participants integer,
+    participant_limit integer,
     peak_use double precision,
     breakout_minutes double precision,
     dialin_minutes double precision,
@@ -50,8 +50,8 @@ AS $fn$
         u.max_session_size,
         u.peak_participants,
         u.peak_participants_at,
-        k.max_participants,
-        u.peak_participants / k.max_participants,
+        k.participant_limit,
+        u.peak_participants / k.participant_limit,
         u.breakout_minutes,
         u.dialin_minutes,
         u.coverage,
@@ -78,7 +78,7 @@ RETURNS TABLE (
     projected_minutes double precision,
     last_month_minutes double precision,
     change double precision,
-    month_minutes bigint,
+    month_minute_limit bigint,
     use double precision,
     projected_use double precision,
     coverage double precision
@@ -184,9 +184,9 @@ BEGIN
         x.projected,
         x.before,
         x.projected / nullif(x.before, 0) - 1,
-        k.month_minutes,
-        x.participant_minutes / k.month_minutes,
-        x.projected / k.month_minutes,
+        k.month_minute_limit,
+        x.participant_minutes / k.month_minute_limit,
+        x.projected / k.month_minute_limit,
         x.coverage
     FROM figure AS x
     LEFT JOIN meter.contract_at(instant) AS k ON x.id = k.tenant_id
@@ -197,7 +197,7 @@ $fn$;
 COMMENT ON FUNCTION meter.month_to_date IS
 'The calendar month up to an instant, for each tenant: participant minutes so far, the expected '
 'minutes of the whole month (projected_minutes), the minutes of the month before, and the '
-'contract''s month_minutes (use and projected_use: 1 is all of them). change is the relative '
+'contract''s month_minute_limit (use and projected_use: 1 is all of them). change is the relative '
 'change from last_month_minutes to projected_minutes. The rest of the month is expected to be like '
 'the last four weeks.';
 
@@ -236,7 +236,7 @@ RETURNS TABLE (
     minutes bigint,
     peak_participants double precision,
     peak_participants_at timestamptz,
-    max_participants integer
+    participant_limit integer
 )
 LANGUAGE plpgsql
 STABLE
@@ -251,17 +251,17 @@ BEGIN
             u.bucket,
             u.tenant_id,
             t.name,
-            k.max_participants,
+            k.participant_limit,
             greatest(k.since, over_limit.since) AS lo,
             least(k.until, over_limit.until) AS hi,
-            u.peak_participants,
+            u.peak_minute,
             ${retention_usage_1m} > 0
             AND u.bucket < now() - make_interval(days => ${retention_usage_1m}) AS only_hours
         FROM meter.contract AS k
         INNER JOIN meter.tenant AS t ON k.tenant_id = t.id
         INNER JOIN meter.usage_1h AS u
             ON k.tenant_id = u.tenant_id
-            AND u.peak_participants[1] > k.max_participants * 60
+            AND u.peak_minute[1] > k.participant_limit * 60
             AND u.bucket > k.since - interval '1 hour' AND (k.until IS NULL OR u.bucket < k.until)
         WHERE
             u.bucket > over_limit.since - interval '1 hour' AND u.bucket < over_limit.until
@@ -271,7 +271,7 @@ BEGIN
     -- Consecutive hours are joined, because each span is searched by a query of its own.
     hours AS (
         SELECT
-            n.name, n.tenant_id, n.max_participants,
+            n.name, n.tenant_id, n.participant_limit,
             greatest(min(n.bucket), n.lo) AS lo,
             least(max(n.bucket) + interval '${hour}', n.hi) AS hi
         FROM (
@@ -282,22 +282,22 @@ BEGIN
             FROM hour AS h
             WHERE NOT h.only_hours
         ) AS n
-        GROUP BY n.name, n.tenant_id, n.max_participants, n.lo, n.hi, n.island
+        GROUP BY n.name, n.tenant_id, n.participant_limit, n.lo, n.hi, n.island
     ),
 
     piece AS (
         SELECT
-            h.name, h.tenant_id, h.max_participants, m.bucket AS lo,
+            h.name, h.tenant_id, h.participant_limit, m.bucket AS lo,
             m.bucket + interval '1 minute' AS hi, 1 AS minutes,
             ARRAY[m.participant_seconds, -extract(EPOCH FROM m.bucket)::bigint] AS peak
         FROM hours AS h
         CROSS JOIN LATERAL meter.minutes_above(
-            h.tenant_id, h.lo, h.hi, h.max_participants * 60::bigint
+            h.tenant_id, h.lo, h.hi, h.participant_limit * 60::bigint
         ) AS m
         UNION ALL
         SELECT
-            h.name, h.tenant_id, h.max_participants, h.bucket, h.bucket + interval '${hour}',
-            NULL, h.peak_participants
+            h.name, h.tenant_id, h.participant_limit, h.bucket, h.bucket + interval '${hour}',
+            NULL, h.peak_minute
         FROM hour AS h
         WHERE h.only_hours
     ),
@@ -305,8 +305,8 @@ BEGIN
     marked AS (
         SELECT
             p.*,
-            coalesce(p.lo > lag(p.hi) OVER w, TRUE) OR p.max_participants
-            <> lag(p.max_participants) OVER w AS is_first
+            coalesce(p.lo > lag(p.hi) OVER w, TRUE) OR p.participant_limit
+            <> lag(p.participant_limit) OVER w AS is_first
         FROM piece AS p
         WINDOW w AS (PARTITION BY p.tenant_id ORDER BY p.lo)
     ),
@@ -326,9 +326,9 @@ BEGIN
         sum(n.minutes),
         (max(n.peak))[1] / 60.0::double precision,
         to_timestamp(-(max(n.peak))[2]),
-        n.max_participants
+        n.participant_limit
     FROM numbered AS n
-    GROUP BY n.tenant_id, n.name, n.max_participants, n.span
+    GROUP BY n.tenant_id, n.name, n.participant_limit, n.span
     ORDER BY 2, 1;
 END
 $fn$;

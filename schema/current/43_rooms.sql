@@ -20,7 +20,7 @@ SELECT
     s.dialin_seconds / 60.0::double precision AS dialin_minutes,
     s.breakout,
     s.recording,
-    s.filled_seconds::double precision / nullif(s.seconds, 0) AS filled_share
+    s.filled_seconds::double precision / nullif(s.session_seconds, 0) AS filled_share
 FROM meter.session AS s
 INNER JOIN meter.tenant AS t ON s.tenant_id = t.id
 INNER JOIN meter.server AS v ON s.server_id = v.id
@@ -125,7 +125,7 @@ AS $fn$
             sum(p.filled_seconds) FILTER (WHERE NOT p.breakout) AS filled_seconds,
             max(p.max_participants) FILTER (WHERE NOT p.breakout) AS max_participants,
             max(p.mean_participants) FILTER (WHERE NOT p.breakout) AS mean_participants,
-            sum(p.participant_seconds) FILTER (WHERE p.breakout) AS breakout_seconds
+            sum(p.participant_seconds) FILTER (WHERE p.breakout) AS breakout_participant_seconds
         FROM (
             SELECT
                 s.room_id,
@@ -135,7 +135,7 @@ AS $fn$
                 count(*) AS sessions,
                 sum(s.participant_seconds) AS participant_seconds,
                 sum(s.duration_seconds) AS duration_seconds,
-                sum(s.seconds) AS seconds,
+                sum(s.session_seconds) AS seconds,
                 sum(s.filled_seconds) AS filled_seconds,
                 max(s.max_participants) AS max_participants,
                 avg(s.mean_participants) AS mean_participants
@@ -161,7 +161,7 @@ AS $fn$
         coalesce(u.duration_seconds, 0) / 60,
         u.max_participants,
         u.mean_participants,
-        coalesce(u.breakout_seconds, 0) / 60.0::double precision,
+        coalesce(u.breakout_participant_seconds, 0) / 60.0::double precision,
         u.filled_seconds::double precision / nullif(u.seconds, 0)
     FROM used AS u
     INNER JOIN meter.room AS r ON u.room_id = r.id

@@ -17,9 +17,9 @@ RETURNS TABLE (
     dialin_seconds bigint,
     session_seconds bigint,
     filled_seconds bigint,
-    breakout_seconds bigint,
-    peak_participants bigint[],
-    peak_sessions bigint[]
+    breakout_participant_seconds bigint,
+    peak_minute bigint[],
+    peak_sessions_minute bigint[]
 )
 LANGUAGE plpgsql
 STABLE
@@ -38,30 +38,30 @@ BEGIN
         sum(u.dialin_seconds)::bigint,
         sum(u.session_seconds)::bigint,
         sum(u.filled_seconds)::bigint,
-        sum(u.breakout_seconds)::bigint,
-        max(u.peak_participants),
-        max(u.peak_sessions)
+        sum(u.breakout_participant_seconds)::bigint,
+        max(u.peak_minute),
+        max(u.peak_sessions_minute)
     FROM (
         SELECT
             m.bucket, m.tenant_id, m.participant_seconds, m.voice_seconds, m.video_seconds,
-            m.dialin_seconds, m.session_seconds, m.filled_seconds, m.breakout_seconds,
+            m.dialin_seconds, m.session_seconds, m.filled_seconds, m.breakout_participant_seconds,
             ARRAY[m.participant_seconds, -extract(EPOCH FROM m.bucket)::bigint]
-                AS peak_participants,
-            ARRAY[m.session_seconds, -extract(EPOCH FROM m.bucket)::bigint] AS peak_sessions
+                AS peak_minute,
+            ARRAY[m.session_seconds, -extract(EPOCH FROM m.bucket)::bigint] AS peak_sessions_minute
         FROM meter.usage_1m AS m
         WHERE step < interval '1 hour'
         UNION ALL
         SELECT
             h.bucket, h.tenant_id, h.participant_seconds, h.voice_seconds, h.video_seconds,
-            h.dialin_seconds, h.session_seconds, h.filled_seconds, h.breakout_seconds,
-            h.peak_participants, h.peak_sessions
+            h.dialin_seconds, h.session_seconds, h.filled_seconds, h.breakout_participant_seconds,
+            h.peak_minute, h.peak_sessions_minute
         FROM meter.usage_1h AS h
         WHERE step >= interval '1 hour' AND step < interval '1 day'
         UNION ALL
         SELECT
             d.bucket, d.tenant_id, d.participant_seconds, d.voice_seconds, d.video_seconds,
-            d.dialin_seconds, d.session_seconds, d.filled_seconds, d.breakout_seconds,
-            d.peak_participants, d.peak_sessions
+            d.dialin_seconds, d.session_seconds, d.filled_seconds, d.breakout_participant_seconds,
+            d.peak_minute, d.peak_sessions_minute
         FROM meter.usage_1d AS d
         WHERE step >= interval '1 day'
     ) AS u
@@ -87,9 +87,9 @@ RETURNS TABLE (
     dialin_seconds bigint,
     session_seconds bigint,
     filled_seconds bigint,
-    breakout_seconds bigint,
-    peak_participants bigint[],
-    peak_sessions bigint[]
+    breakout_participant_seconds bigint,
+    peak_minute bigint[],
+    peak_sessions_minute bigint[]
 )
 LANGUAGE plpgsql
 STABLE
@@ -107,23 +107,23 @@ BEGIN
         sum(u.dialin_seconds)::bigint,
         sum(u.session_seconds)::bigint,
         sum(u.filled_seconds)::bigint,
-        sum(u.breakout_seconds)::bigint,
-        max(u.peak_participants),
-        max(u.peak_sessions)
+        sum(u.breakout_participant_seconds)::bigint,
+        max(u.peak_minute),
+        max(u.peak_sessions_minute)
     FROM (
         SELECT
             m.bucket, m.participant_seconds, m.voice_seconds, m.video_seconds,
-            m.dialin_seconds, m.session_seconds, m.filled_seconds, m.breakout_seconds,
+            m.dialin_seconds, m.session_seconds, m.filled_seconds, m.breakout_participant_seconds,
             ARRAY[m.participant_seconds, -extract(EPOCH FROM m.bucket)::bigint]
-                AS peak_participants,
-            ARRAY[m.session_seconds, -extract(EPOCH FROM m.bucket)::bigint] AS peak_sessions
+                AS peak_minute,
+            ARRAY[m.session_seconds, -extract(EPOCH FROM m.bucket)::bigint] AS peak_sessions_minute
         FROM meter.fleet_1m AS m
         WHERE step < interval '1 hour'
         UNION ALL
         SELECT
             h.bucket, h.participant_seconds, h.voice_seconds, h.video_seconds,
-            h.dialin_seconds, h.session_seconds, h.filled_seconds, h.breakout_seconds,
-            h.peak_participants, h.peak_sessions
+            h.dialin_seconds, h.session_seconds, h.filled_seconds, h.breakout_participant_seconds,
+            h.peak_minute, h.peak_sessions_minute
         FROM meter.fleet_1h AS h
         WHERE step >= interval '1 hour'
     ) AS u

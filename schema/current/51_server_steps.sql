@@ -119,7 +119,7 @@ RETURNS TABLE (
     max_sessions integer,
     polls bigint,
     ok_polls bigint,
-    latency_ms bigint,
+    latency_ms_sum bigint,
     max_latency_ms integer
 )
 LANGUAGE plpgsql
@@ -161,7 +161,7 @@ BEGIN
             max(x.max_sessions) AS max_sessions,
             sum(x.polls)::bigint AS polls,
             sum(x.ok_polls)::bigint AS ok_polls,
-            sum(x.latency_ms)::bigint AS latency_ms,
+            sum(x.latency_ms_sum)::bigint AS latency_ms_sum,
             max(x.max_latency_ms) AS max_latency_ms
         FROM (
             SELECT
@@ -174,7 +174,7 @@ BEGIN
                 max(p.sessions) AS max_sessions,
                 count(*) AS polls,
                 sum(p.ok::integer) AS ok_polls,
-                sum(CASE WHEN p.ok THEN p.latency_ms ELSE 0 END) AS latency_ms,
+                sum(CASE WHEN p.ok THEN p.latency_ms ELSE 0 END) AS latency_ms_sum,
                 max(CASE WHEN p.ok THEN p.latency_ms END) AS max_latency_ms
             FROM meter.poll AS p
             WHERE
@@ -186,7 +186,7 @@ BEGIN
             SELECT
                 h.bucket, h.server_id, h.covered_seconds, h.participant_seconds,
                 h.session_seconds, h.max_participants, h.max_sessions, h.polls, h.ok_polls,
-                h.latency_ms, h.max_latency_ms
+                h.latency_ms_sum, h.max_latency_ms
             FROM meter.server_1h AS h
             WHERE
                 step >= interval '1 hour' AND step < interval '1 day'
@@ -196,7 +196,7 @@ BEGIN
             SELECT
                 d.bucket, d.server_id, d.covered_seconds, d.participant_seconds,
                 d.session_seconds, d.max_participants, d.max_sessions, d.polls, d.ok_polls,
-                d.latency_ms, d.max_latency_ms
+                d.latency_ms_sum, d.max_latency_ms
             FROM meter.server_1d AS d
             WHERE
                 step >= interval '1 day'
@@ -217,7 +217,7 @@ BEGIN
         s.max_sessions,
         coalesce(s.polls, 0),
         coalesce(s.ok_polls, 0),
-        coalesce(s.latency_ms, 0),
+        coalesce(s.latency_ms_sum, 0),
         s.max_latency_ms
     FROM due AS d
     LEFT JOIN seen AS s ON d.ts = s.ts AND d.server_id = s.server_id

@@ -43,13 +43,13 @@ BEGIN
     SELECT
         g.ts,
         coalesce(u.participant_seconds, z.zero) / g.seconds,
-        coalesce(u.peak_participants[1] / 60.0::double precision, z.zero),
+        coalesce(u.peak_minute[1] / 60.0::double precision, z.zero),
         coalesce(u.session_seconds, z.zero) / g.seconds,
-        coalesce(u.peak_sessions[1] / 60.0::double precision, z.zero),
+        coalesce(u.peak_sessions_minute[1] / 60.0::double precision, z.zero),
         coalesce(u.voice_seconds, z.zero) / g.seconds,
         coalesce(u.video_seconds, z.zero) / g.seconds,
         coalesce(u.dialin_seconds, z.zero) / g.seconds,
-        coalesce(u.breakout_seconds, z.zero) / g.seconds,
+        coalesce(u.breakout_participant_seconds, z.zero) / g.seconds,
         u.filled_seconds::double precision / nullif(u.session_seconds, 0),
         s.coverage
     FROM grid AS g
@@ -86,7 +86,7 @@ RETURNS TABLE (
     breakout_participants double precision,
     filled_share double precision,
     coverage double precision,
-    max_participants integer
+    participant_limit integer
 )
 LANGUAGE plpgsql
 STABLE
@@ -139,16 +139,16 @@ BEGIN
         g.ts,
         t.name,
         coalesce(u.participant_seconds, z.zero) / g.seconds,
-        coalesce(u.peak_participants[1] / 60.0::double precision, z.zero),
+        coalesce(u.peak_minute[1] / 60.0::double precision, z.zero),
         coalesce(u.session_seconds, z.zero) / g.seconds,
-        coalesce(u.peak_sessions[1] / 60.0::double precision, z.zero),
+        coalesce(u.peak_sessions_minute[1] / 60.0::double precision, z.zero),
         coalesce(u.voice_seconds, z.zero) / g.seconds,
         coalesce(u.video_seconds, z.zero) / g.seconds,
         coalesce(u.dialin_seconds, z.zero) / g.seconds,
-        coalesce(u.breakout_seconds, z.zero) / g.seconds,
+        coalesce(u.breakout_participant_seconds, z.zero) / g.seconds,
         u.filled_seconds::double precision / nullif(u.session_seconds, 0),
         s.coverage,
-        k.max_participants
+        k.participant_limit
     FROM grid AS g
     CROSS JOIN shown AS t
     LEFT JOIN (
@@ -168,4 +168,4 @@ $fn$;
 
 COMMENT ON FUNCTION meter.concurrency IS
 'meter.fleet_concurrency for each of some tenants, or for all that had sessions (NULL). '
-'max_participants is what the tenant''s contract allowed at that time.';
+'participant_limit is what the tenant''s contract allowed at that time.';

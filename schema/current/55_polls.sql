@@ -4,7 +4,7 @@
 CREATE OR REPLACE FUNCTION meter.poll_failures(
     since timestamptz, until timestamptz, wanted interval, servers text[] DEFAULT NULL
 )
-RETURNS TABLE (ts timestamptz, error text, polls bigint)
+RETURNS TABLE (ts timestamptz, outcome text, polls bigint)
 LANGUAGE plpgsql
 STABLE
 SET plan_cache_mode = force_custom_plan
@@ -14,15 +14,15 @@ DECLARE
     chosen integer[] := meter.chosen_servers(servers);
 BEGIN
     RETURN QUERY
-    SELECT meter.step_of(step, x.bucket), x.error, sum(x.polls)::bigint
+    SELECT meter.step_of(step, x.bucket), x.outcome, sum(x.polls)::bigint
     FROM (
         -- First sums by hour over all servers, because meter.step_of is slow.
-        SELECT h.bucket, h.error, sum(h.polls) AS polls
+        SELECT h.bucket, h.outcome, sum(h.polls) AS polls
         FROM meter.poll_1h AS h
         WHERE
             NOT h.ok AND h.bucket >= meter.step_of(step, since) AND h.bucket < until
             AND (chosen IS NULL OR h.server_id = ANY(chosen))
-        GROUP BY h.bucket, h.error
+        GROUP BY h.bucket, h.outcome
     ) AS x
     GROUP BY 1, 2
     ORDER BY 1, 2;

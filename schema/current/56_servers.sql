@@ -8,7 +8,7 @@ SELECT
     t.name AS tenant,
     coalesce(p.ok, FALSE) AS is_up,
     p.ts AS polled_at,
-    nullif(p.error, '') AS error,
+    p.outcome,
     p.latency_ms,
     p.sessions,
     p.participants,
@@ -43,8 +43,8 @@ COMMENT ON COLUMN meter.server_now.is_up IS
 'Whether the last poll succeeded. Also false if there was no poll for five minutes.';
 COMMENT ON COLUMN meter.server_now.polled_at IS
 'The tick of that poll; NULL if there was none.';
-COMMENT ON COLUMN meter.server_now.error IS
-'The kind of error; partial if the poll succeeded but some meetings could not be read.';
+COMMENT ON COLUMN meter.server_now.outcome IS
+'How the poll ended: ok, partial (some meetings could not be read), or why it failed.';
 COMMENT ON COLUMN meter.server_now.latency_ms IS
 'Milliseconds from the request to the whole answer, or to the error.';
 COMMENT ON COLUMN meter.server_now.sessions IS
@@ -95,7 +95,7 @@ BEGIN
         s.max_participants,
         s.session_seconds::double precision / nullif(s.covered_seconds, 0),
         s.max_sessions,
-        s.latency_ms::double precision / nullif(s.ok_polls, 0),
+        s.latency_ms_sum::double precision / nullif(s.ok_polls, 0),
         s.max_latency_ms,
         s.covered_seconds / s.due_seconds
     FROM meter.server_steps(since, until, step, chosen) AS s
@@ -121,7 +121,7 @@ RETURNS TABLE (
     max_sessions integer,
     polls bigint,
     failed_polls bigint,
-    errors text,
+    failures text,
     latency_p95_ms double precision,
     skipped bigint
 )
@@ -172,17 +172,17 @@ BEGIN
         GROUP BY h.server_id, h.ok, h.latency_class
     ),
 
-    by_error AS (
+    by_outcome AS (
         SELECT
             e.server_id,
             sum(e.polls)::bigint AS polls,
-            string_agg(e.error || ' ' || e.polls, ', ' ORDER BY e.polls DESC, e.error) AS errors
+            string_agg(e.outcome || ' ' || e.polls, ', ' ORDER BY e.polls DESC, e.outcome) AS failures
         FROM (
             -- Not from `outcome`: failures are few, and an index finds them.
-            SELECT h.server_id, h.error, sum(h.polls)::bigint AS polls
+            SELECT h.server_id, h.outcome, sum(h.polls)::bigint AS polls
             FROM meter.poll_1h AS h
             WHERE h.bucket >= lo AND h.bucket < until AND NOT h.ok
-            GROUP BY h.server_id, h.error
+            GROUP BY h.server_id, h.outcome
         ) AS e
         GROUP BY e.server_id
     ),
@@ -214,14 +214,14 @@ BEGIN
         l.max_sessions,
         coalesce(p.polls, 0),
         coalesce(e.polls, 0),
-        coalesce(e.errors, ''),
+        coalesce(e.failures, ''),
         p.p95,
         coalesce(p.skipped, 0)
     FROM due AS d
     INNER JOIN meter.server AS v ON d.server_id = v.id
     LEFT JOIN load AS l ON d.server_id = l.server_id
     LEFT JOIN polled AS p ON d.server_id = p.server_id
-    LEFT JOIN by_error AS e ON d.server_id = e.server_id
+    LEFT JOIN by_outcome AS e ON d.server_id = e.server_id
     ORDER BY v.name;
 END
 $fn$;
@@ -239,7 +239,7 @@ RETURNS TABLE (
     down_since timestamptz,
     down_until timestamptz,
     failed_polls bigint,
-    error text
+    outcome text
 )
 LANGUAGE plpgsql
 STABLE
@@ -250,17 +250,17 @@ BEGIN
     WITH failure AS (
         SELECT
             p.server_id, p.ts AS lo, p.ts + make_interval(secs => p.seconds) AS hi,
-            1::bigint AS polls, p.error
+            1::bigint AS polls, p.outcome
         FROM meter.poll AS p
         WHERE
             until - since <= interval '2 days'
             AND NOT p.ok AND p.ts >= since AND p.ts < until
         UNION ALL
         SELECT
-            h.server_id, h.bucket, h.bucket + interval '${hour}', h.polls - h.ok_polls, e.error
+            h.server_id, h.bucket, h.bucket + interval '${hour}', h.polls - h.ok_polls, e.outcome
         FROM meter.server_1h AS h
         LEFT JOIN (
-            SELECT o.server_id, o.bucket, mode() WITHIN GROUP (ORDER BY o.error) AS error
+            SELECT o.server_id, o.bucket, mode() WITHIN GROUP (ORDER BY o.outcome) AS outcome
             FROM meter.poll_1h AS o
             WHERE
                 until - since > interval '2 days'
@@ -295,7 +295,7 @@ BEGIN
         min(n.lo),
         max(n.hi),
         sum(n.polls)::bigint,
-        mode() WITHIN GROUP (ORDER BY n.error)
+        mode() WITHIN GROUP (ORDER BY n.outcome)
     FROM numbered AS n
     INNER JOIN meter.server AS v ON n.server_id = v.id
     GROUP BY n.server_id, v.name, n.span

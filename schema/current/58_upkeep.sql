@@ -175,7 +175,7 @@ COMMENT ON FUNCTION meter.job_state IS
 -- The size of each table and rollup on disk, in the rowstore and in the columnstore; the days for
 -- which it is kept (NULL: without limit); and the expected size in a year, at the rate of the last
 -- two weeks.
-CREATE OR REPLACE FUNCTION meter.storage()
+CREATE OR REPLACE FUNCTION meter.disk_usage()
 RETURNS TABLE (
     relation text,
     bytes bigint,
@@ -278,6 +278,6 @@ AS $fn$
     ORDER BY s.bytes DESC, s.relation
 $fn$;
 
-COMMENT ON FUNCTION meter.storage IS
+COMMENT ON FUNCTION meter.disk_usage IS
 'The size of each table and rollup on disk, the days for which it is kept, and its expected size '
 'in a year at the present rate.';

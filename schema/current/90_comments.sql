@@ -57,10 +57,10 @@ COMMENT ON COLUMN meter.contract.since IS
 '(-infinity).';
 COMMENT ON COLUMN meter.contract.until IS
 'The tick from which it no longer applies; NULL for the current contract.';
-COMMENT ON COLUMN meter.contract.max_participants IS
+COMMENT ON COLUMN meter.contract.participant_limit IS
 'Maximum number of participants at once, as the mean of a minute over all servers; NULL is no '
 'limit.';
-COMMENT ON COLUMN meter.contract.month_minutes IS
+COMMENT ON COLUMN meter.contract.month_minute_limit IS
 'Participant minutes in a calendar month of the billing time zone; NULL is no limit.';
 
 COMMENT ON TABLE meter.server IS
@@ -157,7 +157,7 @@ COMMENT ON COLUMN meter.session.ended_at IS
 COMMENT ON COLUMN meter.session.duration_seconds IS
 'Seconds from its start to its end or, while it is open, to half a poll interval after its last '
 'sample. NULL until first computed.';
-COMMENT ON COLUMN meter.session.seconds IS
+COMMENT ON COLUMN meter.session.session_seconds IS
 'Seconds that its samples stand for. NULL until first computed.';
 COMMENT ON COLUMN meter.session.participant_seconds IS
 'Participants × seconds. NULL until first computed.';
@@ -182,9 +182,9 @@ COMMENT ON COLUMN meter.poll.ts IS
 'The tick: a multiple of the poll interval, the same for all servers.';
 COMMENT ON COLUMN meter.poll.server_id IS 'The server (meter.server).';
 COMMENT ON COLUMN meter.poll.ok IS 'Whether the server answered as BigBlueButton does.';
-COMMENT ON COLUMN meter.poll.error IS
-'The kind of error, such as timeout or http_status:502; partial if the poll succeeded but meetings '
-'were skipped; else NULL.';
+COMMENT ON COLUMN meter.poll.outcome IS
+'How the poll ended: ok, partial (some meetings could not be read), or why it failed, such as '
+'timeout or http_status:502. docs/runbooks/server-down.md lists all outcomes.';
 COMMENT ON COLUMN meter.poll.latency_ms IS
 'Milliseconds from the request to the whole answer, or to the error.';
 COMMENT ON COLUMN meter.poll.seconds IS
@@ -244,9 +244,9 @@ COMMENT ON COLUMN meter.usage_1m.dialin_seconds IS 'Participants by telephone ×
 COMMENT ON COLUMN meter.usage_1m.session_seconds IS 'Sessions × seconds.';
 COMMENT ON COLUMN meter.usage_1m.filled_seconds IS
 'The part of session_seconds that was interpolated between two polls.';
-COMMENT ON COLUMN meter.usage_1m.breakout_seconds IS
+COMMENT ON COLUMN meter.usage_1m.breakout_participant_seconds IS
 'Participants in breakout rooms × seconds. No other figure includes them.';
-COMMENT ON COLUMN meter.usage_1m.largest_session IS
+COMMENT ON COLUMN meter.usage_1m.max_session_size IS
 'Participants in the largest session at any tick.';
 
 COMMENT ON VIEW meter.usage_1h IS
@@ -255,11 +255,11 @@ COMMENT ON VIEW meter.usage_1h IS
 'hour.';
 SELECT meter.copy_comments('meter.usage_1m', 'meter.usage_1h');
 COMMENT ON COLUMN meter.usage_1h.bucket IS 'Beginning of the hour.';
-COMMENT ON COLUMN meter.usage_1h.peak_participants IS
+COMMENT ON COLUMN meter.usage_1h.peak_minute IS
 'The minute with the most participants over all servers together, as {participant_seconds of the '
 'minute, minus its epoch}. Divide the first number by 60 for the mean of the minute. max() keeps '
 'the earliest of equal minutes.';
-COMMENT ON COLUMN meter.usage_1h.peak_sessions IS
+COMMENT ON COLUMN meter.usage_1h.peak_sessions_minute IS
 'The minute with the most sessions, in the same form: {session_seconds of the minute, minus its '
 'epoch}.';
 
@@ -334,7 +334,7 @@ COMMENT ON COLUMN meter.server_1h.max_participants IS
 'Maximum number of participants at any tick; NULL if no poll succeeded.';
 COMMENT ON COLUMN meter.server_1h.max_sessions IS
 'Maximum number of sessions at any tick; NULL if no poll succeeded.';
-COMMENT ON COLUMN meter.server_1h.latency_ms IS
+COMMENT ON COLUMN meter.server_1h.latency_ms_sum IS
 'Sum of the latencies of successful polls in ms: divide it by ok_polls for the mean.';
 COMMENT ON COLUMN meter.server_1h.max_latency_ms IS
 'Maximum latency of successful polls in ms; NULL if none succeeded.';
@@ -351,8 +351,8 @@ COMMENT ON VIEW meter.poll_1h IS
 COMMENT ON COLUMN meter.poll_1h.bucket IS 'Beginning of the hour.';
 COMMENT ON COLUMN meter.poll_1h.server_id IS 'The server (meter.server).';
 COMMENT ON COLUMN meter.poll_1h.ok IS 'Whether they succeeded.';
-COMMENT ON COLUMN meter.poll_1h.error IS
-'The kind of error, as in meter.poll; empty if there was none.';
+COMMENT ON COLUMN meter.poll_1h.outcome IS
+'How the polls ended, as in meter.poll.';
 COMMENT ON COLUMN meter.poll_1h.latency_class IS
 'Class of latency, from 0 on: the number of bounds in meter.latency_bounds() that they reached.';
 COMMENT ON COLUMN meter.poll_1h.polls IS 'Number of polls.';

@@ -57,7 +57,7 @@ BEGIN
                 meter.fleet_sizes, meter.fleet_origins, meter.poll_failures, meter.poll_latencies,
                 meter.latency_quantile, meter.server_report, meter.outages,
                 meter.latency_bounds, meter.size_bounds, meter.size_class,
-                meter.rollup_freshness, meter.job_state, meter.storage
+                meter.rollup_freshness, meter.job_state, meter.disk_usage
             TO %I', grantee
         );
     END LOOP;

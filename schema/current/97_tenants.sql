@@ -52,8 +52,8 @@ SELECT
     k.tenant_id,
     k.since,
     k.until,
-    k.max_participants,
-    k.month_minutes
+    k.participant_limit,
+    k.month_minute_limit
 FROM meter.contract AS k
 WHERE k.tenant_id = any((SELECT meter.my_tenants())::integer[]);
 
@@ -73,7 +73,7 @@ SELECT
     s.last_seen_at,
     s.ended_at,
     s.duration_seconds,
-    s.seconds,
+    s.session_seconds,
     s.participant_seconds,
     s.voice_seconds,
     s.video_seconds,
@@ -112,8 +112,8 @@ SELECT
     u.dialin_seconds,
     u.session_seconds,
     u.filled_seconds,
-    u.breakout_seconds,
-    u.largest_session
+    u.breakout_participant_seconds,
+    u.max_session_size
 FROM meter.usage_1m AS u
 WHERE u.tenant_id = any((SELECT meter.my_tenants())::integer[]);
 
@@ -128,10 +128,10 @@ SELECT
     u.dialin_seconds,
     u.session_seconds,
     u.filled_seconds,
-    u.breakout_seconds,
-    u.largest_session,
-    u.peak_participants,
-    u.peak_sessions
+    u.breakout_participant_seconds,
+    u.max_session_size,
+    u.peak_minute,
+    u.peak_sessions_minute
 FROM meter.usage_1h AS u
 WHERE u.tenant_id = any((SELECT meter.my_tenants())::integer[]);
 

@@ -15,11 +15,11 @@ CREATE TABLE meter.contract (
     tenant_id integer NOT NULL REFERENCES meter.tenant (id),
     since timestamptz NOT NULL,
     until timestamptz,
-    max_participants integer CHECK (max_participants > 0),
-    month_minutes bigint CHECK (month_minutes > 0),
+    participant_limit integer CHECK (participant_limit > 0),
+    month_minute_limit bigint CHECK (month_minute_limit > 0),
     PRIMARY KEY (tenant_id, since),
     CHECK (until >= since),
-    CHECK (max_participants IS NOT NULL OR month_minutes IS NOT NULL)
+    CHECK (participant_limit IS NOT NULL OR month_minute_limit IS NOT NULL)
 );
 
 -- A tenant has one open contract, also when two collectors start at the same moment.
@@ -66,7 +66,7 @@ CREATE TABLE meter.session (
     last_seen_at timestamptz,
     ended_at timestamptz,
     duration_seconds double precision,
-    seconds bigint,
+    session_seconds bigint,
     participant_seconds bigint,
     voice_seconds bigint,
     video_seconds bigint,
@@ -93,7 +93,7 @@ CREATE TABLE meter.poll (
     ts timestamptz NOT NULL,
     server_id integer NOT NULL,
     ok boolean NOT NULL,
-    error text,
+    outcome text NOT NULL,
     latency_ms integer NOT NULL,
     seconds smallint NOT NULL,
     sessions integer,

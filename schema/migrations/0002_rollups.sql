@@ -21,8 +21,8 @@ SELECT
     coalesce(sum(seconds) FILTER (WHERE NOT breakout), 0) AS session_seconds,
     coalesce(sum(seconds) FILTER (WHERE filled AND NOT breakout), 0) AS filled_seconds,
     coalesce(sum(participants::integer * seconds) FILTER (WHERE breakout), 0)
-        AS breakout_seconds,
-    coalesce(max(participants) FILTER (WHERE NOT breakout), 0) AS largest_session
+        AS breakout_participant_seconds,
+    coalesce(max(participants) FILTER (WHERE NOT breakout), 0) AS max_session_size
 FROM meter.sample
 GROUP BY time_bucket('1 minute', ts), tenant_id
 WITH NO DATA;
@@ -39,10 +39,10 @@ SELECT
     sum(dialin_seconds)::bigint AS dialin_seconds,
     sum(session_seconds)::bigint AS session_seconds,
     sum(filled_seconds)::bigint AS filled_seconds,
-    sum(breakout_seconds)::bigint AS breakout_seconds,
-    max(largest_session) AS largest_session,
-    max(ARRAY[participant_seconds, -extract(EPOCH FROM bucket)::bigint]) AS peak_participants,
-    max(ARRAY[session_seconds, -extract(EPOCH FROM bucket)::bigint]) AS peak_sessions
+    sum(breakout_participant_seconds)::bigint AS breakout_participant_seconds,
+    max(max_session_size) AS max_session_size,
+    max(ARRAY[participant_seconds, -extract(EPOCH FROM bucket)::bigint]) AS peak_minute,
+    max(ARRAY[session_seconds, -extract(EPOCH FROM bucket)::bigint]) AS peak_sessions_minute
 FROM meter.usage_1m
 GROUP BY time_bucket('${hour}', bucket), tenant_id
 WITH NO DATA;
@@ -58,8 +58,8 @@ SELECT
     sum(dialin_seconds)::bigint AS dialin_seconds,
     sum(session_seconds)::bigint AS session_seconds,
     sum(filled_seconds)::bigint AS filled_seconds,
-    sum(breakout_seconds)::bigint AS breakout_seconds,
-    max(largest_session) AS largest_session
+    sum(breakout_participant_seconds)::bigint AS breakout_participant_seconds,
+    max(max_session_size) AS max_session_size
 FROM meter.usage_1m
 GROUP BY time_bucket('1 minute', bucket)
 WITH NO DATA;
@@ -74,10 +74,10 @@ SELECT
     sum(dialin_seconds)::bigint AS dialin_seconds,
     sum(session_seconds)::bigint AS session_seconds,
     sum(filled_seconds)::bigint AS filled_seconds,
-    sum(breakout_seconds)::bigint AS breakout_seconds,
-    max(largest_session) AS largest_session,
-    max(ARRAY[participant_seconds, -extract(EPOCH FROM bucket)::bigint]) AS peak_participants,
-    max(ARRAY[session_seconds, -extract(EPOCH FROM bucket)::bigint]) AS peak_sessions
+    sum(breakout_participant_seconds)::bigint AS breakout_participant_seconds,
+    max(max_session_size) AS max_session_size,
+    max(ARRAY[participant_seconds, -extract(EPOCH FROM bucket)::bigint]) AS peak_minute,
+    max(ARRAY[session_seconds, -extract(EPOCH FROM bucket)::bigint]) AS peak_sessions_minute
 FROM meter.fleet_1m
 GROUP BY time_bucket('${hour}', bucket)
 WITH NO DATA;
@@ -114,7 +114,7 @@ SELECT
     coalesce(sum(sessions * seconds), 0) AS session_seconds,
     max(participants) AS max_participants,
     max(sessions) AS max_sessions,
-    coalesce(sum(latency_ms) FILTER (WHERE ok), 0) AS latency_ms,
+    coalesce(sum(latency_ms) FILTER (WHERE ok), 0) AS latency_ms_sum,
     max(latency_ms) FILTER (WHERE ok) AS max_latency_ms,
     sum(skipped) AS skipped
 FROM meter.poll
@@ -138,13 +138,13 @@ SELECT
     time_bucket('${hour}', ts) AS bucket,
     server_id,
     ok,
-    coalesce(error, '') AS error,
+    outcome,
     width_bucket(latency_ms, meter.latency_bounds()) AS latency_class,
     count(*) AS polls,
     sum(skipped) AS skipped
 FROM meter.poll
 GROUP BY
-    time_bucket('${hour}', ts), server_id, ok, coalesce(error, ''),
+    time_bucket('${hour}', ts), server_id, ok, outcome,
     width_bucket(latency_ms, meter.latency_bounds())
 WITH NO DATA;
 

@@ -13,10 +13,10 @@ SELECT
     sum(dialin_seconds)::bigint AS dialin_seconds,
     sum(session_seconds)::bigint AS session_seconds,
     sum(filled_seconds)::bigint AS filled_seconds,
-    sum(breakout_seconds)::bigint AS breakout_seconds,
-    max(largest_session) AS largest_session,
-    max(peak_participants) AS peak_participants,
-    max(peak_sessions) AS peak_sessions
+    sum(breakout_participant_seconds)::bigint AS breakout_participant_seconds,
+    max(max_session_size) AS max_session_size,
+    max(peak_minute) AS peak_minute,
+    max(peak_sessions_minute) AS peak_sessions_minute
 FROM meter.usage_1h
 GROUP BY time_bucket('1 day', bucket, ${billing_timezone}), tenant_id
 WITH NO DATA;
@@ -33,7 +33,7 @@ SELECT
     sum(session_seconds)::bigint AS session_seconds,
     max(max_participants) AS max_participants,
     max(max_sessions) AS max_sessions,
-    sum(latency_ms)::bigint AS latency_ms,
+    sum(latency_ms_sum)::bigint AS latency_ms_sum,
     max(max_latency_ms) AS max_latency_ms,
     sum(skipped)::bigint AS skipped
 FROM meter.server_1h

@@ -132,7 +132,7 @@ async def _account_for_polls(
     """Every due tick has one poll, or is missing for a reason."""
     due = await _due(connection)
     polls = await connection.fetch(
-        "SELECT s.name, p.ts, p.ok, p.error, p.seconds FROM meter.poll AS p "
+        "SELECT s.name, p.ts, p.ok, p.outcome, p.seconds FROM meter.poll AS p "
         "INNER JOIN meter.server AS s ON p.server_id = s.id"
     )
     stored = Counter((row["name"], row["ts"]) for row in polls)
@@ -140,7 +140,9 @@ async def _account_for_polls(
     account.last_tick = max((row["ts"] for row in polls), default=None)
     account.outcomes = dict(
         Counter(
-            "ok" if row["ok"] else row["error"] for row in polls if (row["name"], row["ts"]) in due
+            "ok" if row["ok"] else row["outcome"]
+            for row in polls
+            if (row["name"], row["ts"]) in due
         )
     )
     doubled = [cell for cell, count in stored.items() if count > 1]

@@ -16,14 +16,14 @@ RULES = {alert.uid: alert.rule() for alert in alerts.ALERTS}
 
 # A fleet that is well, now: each server answers, the collector lives, and so on.
 WELL = """
-INSERT INTO meter.poll (ts, server_id, ok, latency_ms, seconds, skipped, sessions, participants,
-    voice, video, listeners, dialins, breakouts)
-SELECT date_trunc('second', now()), v.id, TRUE, 50, 60, 0, 0, 0, 0, 0, 0, 0, 0
+INSERT INTO meter.poll (ts, server_id, ok, outcome, latency_ms, seconds, skipped, sessions,
+    participants, voice, video, listeners, dialins, breakouts)
+SELECT date_trunc('second', now()), v.id, TRUE, 'ok', 50, 60, 0, 0, 0, 0, 0, 0, 0, 0
 FROM meter.server AS v ON CONFLICT DO NOTHING;
 UPDATE meter.server SET tls_expires_at = now() + interval '60 days';
 UPDATE meter.collector SET until = now(), newest_stored_at = now() - interval '20 seconds'
 WHERE id = 'three';
-UPDATE meter.contract SET max_participants = 100000, month_minutes = NULL;
+UPDATE meter.contract SET participant_limit = 100000, month_minute_limit = NULL;
 DELETE FROM meter.session WHERE tenant_id = (SELECT id FROM meter.tenant WHERE name = 'unassigned')
     AND (ended_at IS NULL OR ended_at > now() - interval '2 hours');
 """
@@ -31,7 +31,7 @@ DELETE FROM meter.session WHERE tenant_id = (SELECT id FROM meter.tenant WHERE n
 SICK = {
     "server-down": (
         """
-        UPDATE meter.poll SET ok = FALSE, error = 'timeout'
+        UPDATE meter.poll SET ok = FALSE, outcome = 'timeout'
         WHERE
             server_id = (SELECT id FROM meter.server WHERE name = 'bbb02')
             AND ts > now() - interval '1 minute'
@@ -43,8 +43,8 @@ SICK = {
         INSERT INTO meter.server (name) VALUES ('bbb09');
         INSERT INTO meter.server_due (server_id, since)
         SELECT id, now() - interval '1 day' FROM meter.server WHERE name = 'bbb09';
-        INSERT INTO meter.poll (ts, server_id, ok, latency_ms, seconds, skipped)
-        SELECT date_trunc('second', now()), id, TRUE, 50, 60, 0
+        INSERT INTO meter.poll (ts, server_id, ok, outcome, latency_ms, seconds, skipped)
+        SELECT date_trunc('second', now()), id, TRUE, 'ok', 50, 60, 0
         FROM meter.server WHERE name = 'bbb09'
         """,
         [{"server": "bbb09"}],
@@ -88,7 +88,7 @@ SICK = {
     ),
     "tenant-near-limit": (
         """
-        UPDATE meter.contract SET month_minutes = (
+        UPDATE meter.contract SET month_minute_limit = (
             SELECT participant_minutes / 0.95 FROM meter.month_to_date()
             WHERE tenant = 'medicine'
         )
@@ -98,7 +98,7 @@ SICK = {
     ),
     "tenant-over-limit": (
         """
-        UPDATE meter.contract SET month_minutes = 1
+        UPDATE meter.contract SET month_minute_limit = 1
         WHERE tenant_id = (SELECT id FROM meter.tenant WHERE name = 'medicine')
         """,
         [{"tenant": "medicine", "agreed": "minutes of the month"}],
@@ -182,7 +182,7 @@ async def test_a_peak_above_the_limit_fires(well: asyncpg.Connection) -> None:
     )
     law = (("agreed", "participants at a time"), ("tenant", "law"))
     for limit, state in ((row["peak"] + 1, "Normal"), (row["peak"] - 1, "Alerting")):
-        await well.execute("UPDATE meter.contract SET max_participants = $1", int(limit))
+        await well.execute("UPDATE meter.contract SET participant_limit = $1", int(limit))
         assert (await alerting.evaluate(well, changed, datetime.now(UTC)))[law] == state
 
 

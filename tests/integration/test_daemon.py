@@ -96,7 +96,7 @@ async def test_a_server_that_fails_is_recorded_and_hurts_no_other(
         await daemon.end()
     connection = await asyncpg.connect(dsn)
     errors = await connection.fetch(
-        "SELECT DISTINCT s.name, p.error, p.participants FROM meter.poll AS p "
+        "SELECT DISTINCT s.name, p.outcome, p.participants FROM meter.poll AS p "
         "INNER JOIN meter.server AS s ON p.server_id = s.id WHERE NOT p.ok ORDER BY 1"
     )
     assert [tuple(row) for row in errors] == [

@@ -106,14 +106,14 @@ async def test_a_session_that_had_ended_is_computed_again(feed: Feed) -> None:
     await feed.play(["bbb1"], feed.ticks(T + 10 * TICK, T + 20 * TICK))
     await update_sessions(feed.pool, 120)
     ended = await feed.session(run)
-    assert (ended["seconds"], ended["ended_at"] is None) == (60, False)
+    assert (ended["session_seconds"], ended["ended_at"] is None) == (60, False)
     batch = feed.batch(["bbb1"], [T + 2 * TICK, T + 3 * TICK], [run])
     batch.sessions.clear()  # known when they were polled
     await feed.writer.write(batch, late=True)
     await settle(feed.pool, AT_ONCE)
     await update_sessions(feed.pool, 120)
     again = await feed.session(run)
-    assert (again["seconds"], again["participant_seconds"]) == (120, 480)
+    assert (again["session_seconds"], again["participant_seconds"]) == (120, 480)
     assert again["ended_at"] == T + 3 * TICK + TICK / 2
 
 

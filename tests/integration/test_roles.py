@@ -349,7 +349,7 @@ LEAKS = {
     "an error that tells": [
         "SELECT * FROM meter.my_sample WHERE 1 / (participants - 7777) > 0",
         "SELECT * FROM meter.my_session WHERE (1 / (max_participants - 8888)) IS NOT NULL",
-        "SELECT count(*) FROM meter.my_usage_1m WHERE (1 / (largest_session - 7777)) IS NOT NULL",
+        "SELECT count(*) FROM meter.my_usage_1m WHERE (1 / (max_session_size - 7777)) IS NOT NULL",
     ],
     "tables in its own schema": [
         "CREATE TEMPORARY TABLE tenant_role (role text, tenant_id integer)",

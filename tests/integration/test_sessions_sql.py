@@ -15,7 +15,7 @@ DERIVED = (
     "last_seen_at",
     "ended_at",
     "duration_seconds",
-    "seconds",
+    "session_seconds",
     "participant_seconds",
     "voice_seconds",
     "video_seconds",
@@ -70,7 +70,7 @@ async def test_figures_are_those_of_the_samples(feed: Feed) -> None:
         "last_seen_at": T + 4 * TICK,
         "ended_at": None,
         "duration_seconds": 10 + 3 * 30 + 15,
-        "seconds": 120,
+        "session_seconds": 120,
         "participant_seconds": 3 * 300 + 600,
         "voice_seconds": 480,
         "video_seconds": 360,
@@ -144,7 +144,7 @@ async def test_a_session_that_comes_back_is_open_again(feed: Feed) -> None:
     row = await feed.session(back)
     assert row["ended_at"] == T + 19.5 * TICK
     assert row["first_seen_at"] == T
-    assert row["seconds"] == 10 * 30
+    assert row["session_seconds"] == 10 * 30
     assert row["duration_seconds"] == 19 * 30 + 15
     assert row["mean_participants"] == 4
 
@@ -192,7 +192,7 @@ async def test_updates_and_replays_change_nothing(feed: Feed) -> None:
         await feed.writer.write(batch)
     await update(feed)
     once = await sessions()
-    assert [row["ended_at"] is None for row in sorted(once, key=lambda r: r["seconds"])] == [
+    assert [row["ended_at"] is None for row in sorted(once, key=lambda r: r["session_seconds"])] == [
         False,
         True,
     ]

@@ -241,7 +241,7 @@ async def test_minutes_over_the_limit(reader: asyncpg.Connection, until: datetim
         ) AS m
         INNER JOIN meter.contract AS k
             ON m.tenant_id = k.tenant_id AND m.minute >= k.since
-            AND (k.until IS NULL OR m.minute < k.until) AND m.seconds > k.max_participants * 60
+            AND (k.until IS NULL OR m.minute < k.until) AND m.seconds > k.participant_limit * 60
         INNER JOIN meter.tenant AS t ON m.tenant_id = t.id
         GROUP BY 1
         """,
@@ -384,13 +384,13 @@ async def test_polls_by_how_they_ended(reader: asyncpg.Connection, until: dateti
         polls = f"FROM meter.poll AS p JOIN meter.server AS v ON p.server_id = v.id WHERE {chosen}"
         found = await by(
             reader,
-            "SELECT error, sum(polls)::integer FROM meter.poll_failures($1, $2, '1 hour', $3) "
-            "GROUP BY error",
+            "SELECT outcome, sum(polls)::integer FROM meter.poll_failures($1, $2, '1 hour', $3) "
+            "GROUP BY outcome",
             *(*span, servers),
         )
         wanted = await by(
             reader,
-            f"SELECT error, count(*)::integer {polls} AND NOT ok GROUP BY error",
+            f"SELECT outcome, count(*)::integer {polls} AND NOT ok GROUP BY outcome",
             *(*span, servers),
         )
         assert wanted
@@ -454,7 +454,7 @@ async def test_outages(reader: asyncpg.Connection, until: datetime) -> None:
         "SELECT * FROM meter.outages($1, $2) ORDER BY failed_polls DESC", until - 14 * DAY, until
     )
     away = spans[0]
-    assert away["error"]
+    assert away["outcome"]
     assert away["down_until"] - away["down_since"] >= 2 * HOUR
     near = await reader.fetch(
         "SELECT * FROM meter.outages($1, $2) ORDER BY failed_polls DESC",
@@ -476,7 +476,7 @@ async def test_outages(reader: asyncpg.Connection, until: datetime) -> None:
 
 async def test_storage_is_what_the_database_says(reader: asyncpg.Connection, past: str) -> None:
     """Each table and rollup once, with its size."""
-    found = await by(reader, "SELECT relation, bytes FROM meter.storage()")
+    found = await by(reader, "SELECT relation, bytes FROM meter.disk_usage()")
     admin = await asyncpg.connect(past)
     wanted = await admin.fetchval("SELECT public.hypertable_size('meter.sample')")
     await admin.close()

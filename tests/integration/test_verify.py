@@ -242,7 +242,9 @@ async def test_where_samples_are_dropped(whole: Feed, settings: Settings) -> Non
     assert found["rollup usage_1d"].examined == 6
     assert found["sessions"].examined == 8
     table = await materialized(whole, "usage_1h")
-    await whole.pool.execute(f"UPDATE {table} SET largest_session = 99 WHERE bucket = $1", HOURS[0])
+    await whole.pool.execute(
+        f"UPDATE {table} SET max_session_size = 99 WHERE bucket = $1", HOURS[0]
+    )
     # The day was made from this hour.
     assert await wrong(whole, settings) == {"rollup usage_1h": 2, "rollup usage_1d": 2}
     assert await mended(whole, settings) == {}

@@ -61,7 +61,7 @@ async def test_a_batch_is_stored_whole_and_told(feed: Feed) -> None:
     assert stored.polls == {("bbb1", T), ("bbb1", T + TICK)}
     assert stored.samples == 2
     polls = await feed.pool.fetch(
-        "SELECT p.ts, s.name AS server, p.ok, p.error, p.latency_ms, p.seconds, p.skipped, "
+        "SELECT p.ts, s.name AS server, p.ok, p.outcome, p.latency_ms, p.seconds, p.skipped, "
         "p.sessions, p.participants, p.voice, p.video, p.listeners, p.dialins, p.breakouts "
         "FROM meter.poll AS p INNER JOIN meter.server AS s ON p.server_id = s.id ORDER BY p.ts"
     )
@@ -289,7 +289,7 @@ def with_bad(feed: Feed, **columns: Any) -> Batch:  # noqa: ANN401 - any column'
         {"room": "a\0b"},
         {"room_name": "a\0b"},
         {"tenant": "a\0b"},
-        {"error": "a\0b"},
+        {"outcome": "a\0b"},
         {"internal_id": "\ud800"},  # half a surrogate pair: no UTF-8
         {"participants": 40_000},
         {"participants": 2**40},

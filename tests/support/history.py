@@ -321,14 +321,14 @@ WHERE
 
 _POLLS = """
 INSERT INTO meter.poll (
-    ts, server_id, ok, error, latency_ms, seconds, skipped, sessions, participants, voice, video,
+    ts, server_id, ok, outcome, latency_ms, seconds, skipped, sessions, participants, voice, video,
     listeners, dialins, breakouts
 )
 SELECT
     t.ts,
     v.id,
     k.ok,
-    coalesce(a.error, CASE WHEN t.lost THEN 'timeout' END),
+    coalesce(a.error, CASE WHEN t.lost THEN 'timeout' END, 'ok'),
     CASE
         WHEN a.error = 'timeout' OR t.lost AND a.error IS NULL THEN 10000
         ELSE 30 + 60 * power(pg_temp.share(t.n, 100 + v.id), 6) + coalesce(u.participants, 0) / 20
@@ -375,7 +375,8 @@ LEFT JOIN (
 _SESSIONS = """
 INSERT INTO meter.session (
     session_id, server_id, internal_id, started_at, tenant_id, room_id, parent_internal_id,
-    breakout, recording, origin, first_seen_at, last_seen_at, ended_at, duration_seconds, seconds,
+    breakout, recording, origin, first_seen_at, last_seen_at, ended_at, duration_seconds,
+    session_seconds,
     participant_seconds, voice_seconds, video_seconds, dialin_seconds, filled_seconds,
     max_participants, mean_participants
 )
@@ -439,7 +440,7 @@ FROM (
 
 # The first tenant's limit is broken every busy day, the second's is kept; the third has none.
 _CONTRACTS = """
-INSERT INTO meter.contract (tenant_id, since, until, max_participants, month_minutes)
+INSERT INTO meter.contract (tenant_id, since, until, participant_limit, month_minute_limit)
 SELECT t.id, c.since, c.until, c.limit_, c.minutes
 FROM (
     SELECT name, id, row_number() OVER (ORDER BY id) AS number

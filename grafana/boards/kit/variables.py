@@ -72,7 +72,7 @@ def outages() -> dashboard.AnnotationQuery:
         SELECT
             down_since AS time,
             down_until AS timeend,
-            'Polls of ' || server || ' failed' || coalesce(': ' || error, '') AS text,
+            'Polls of ' || server || ' failed' || coalesce(': ' || outcome, '') AS text,
             'outage,' || server AS tags
         FROM meter.outages({FROM}, {TO})
         """,
