@@ -19,7 +19,6 @@ _LEAST_SILENCE = timedelta(minutes=30)
 _REFRESH = "policy_refresh_continuous_aggregate"
 _COLUMNS = "policy_compression"
 _RETENTION = "policy_retention"
-# end_offset and schedule_interval of refreshes, as in schema/current/50_policies.sql.
 _JOBS = """
 WITH relation AS (
     SELECT

@@ -138,13 +138,12 @@ def coverage() -> kit.States:
 
 
 def failures() -> kit.Series:
-    """Failed polls by kind."""
+    """Failed polls by outcome."""
     return kit.series(
-        "Failed polls by kind",
+        "Failed polls by outcome",
         """timeout, deadline, dns, connect, tls, disconnect: the server or the network. http_status,
-        redirect, not_xml, encoding, too_large, api_error: bbb-web or its proxy. spool_full,
-        rejected: the answer was not stored. internal: a bug in bbbmeter. The runbook server-down
-        explains each kind. A step is at least an hour.""",
+        redirect, not_xml, encoding, too_large, api_error: bbb-web or its proxy. The runbook
+        server-down explains each outcome. A step is at least an hour.""",
         f"""
         SELECT ts AS time, outcome AS metric, polls
         FROM meter.poll_failures({FROM}, {TO}, {STEP}, {_SERVERS})

@@ -1,20 +1,31 @@
-"""Fixtures of several integration tests: a schema to migrate, a simulated fleet to meter."""
+"""Fixtures of several integration tests: a schema, a fleet, a client, a command, data to read."""
 
 import shutil
-from collections.abc import AsyncIterator, Callable
+import uuid
+from collections.abc import AsyncIterator, Callable, Iterator
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 
 import asyncpg
 import pytest
 from pydantic import SecretStr
 
+from collector.bbb import BbbClient, BbbClients
 from collector.database import migrate as migration
+from collector.model import Answer
+from collector.settings import Settings
 from collector.simulator import Fleet, FleetPlan
 from collector.simulator.command import settings_toml
 from collector.simulator.plan import sim_tenants
 from collector.simulator.server import SimulatedFleet
 from tests.support.daemons import INTERVAL_S, SECRET
+from tests.support.fake_servers import client_of
+from tests.support.feed import Feed
+from tests.support.roles import House, furnish
+from tests.support.settings import KEEP_ALL, make_settings
+from tests.support.shell import Shell, meter_an_hour
+from tests.support.verify import three_days
 
 
 @pytest.fixture
@@ -78,3 +89,75 @@ def _no_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("http_proxy", "https_proxy", "all_proxy", "no_proxy"):
         monkeypatch.delenv(name, raising=False)
         monkeypatch.delenv(name.upper(), raising=False)
+
+
+# -- asking a server ----------------------------------------------------------------------------
+
+
+@pytest.fixture
+async def make_client() -> AsyncIterator[Callable[..., BbbClient[Answer]]]:
+    """Make clients that share a session."""
+    async with BbbClients() as clients:
+        yield partial(client_of, clients)
+
+
+# -- the command line ---------------------------------------------------------------------------
+
+
+@pytest.fixture
+def bbbmeter(tmp_path: Path) -> Shell:
+    """The command, in an empty folder."""
+    return Shell(tmp_path)
+
+
+@pytest.fixture
+async def metered(bbbmeter: Shell, feed: Feed, empty_dsn: str) -> Shell:
+    """The command, with settings for an hour of two servers and two tenants."""
+    await meter_an_hour(feed)
+    bbbmeter.configure(empty_dsn)
+    return bbbmeter
+
+
+# -- roles of the database ----------------------------------------------------------------------
+
+
+@pytest.fixture
+async def logins(feed: Feed) -> AsyncIterator[Iterator[str]]:
+    """Names for roles that no other test has; what was made of them is dropped at the end."""
+    names: list[str] = []
+
+    def fresh() -> Iterator[str]:
+        while True:
+            names.append(f"t_{uuid.uuid4().hex}")
+            yield names[-1]
+
+    yield fresh()
+    for name in reversed(names):
+        await feed.pool.execute(
+            f"DO $$ BEGIN IF to_regrole('{name}') IS NOT NULL THEN "
+            f"DROP OWNED BY {name}; DROP ROLE {name}; END IF; END $$"
+        )
+
+
+@pytest.fixture
+async def house(
+    feed: Feed, empty_dsn: str, _embedded_dsn: str | None, logins: Iterator[str]
+) -> House:
+    """An hour of two tenants on a shared server and on one of the second, in rows and columns."""
+    return await furnish(feed, empty_dsn, logins, native=_embedded_dsn is None)
+
+
+# -- verify -------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def settings() -> Settings:
+    """Settings that keep everything for ever."""
+    return make_settings(retention=KEEP_ALL)
+
+
+@pytest.fixture
+async def whole(feed: Feed) -> Feed:
+    """Three days of two servers, with failures and filled gaps, and all that follows from them."""
+    await three_days(feed)
+    return feed

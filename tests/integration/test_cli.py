@@ -1,21 +1,14 @@
 """The command line as a user meets it: processes, their output and their exit codes."""
 
-import asyncio
 import contextlib
-import csv
-import io
 import json
 import os
 import re
 import shutil
 import socket
 import stat
-import sys
 from collections.abc import AsyncIterator, Iterator
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
-from typing import Any
 
 import asyncpg
 import pytest
@@ -31,93 +24,11 @@ from collector.simulator.command import settings_toml
 from collector.simulator.plan import sim_tenants
 from collector.simulator.server import SimulatedFleet
 from collector.storage.spool import Spool
-from tests.support.feed import Feed, Run
+from tests.support.feed import Feed
+from tests.support.shell import DAY, Done, Shell
 
-PATIENCE_S = 120.0  # only so that a test that hangs ends
 SECRET = "the-secret-of-the-simulated-fleet"
 PASSWORD = "hush-hush"
-PUBLIC_KEYS = [
-    *("tenant", "participant_minutes", "voice_minutes", "video_minutes", "dialin_minutes"),
-    *("sessions", "session_minutes", "avg_session_minutes", "max_session_minutes"),
-    *("avg_session_size", "max_session_size", "large_sessions", "peak_participants"),
-    *("peak_participants_at", "peak_sessions", "breakout_minutes", "coverage", "filled_share"),
-]
-DAY = ("--from", "2026-03-02", "--to", "2026-03-03")
-
-
-@dataclass(frozen=True, slots=True)
-class Done:
-    """How a command ended and what it said."""
-
-    code: int
-    out: str
-    err: str
-
-    @property
-    def said(self) -> str:
-        """All that it said."""
-        return self.out + self.err
-
-    def require_refusal(self, *texts: str) -> None:
-        """It ended with code 2 and a message that holds `texts`, and without a traceback."""
-        assert (self.code, self.out) == (2, ""), self.said
-        assert self.err.startswith("bbbmeter: "), self.err
-        assert "Traceback" not in self.err
-        for text in texts:
-            assert text in self.err
-
-
-class Shell:
-    """Runs `bbbmeter` in a folder of its own, with no variables of ours but those given."""
-
-    def __init__(self, folder: Path) -> None:
-        """Run in `folder`."""
-        self.folder = folder
-
-    @property
-    def config(self) -> Path:
-        """The settings that are found without being named."""
-        return self.folder / "bbbmeter.toml"
-
-    def configure(self, database: str, more: str = "") -> None:
-        """Write settings with `database` and more lines."""
-        self.config.write_text(
-            f'database = "{database}"\nbilling_timezone = "Europe/Berlin"\n{more}', encoding="utf-8"
-        )
-
-    async def __call__(self, *arguments: str, stdin: str = "", **variables: str) -> Done:
-        """Run `bbbmeter` with `arguments` to its end."""
-        env = {k: v for k, v in os.environ.items() if not k.startswith("BBBMETER_")}
-        process = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-m", "collector", *arguments),
-            cwd=self.folder,
-            env=env | variables,
-            stdin=asyncio.subprocess.PIPE,
-            stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.PIPE,
-        )
-        try:
-            async with asyncio.timeout(PATIENCE_S):
-                out, err = await process.communicate(stdin.encode())
-        finally:
-            if process.returncode is None:
-                process.kill()
-                await process.wait()
-        assert process.returncode is not None
-        return Done(process.returncode, out.decode(), err.decode())
-
-    async def report(self, *arguments: str) -> list[dict[str, Any]]:
-        """Return the rows of a report over the metered day."""
-        done = await self("report", *DAY, "--format", "json", *arguments)
-        assert (done.code, done.err) == (0, ""), done.said
-        rows: list[dict[str, Any]] = json.loads(done.out)
-        return rows
-
-
-@pytest.fixture
-def bbbmeter(tmp_path: Path) -> Shell:
-    """The command, in an empty folder."""
-    return Shell(tmp_path)
 
 
 @pytest.fixture
@@ -126,30 +37,6 @@ def closed_port() -> Iterator[int]:
     with socket.socket() as bound:
         bound.bind(("127.0.0.1", 0))
         yield bound.getsockname()[1]
-
-
-@pytest.fixture
-async def metered(bbbmeter: Shell, feed: Feed, empty_dsn: str) -> Shell:
-    """An hour of two servers and two tenants, of which two polls failed, and settings for it."""
-    start = datetime(2026, 3, 2, 10, tzinfo=UTC)
-
-    def at(minute: int) -> datetime:
-        return start + timedelta(minutes=minute)
-
-    runs = [
-        Run("bbb1", "acme", "=1+1", at(0), at(30), 10, voice=4, video=2, dialins=1),
-        Run("bbb1", "acme", "=1+1", at(5), at(15), 4, breakout=True),
-        Run("bbb2", "acme", "[/b] room", at(15), at(45), 20),
-        Run("bbb1", "law", "seminar", at(20), at(50), 5),
-    ]
-    servers = ("bbb1", "bbb2")
-    await feed.due(at(0), **dict.fromkeys(servers))
-    failed = {("bbb2", at(50)), ("bbb2", at(51))}
-    await feed.play(servers, feed.ticks(at(0), at(60)), runs, failed=failed)
-    await feed.due(at(60))
-    await update_sessions(feed.pool, close_after_s=120)
-    bbbmeter.configure(empty_dsn)
-    return bbbmeter
 
 
 @pytest.fixture
@@ -163,7 +50,7 @@ async def fleet() -> AsyncIterator[SimulatedFleet]:
         yield simulated
 
 
-# -- what needs no database -------------------------------------------------------------------
+# -- what needs no database ---------------------------------------------------------------------
 
 
 async def test_version_and_help(bbbmeter: Shell) -> None:
@@ -230,7 +117,7 @@ async def test_a_database_that_is_no_url(bbbmeter: Shell) -> None:
     assert "database is no URL such as" in (await bbbmeter("check")).out
 
 
-# -- migrate ----------------------------------------------------------------------------------
+# -- migrate ------------------------------------------------------------------------------------
 
 
 async def schema_names(dsn: str) -> tuple[bool, bool]:
@@ -283,122 +170,7 @@ async def test_a_database_without_our_tables(bbbmeter: Shell, empty_dsn: str) ->
     assert "run `bbbmeter migrate`" in checked.out or "no TimescaleDB" in checked.out
 
 
-# -- report -----------------------------------------------------------------------------------
-
-
-async def test_report_as_json(metered: Shell) -> None:
-    """Each tenant is an object with the eighteen public keys, in order, and its figures."""
-    acme, law = await metered.report()
-    assert list(acme) == list(law) == PUBLIC_KEYS
-    assert acme == {
-        "tenant": "acme",
-        "participant_minutes": 900,
-        "voice_minutes": 120,
-        "video_minutes": 60,
-        "dialin_minutes": 30,
-        "sessions": 2,
-        "session_minutes": 60,
-        "avg_session_minutes": 29.75,
-        "max_session_minutes": 29.75,
-        "avg_session_size": 15,
-        "max_session_size": 20,
-        "large_sessions": 0,
-        "peak_participants": 30,
-        "peak_participants_at": "2026-03-02T11:15:00+01:00",
-        "peak_sessions": 2,
-        "breakout_minutes": 40,
-        "coverage": pytest.approx(238 / 240, abs=1e-6),
-        "filled_share": 0,
-    }
-    assert (law["tenant"], law["participant_minutes"], law["sessions"]) == ("law", 150, 1)
-
-
-async def test_report_of_a_part(metered: Shell) -> None:
-    """A tenant, a server, both, and a part of the day."""
-    assert [row["tenant"] for row in await metered.report("--tenant", "law")] == ["law"]
-    by_tenant = {row["tenant"]: row for row in await metered.report("--server", "bbb2")}
-    assert {name: row["participant_minutes"] for name, row in by_tenant.items()} == {"acme": 600}
-    assert by_tenant["acme"]["coverage"] == pytest.approx(118 / 120, abs=1e-6)
-    assert await metered.report("--server", "bbb2", "--tenant", "law") == []
-    done = await metered(
-        *("report", "--tenant", "acme", "--format", "json"),
-        *("--from", "2026-03-02T11:10", "--to", "2026-03-02T10:20Z"),
-    )
-    assert json.loads(done.out)[0]["participant_minutes"] == 10 * 10 + 5 * 20
-
-
-async def test_report_by_group(metered: Shell) -> None:
-    """Rows can be of rooms, servers, days and months; their sums are the tenant's."""
-    groups: dict[str, dict[tuple[str, str], float]] = {
-        "room": {("acme", "=1+1"): 300, ("acme", "[/b] room"): 600, ("law", "seminar"): 150},
-        "server": {("acme", "bbb1"): 300, ("acme", "bbb2"): 600, ("law", "bbb1"): 150},
-        "day": {("acme", "2026-03-02"): 900, ("law", "2026-03-02"): 150},
-        "month": {("acme", "2026-03"): 900, ("law", "2026-03"): 150},
-    }
-    for by, expected in groups.items():
-        rows = await metered.report("--by", by)
-        assert list(rows[0]) == ["tenant", by, *PUBLIC_KEYS[1:]]
-        assert {(r["tenant"], r[by]): r["participant_minutes"] for r in rows} == expected
-
-
-async def test_report_as_csv(metered: Shell) -> None:
-    """CSV has a header and the same figures; no room's id can be a formula of a spreadsheet."""
-    done = await metered("report", *DAY, "--format", "csv", "--by", "room")
-    assert (done.code, done.err) == (0, "")
-    header, *rows = csv.reader(io.StringIO(done.out))
-    assert header == ["tenant", "room", *PUBLIC_KEYS[1:]]
-    assert [row[:3] for row in rows] == [
-        ["acme", "'=1+1", "300.0"],
-        ["acme", "[/b] room", "600.0"],
-        ["law", "seminar", "150.0"],
-    ]
-
-
-async def test_report_as_table(metered: Shell) -> None:
-    """The default is tables to look at, whole whatever the width, with ids as they are."""
-    done = await metered("report", *DAY, "--by", "room", COLUMNS="40")
-    assert (done.code, done.err) == (0, "")
-    for text in ("2026-03-02 00:00 to 2026-03-03 00:00 (Europe/Berlin)", "[/b] room", "99.17%"):
-        assert text in done.out
-    assert "…" not in done.out
-
-
-async def test_report_of_the_present(metered: Shell) -> None:
-    """Without dates it is this month so far; what nobody saw is null, not zero."""
-    done = await metered("report", "--format", "json", "--tenant", "acme")
-    assert (done.code, done.err) == (0, "")
-    rows = json.loads(done.out)
-    # In a month's first minute there is no period yet.
-    assert rows == [] or rows == [dict.fromkeys(PUBLIC_KEYS) | {"tenant": "acme"}]
-
-
-async def test_reports_that_cannot_be(metered: Shell) -> None:
-    """Each is refused with what is wrong with it."""
-    refusals = {
-        ("--tenant", "Acme"): ("unknown tenant 'Acme'", "known are: acme, law"),
-        ("--server", "bbb3"): ("unknown server 'bbb3'", "known are: bbb1, bbb2"),
-        ("--from", "1.2.2026"): ("'1.2.2026' is no date such as 2026-02-01",),
-        ("--to", "0001-01-01"): ("'0001-01-01' is no date",),
-        ("--from", "2026-03-03", "--to", "2026-03-02"): ("must not end before it begins",),
-        ("--from", "2026-03-02T10:00:30"): ("must begin and end on a full minute",),
-        ("--server", "bbb1", "--by", "day"): ("by room or by server, not by day or month",),
-    }
-    done = await asyncio.gather(*(metered("report", *arguments) for arguments in refusals))
-    for refused, texts in zip(done, refusals.values(), strict=True):
-        refused.require_refusal(*texts)
-
-
-async def test_settings_from_the_environment(metered: Shell, empty_dsn: str) -> None:
-    """There need be no file; variables that mean nothing are refused."""
-    metered.config.unlink()
-    variables = {"BBBMETER_DATABASE": empty_dsn, "BBBMETER_BILLING_TIMEZONE": "Europe/Berlin"}
-    done = await metered("report", *DAY, "--format", "csv", **variables)
-    assert (done.code, done.out.count("\n")) == (0, 3), done.said
-    done = await metered("report", BBBMETER_DATABAS="x")
-    done.require_refusal("environment variable BBBMETER_DATABAS: unknown key")
-
-
-# -- check ------------------------------------------------------------------------------------
+# -- check --------------------------------------------------------------------------------------
 
 
 def lines_of(done: Done) -> dict[str, str]:
@@ -447,7 +219,7 @@ async def test_check(bbbmeter: Shell, dsn: str, fleet: SimulatedFleet) -> None:
     assert "server: there is none to poll" in (await bbbmeter("check")).out
 
 
-# -- psql -------------------------------------------------------------------------------------
+# -- psql ---------------------------------------------------------------------------------------
 
 STATEMENTS = "SELECT 'Mr. ' ||\n 'X' AS who;\nSELECT no_such_column;\n\nSELECT '[/b]' || 'old'"
 
@@ -490,6 +262,9 @@ async def test_psql_never_shows_the_password(bbbmeter: Shell) -> None:
         "-X postgresql://meter@db.invalid,db2.invalid:5433/m?sslmode=prefer\nhush/hush\n",
         "",
     )
+
+
+# -- tenant, verify, spool ----------------------------------------------------------------------
 
 
 async def test_a_tenants_role(metered: Shell, feed: Feed) -> None:

@@ -21,7 +21,9 @@ from pydantic import BaseModel, SecretStr
 
 from collector.bbb.checksum import checksum
 from collector.settings import Settings
+from tests.support.lines import Line
 from tests.support.settings import make_server
+from tests.support.spies import PEOPLE, ROOM, Spies
 
 PATIENCE_S = 90.0  # only so that a test that hangs ends
 PASSWORD = "p@ss/word-of-the-database"
@@ -29,56 +31,6 @@ BY_KEY = 'sEcret"by\\key/+&=ü%41#'
 BY_FILE = "sEcret-by-file $(id) 'x'"
 BY_ENV = "sEcret-by-variable-5b1d"
 BROKEN = "sEcret-in-a-broken-file"
-# What a meeting's answer holds and nobody is to keep: who was there, and keys to the meeting.
-PEOPLE = (
-    "Änne Distinctive", "w_distinctive01", "Distinctive Caller", "v_distinctive02",
-    "moderator-pass", "attendee-pass", "bbb-custom-distinctive", "distinctive@example.org",
-    "Distinctive Lecture", "meta-distinctive",
-)  # fmt: skip
-ROOM = "a-room-that-is-stored"
-ANSWER = f"""<response><returncode>SUCCESS</returncode><meetings><meeting>
-<meetingName>Distinctive Lecture</meetingName><meetingID>{ROOM}</meetingID>
-<internalMeetingID>0123456789012345678901234567890123456789-1767225600000</internalMeetingID>
-<createTime>1767225600000</createTime><voiceBridge>76543</voiceBridge>
-<attendeePW>attendee-pass</attendeePW><moderatorPW>moderator-pass</moderatorPW>
-<running>true</running><recording>false</recording><startTime>1767225600000</startTime>
-<endTime>0</endTime><participantCount>2</participantCount><listenerCount>0</listenerCount>
-<voiceParticipantCount>1</voiceParticipantCount><videoCount>1</videoCount>
-<attendees><attendee><userID>w_distinctive01</userID><fullName>Änne Distinctive</fullName>
-<role>MODERATOR</role><customdata><mail>distinctive@example.org</mail>
-<x>bbb-custom-distinctive</x></customdata></attendee>
-<attendee><userID>v_distinctive02</userID><fullName>Distinctive Caller</fullName>
-<role>VIEWER</role><clientType>DIAL-IN</clientType></attendee></attendees>
-<metadata><canvas-recording>meta-distinctive</canvas-recording></metadata>
-<isBreakout>false</isBreakout></meeting></meetings></response>"""
-FAILED = """<response><returncode>FAILED</returncode><messageKey>checksumError</messageKey>
-<message>wrong checksum in {url}, I know {secret} and Änne Distinctive</message></response>"""
-
-
-@dataclass
-class Spies:
-    """BigBlueButton servers that tell, in every way, what they were asked with."""
-
-    base: str = ""
-    checksums: set[str] = field(default_factory=set)
-
-    async def answer(self, request: web.Request) -> web.Response:
-        """Answer as the server that the path names."""
-        url = str(request.url)
-        self.checksums |= set(re.findall(r"checksum=([0-9a-f]+)", url))
-        match request.match_info["server"]:
-            case "good" | "filed":
-                return web.Response(text=ANSWER, content_type="text/xml")
-            case "refusing":
-                text = FAILED.format(url=url.replace("&", "&amp;"), secret="its own")
-                return web.Response(text=text, content_type="text/xml")
-            case "away":
-                return web.Response(status=502, reason=f"Bad {url}", text=f"{url} {ANSWER}")
-            case "redirecting":
-                target = f"https://elsewhere.invalid{request.path_qs}"
-                raise web.HTTPFound(target)
-            case _:
-                return web.Response(text=ANSWER[: len(ANSWER) // 2] + url, content_type="text/xml")
 
 
 @pytest.fixture
@@ -93,52 +45,6 @@ async def spies() -> AsyncIterator[Spies]:
     spies.base = f"http://127.0.0.1:{runner.addresses[0][1]}"
     yield spies
     await runner.cleanup()
-
-
-class Line:
-    """A way to the database that can be cut."""
-
-    def __init__(self, host: str, port: int) -> None:
-        """Lead to `host` and `port`."""
-        self._to = (host, port)
-        self._writers: set[asyncio.StreamWriter] = set()
-        self.cut = False
-        self.port = 0
-
-    @asynccontextmanager
-    async def open(self) -> AsyncIterator["Line"]:
-        """Listen on `port`."""
-        server = await asyncio.start_server(self._serve, "127.0.0.1", 0)
-        self.port = server.sockets[0].getsockname()[1]
-        try:
-            yield self
-        finally:
-            server.close()
-            self.hang_up()
-            await server.wait_closed()
-
-    def hang_up(self) -> None:
-        """Break every connection."""
-        for writer in self._writers:
-            writer.transport.abort()
-
-    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        if self.cut:
-            writer.transport.abort()
-            return
-        there, back = await asyncio.open_connection(*self._to)
-        self._writers |= {writer, back}
-        await asyncio.gather(self._pump(reader, back), self._pump(there, writer))
-
-    async def _pump(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        try:
-            while data := await reader.read(65536):
-                writer.write(data)
-                await writer.drain()
-        except OSError:
-            pass
-        finally:
-            writer.transport.abort()
 
 
 @dataclass

@@ -192,7 +192,9 @@ async def test_updates_and_replays_change_nothing(feed: Feed) -> None:
         await feed.writer.write(batch)
     await update(feed)
     once = await sessions()
-    assert [row["ended_at"] is None for row in sorted(once, key=lambda r: r["session_seconds"])] == [
+    assert [
+        row["ended_at"] is None for row in sorted(once, key=lambda r: r["session_seconds"])
+    ] == [
         False,
         True,
     ]

@@ -1,4 +1,7 @@
-"""What dashboards and people read, against the raw rows: each figure computed a second way."""
+"""What dashboards and people read, against the raw rows: each figure computed a second way.
+
+Long: all these tests read one made-up past, which takes 20 to 30 s to write for each file.
+"""
 
 from collections.abc import AsyncIterator, Mapping
 from datetime import UTC, datetime, timedelta

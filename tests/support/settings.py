@@ -1,5 +1,6 @@
-"""Settings for tests."""
+"""Settings for tests, and what tests of the settings share."""
 
+from collections.abc import Callable
 from typing import Any
 
 from pydantic import SecretStr
@@ -10,6 +11,18 @@ from collector.settings import RetentionSettings, ServerSettings, Settings
 KEEP_ALL = dict.fromkeys(RetentionSettings.model_fields, 0)
 # Longer than any history that is written here.
 PAST_RETENTION = {"sample": 400, "poll": 400}
+# A valid entry of `[[server]]`, as text.
+SERVER = """
+[[server]]
+name = "bbb1"
+url = "https://bbb1.example.org/bigbluebutton/"
+secret = "hush"
+"""
+
+# The fixture `load`: loads settings from a text.
+Load = Callable[[str], Settings]
+# The fixture `problems`: loads a text that must be refused, and returns the problems.
+Problems = Callable[[str], list[str]]
 
 
 def make_settings(**changes: Any) -> Settings:  # noqa: ANN401 - any key of the settings

@@ -1,4 +1,4 @@
-"""How a report is printed, and how its period is read."""
+"""How a report is printed."""
 
 import csv
 import io
@@ -12,10 +12,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rich.console import Console
 
-from collector.errors import ReportError
 from collector.reports.figures import FIGURES
 from collector.reports.render import REPORT_WIDTH, as_csv, as_json, as_tables
-from collector.reports.usage import By, Request, parse_instant
+from collector.reports.usage import By, Request
 
 BERLIN = ZoneInfo("Europe/Berlin")
 NEW_YORK = ZoneInfo("America/New_York")
@@ -156,30 +155,3 @@ def test_tables_show_ids_as_they_are() -> None:
     text = shown([row(room="0123456789" * 20)], "room")
     assert sum(text.count(digit) for digit in "0123456789") > 2 * 200
     assert "…" not in text
-
-
-@pytest.mark.parametrize(
-    ("text", "instant"),
-    [
-        ("2026-02-01", "2026-01-31T23:00+00:00"),
-        ("2026-07-01", "2026-06-30T22:00+00:00"),
-        ("2026-02-01T08:30", "2026-02-01T07:30+00:00"),
-        ("2026-02-01 08:30", "2026-02-01T07:30+00:00"),
-        ("2026-02-01T08:30Z", "2026-02-01T08:30+00:00"),
-        ("2026-02-01T08:30+05:30", "2026-02-01T03:00+00:00"),
-        ("20260201", "2026-01-31T23:00+00:00"),
-    ],
-)
-def test_instants_are_read_in_the_zone(text: str, instant: str) -> None:
-    """A date is its midnight in the billing time zone; an offset says otherwise."""
-    assert parse_instant(text, BERLIN) == datetime.fromisoformat(instant)
-
-
-@pytest.mark.parametrize(
-    "text",
-    ["", "yesterday", "1.2.2026", "2026-02-30", "2026-02-01T25:00", "0001-01-01", "9999-12-31"],
-)
-def test_what_is_no_instant(text: str) -> None:
-    """Anything else is refused, and so are the edges of the calendar, where zones overflow."""
-    with pytest.raises(ReportError, match="no date such as 2026-02-01 and no time such as"):
-        parse_instant(text, BERLIN)
