@@ -13,6 +13,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Coroutine, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import Any, TypeVar
@@ -40,7 +41,8 @@ MAX_STATEMENT_POLLS = 20_000
 GATHER_S = 0.5
 FIRST_RETRY_S = 0.5
 LAST_RETRY_S = 30.0
-# How often, with nothing to do, the spool is looked at: `bbbmeter spool retry` may have filled it.
+# While nothing waits, the spool is looked at this often: `bbbmeter spool retry` may have filled it,
+# and a collector that is gone may have left a backlog.
 LOOK_S = 10.0
 
 
@@ -84,6 +86,7 @@ class Outbox:
         self.open = True
         self._in_a_hurry = False
         self._disk_takes = True
+        self._looked_at_s = time.monotonic()
         self._show_what_waits()
 
     def put(self, batch: Batch) -> None:
@@ -165,12 +168,16 @@ class Outbox:
             metrics.quarantined_batches.set_function(lambda: spool.quarantined)
 
     async def _work_to_do(self) -> None:
+        """Wait until there is something to store, and look into the spool now and then."""
         while not self._behind:
-            self._arrived.clear()
-            try:
-                await asyncio.wait_for(self._arrived.wait(), LOOK_S)
-            except TimeoutError:
+            # By the clock, not by a pause without arrivals: with short ticks there is none.
+            if time.monotonic() - self._looked_at_s >= LOOK_S:
+                self._looked_at_s = time.monotonic()
                 await self._look_for_more()
+                continue
+            self._arrived.clear()
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._arrived.wait(), LOOK_S)
 
     async def _look_for_more(self) -> None:
         """See what the command line put back, and what collectors that are gone have left."""

@@ -93,9 +93,7 @@ def certificate(folder: Path, since: str, until: str) -> tuple[Path, Path]:
         ("20200101000000Z", "20990101000000Z", False, "tls"),  # of another authority
     ],
 )
-async def test_certificate(
-    tmp_path: Path, since: str, until: str, *, own: bool, code: str
-) -> None:
+async def test_certificate(tmp_path: Path, since: str, until: str, *, own: bool, code: str) -> None:
     """One that is out of its time, or of an authority that is not trusted, is refused."""
     folders = [tmp_path / "one", tmp_path / "two"]
     for folder in folders:

@@ -1,6 +1,7 @@
 """Between polling and the database: order, retries, refusals, a full queue."""
 
 import asyncio
+import itertools
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
@@ -15,6 +16,7 @@ from collector.model import Batch, PollRow
 from collector.storage import outbox
 from collector.storage.outbox import Outbox
 from collector.storage.spool import Entry, Spool
+from collector.storage.spool.quarantine import retry
 from collector.storage.writer import Stored, Writer
 
 START = datetime(2026, 2, 2, 8, tzinfo=UTC)
@@ -347,3 +349,26 @@ async def test_what_is_in_memory_alone_is_told(writer: FakeWriter, spool: Spool)
     box._refused.remove(box._refused.oldest(1))
     await box.close()
     assert box.unsafe_since is None
+
+
+async def test_it_looks_into_the_spool_though_polls_keep_coming(
+    writer: FakeWriter, spool: Spool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With short ticks there is never a long pause; what `spool retry` put back is stored."""
+    monkeypatch.setattr(outbox, "LOOK_S", 0.05)
+    spool.append([batch("lost")])
+    spool.quarantine(spool.oldest(10)[0], "refused once")
+    retry(tmp_path, "all")
+    box = make_outbox(writer, spool, [])
+    task = asyncio.create_task(box.run())
+    try:
+        async with asyncio.timeout(30):
+            for number in itertools.count():
+                box.put(batch("busy", 30 * number))
+                await asyncio.sleep(0.005)
+                if "lost" in {poll.server for poll in writer.stored}:
+                    break
+    finally:
+        task.cancel()
+        await asyncio.wait({task})
+        await box.close()
