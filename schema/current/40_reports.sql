@@ -1,34 +1,52 @@
 -- The reports: usage by tenant, server, room, day and month.
 --
--- The list of figures stands in tenant_usage, tenant_report and usage_by, and in my_usage
--- (97_tenants.sql); ../README.md says why. A test compares the lists.
+-- All of them return rows of the type meter.report_row (0001_tables.sql): the columns of a report
+-- stand there once.
+
+COMMENT ON TYPE meter.report_row IS
+'A row of a report: what it is about, and its figures. Minutes are participants (or voice, '
+'webcams, dial-ins, sessions) × minutes. NULL means unknown; for an average or an instant it can '
+'also mean that there was no session.';
+COMMENT ON COLUMN meter.report_row.period IS
+'Beginning of the day or month (of the billing time zone), or of the whole period.';
+COMMENT ON COLUMN meter.report_row.tenant IS 'Name of the tenant.';
+COMMENT ON COLUMN meter.report_row.server IS 'Name of the server, NULL for all servers together.';
+COMMENT ON COLUMN meter.report_row.room IS
+'External meeting id of the room, NULL for all rooms together or if the room is unknown.';
+COMMENT ON COLUMN meter.report_row.participant_minutes IS 'Participants × minutes.';
+COMMENT ON COLUMN meter.report_row.voice_minutes IS 'Participants with audio × minutes.';
+COMMENT ON COLUMN meter.report_row.video_minutes IS 'Webcams × minutes.';
+COMMENT ON COLUMN meter.report_row.dialin_minutes IS 'Participants by telephone × minutes.';
+COMMENT ON COLUMN meter.report_row.sessions IS
+'Sessions (no breakouts) that began in the period.';
+COMMENT ON COLUMN meter.report_row.session_minutes IS 'Sessions × minutes.';
+COMMENT ON COLUMN meter.report_row.avg_session_minutes IS
+'Mean length of the sessions that began in the period.';
+COMMENT ON COLUMN meter.report_row.max_session_minutes IS 'Length of the longest of them.';
+COMMENT ON COLUMN meter.report_row.avg_session_size IS
+'Mean, over those sessions, of their mean number of participants.';
+COMMENT ON COLUMN meter.report_row.max_session_size IS
+'Most participants that a session had at a tick of the period.';
+COMMENT ON COLUMN meter.report_row.large_sessions IS
+'Those of the sessions that had more participants than the setting large_session_participants.';
+COMMENT ON COLUMN meter.report_row.peak_participants IS
+'Highest mean of a minute of the participants of all sessions together.';
+COMMENT ON COLUMN meter.report_row.peak_participants_at IS
+'Beginning of that minute, the earliest of equals.';
+COMMENT ON COLUMN meter.report_row.peak_sessions IS
+'Highest mean of a minute of the number of sessions.';
+COMMENT ON COLUMN meter.report_row.breakout_minutes IS
+'Participants of breakout rooms × minutes; no other figure includes them.';
+COMMENT ON COLUMN meter.report_row.coverage IS 'Share of the due polls that succeeded.';
+COMMENT ON COLUMN meter.report_row.filled_share IS
+'Share of the session time that was interpolated.';
 
 -- The usage of each tenant by day, by month or in total. For a period in which no poll succeeded,
 -- figures are NULL and not zero. A peak is the highest mean of a minute, over all servers together.
 CREATE OR REPLACE FUNCTION meter.tenant_usage(
     since timestamptz, until timestamptz, per text DEFAULT 'day'
 )
-RETURNS TABLE (
-    period timestamptz,
-    tenant text,
-    participant_minutes double precision,
-    voice_minutes double precision,
-    video_minutes double precision,
-    dialin_minutes double precision,
-    sessions bigint,
-    session_minutes double precision,
-    avg_session_minutes double precision,
-    max_session_minutes double precision,
-    avg_session_size double precision,
-    max_session_size integer,
-    large_sessions bigint,
-    peak_participants double precision,
-    peak_participants_at timestamptz,
-    peak_sessions double precision,
-    breakout_minutes double precision,
-    coverage double precision,
-    filled_share double precision
-)
+RETURNS SETOF meter.report_row
 LANGUAGE sql
 STABLE
 AS $fn$
@@ -68,6 +86,8 @@ AS $fn$
     SELECT
         p.period,
         t.name,
+        NULL::text,
+        NULL::text,
         coalesce(u.participant_seconds / 60.0, z.zero),
         coalesce(u.voice_seconds / 60.0, z.zero),
         coalesce(u.video_seconds / 60.0, z.zero),
@@ -104,45 +124,18 @@ COMMENT ON FUNCTION meter.tenant_usage IS
 
 -- The report: the usage of each tenant in [since, until).
 CREATE OR REPLACE FUNCTION meter.tenant_report(since timestamptz, until timestamptz)
-RETURNS TABLE (
-    tenant text,
-    participant_minutes double precision,
-    voice_minutes double precision,
-    video_minutes double precision,
-    dialin_minutes double precision,
-    sessions bigint,
-    session_minutes double precision,
-    avg_session_minutes double precision,
-    max_session_minutes double precision,
-    avg_session_size double precision,
-    max_session_size integer,
-    large_sessions bigint,
-    peak_participants double precision,
-    peak_participants_at timestamptz,
-    peak_sessions double precision,
-    breakout_minutes double precision,
-    coverage double precision,
-    filled_share double precision
-)
+RETURNS SETOF meter.report_row
 LANGUAGE sql
 STABLE
 AS $fn$
-    SELECT
-        u.tenant, u.participant_minutes, u.voice_minutes, u.video_minutes, u.dialin_minutes,
-        u.sessions, u.session_minutes, u.avg_session_minutes, u.max_session_minutes,
-        u.avg_session_size, u.max_session_size, u.large_sessions, u.peak_participants,
-        u.peak_participants_at, u.peak_sessions, u.breakout_minutes, u.coverage, u.filled_share
+    SELECT u.*
     FROM meter.tenant_usage(since, until, 'total') AS u
 $fn$;
 
 COMMENT ON FUNCTION meter.tenant_report IS
-'Usage of each tenant in [since, until), which must be full minutes, over all servers. Minutes are '
-'participants (or voice, webcams, dial-ins, sessions) × minutes. A session counts in the period in '
-'which it began. peak_participants is the highest mean of a minute, over all servers together; '
-'peak_participants_at is the beginning of that minute (the earliest of equals). coverage is the '
-'share of due polls that succeeded, filled_share the share of session time that was interpolated. '
-'NULL means that no poll of the tenant''s servers succeeded; for an average or an instant it can '
-'also mean that there was no session.';
+'Usage of each tenant in [since, until), which must be full minutes, over all servers: a row of '
+'meter.report_row each. NULL means that no poll of the tenant''s servers succeeded; for an average '
+'or an instant it can also mean that there was no session.';
 
 -- The same figures by tenant, by tenant and server, or by tenant and room (`by`: tenant, server or
 -- room), of the sessions on one server, or on all (NULL). Peaks are computed from samples: they are
@@ -150,28 +143,7 @@ COMMENT ON FUNCTION meter.tenant_report IS
 CREATE OR REPLACE FUNCTION meter.usage_by(
     since timestamptz, until timestamptz, by text, on_server text DEFAULT NULL
 )
-RETURNS TABLE (
-    tenant text,
-    server text,
-    room text,
-    participant_minutes double precision,
-    voice_minutes double precision,
-    video_minutes double precision,
-    dialin_minutes double precision,
-    sessions bigint,
-    session_minutes double precision,
-    avg_session_minutes double precision,
-    max_session_minutes double precision,
-    avg_session_size double precision,
-    max_session_size integer,
-    large_sessions bigint,
-    peak_participants double precision,
-    peak_participants_at timestamptz,
-    peak_sessions double precision,
-    breakout_minutes double precision,
-    coverage double precision,
-    filled_share double precision
-)
+RETURNS SETOF meter.report_row
 LANGUAGE plpgsql
 STABLE
 AS $fn$
@@ -272,6 +244,7 @@ BEGIN
     )
 
     SELECT
+        since,
         t.name,
         v.name,
         r.external_id,

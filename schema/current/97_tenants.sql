@@ -141,27 +141,7 @@ WHERE u.tenant_id = any((SELECT meter.my_tenants())::integer[]);
 CREATE OR REPLACE FUNCTION meter.my_usage(
     since timestamptz, until timestamptz, per text DEFAULT 'day'
 )
-RETURNS TABLE (
-    period timestamptz,
-    tenant text,
-    participant_minutes double precision,
-    voice_minutes double precision,
-    video_minutes double precision,
-    dialin_minutes double precision,
-    sessions bigint,
-    session_minutes double precision,
-    avg_session_minutes double precision,
-    max_session_minutes double precision,
-    avg_session_size double precision,
-    max_session_size integer,
-    large_sessions bigint,
-    peak_participants double precision,
-    peak_participants_at timestamptz,
-    peak_sessions double precision,
-    breakout_minutes double precision,
-    coverage double precision,
-    filled_share double precision
-)
+RETURNS SETOF meter.report_row
 LANGUAGE sql
 STABLE
 SECURITY DEFINER

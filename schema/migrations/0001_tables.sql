@@ -176,3 +176,29 @@ CREATE TABLE meter.tenant_role (
     role text PRIMARY KEY,
     tenant_id integer NOT NULL REFERENCES meter.tenant (id)
 );
+
+-- A row of every report (../current/40_reports.sql). A figure that a later version adds is added
+-- here by ALTER TYPE, and the functions that return the type are written again in that migrate.
+CREATE TYPE meter.report_row AS (
+    period timestamptz,
+    tenant text,
+    server text,
+    room text,
+    participant_minutes double precision,
+    voice_minutes double precision,
+    video_minutes double precision,
+    dialin_minutes double precision,
+    sessions bigint,
+    session_minutes double precision,
+    avg_session_minutes double precision,
+    max_session_minutes double precision,
+    avg_session_size double precision,
+    max_session_size integer,
+    large_sessions bigint,
+    peak_participants double precision,
+    peak_participants_at timestamptz,
+    peak_sessions double precision,
+    breakout_minutes double precision,
+    coverage double precision,
+    filled_share double precision
+);

@@ -7,6 +7,7 @@ from zoneinfo import ZoneInfo
 import asyncpg
 
 from collector.database.migrate import migrate
+from collector.reports.figures import FIGURES
 from collector.rollups import ROLLUPS
 from collector.settings import Settings
 from tests.support.catalog import catalog
@@ -27,9 +28,13 @@ async def test_everything_has_a_comment(pool: asyncpg.Pool) -> None:
         WHERE c.relnamespace = 'meter'::regnamespace AND c.relkind IN ('r', 'v', 'm', 'p')
             AND obj_description(c.oid, 'pg_class') IS NULL
         UNION ALL
+        SELECT c.relname FROM pg_class AS c
+        WHERE c.relnamespace = 'meter'::regnamespace AND c.relkind = 'c'
+            AND obj_description(c.reltype, 'pg_type') IS NULL
+        UNION ALL
         SELECT c.relname || '.' || a.attname FROM pg_class AS c
         INNER JOIN pg_attribute AS a ON c.oid = a.attrelid AND a.attnum > 0 AND NOT a.attisdropped
-        WHERE c.relnamespace = 'meter'::regnamespace AND c.relkind IN ('r', 'v', 'm', 'p')
+        WHERE c.relnamespace = 'meter'::regnamespace AND c.relkind IN ('r', 'v', 'm', 'p', 'c')
             AND col_description(c.oid, a.attnum) IS NULL
         UNION ALL
         SELECT p.oid::regprocedure::text FROM pg_proc AS p
@@ -39,32 +44,18 @@ async def test_everything_has_a_comment(pool: asyncpg.Pool) -> None:
     assert [row["thing"] for row in dumb] == []
 
 
-async def test_reports_have_the_same_figures_in_the_same_order(pool: asyncpg.Pool) -> None:
-    """After their keys, all reports have the same columns: the list stands in each of them."""
-    keys = {
-        "tenant_report": ["tenant"],
-        "tenant_usage": ["period", "tenant"],
-        "usage_by": ["tenant", "server", "room"],
-        "my_usage": ["period", "tenant"],
-    }
-    rows = await pool.fetch(
-        """
-        SELECT p.proname, c.name, format_type(c.type, NULL) AS type
-        FROM pg_proc AS p
-        CROSS JOIN LATERAL unnest(p.proargnames, p.proargmodes, p.proallargtypes)
-            WITH ORDINALITY AS c (name, mode, type, n)
-        WHERE p.pronamespace = 'meter'::regnamespace AND p.proname = ANY($1) AND c.mode = 't'
-        ORDER BY c.n
-        """,
-        list(keys),
+async def test_every_report_has_the_same_columns(pool: asyncpg.Pool) -> None:
+    """All report functions return one type: what a row is about, then the figures in order."""
+    columns = await pool.fetchval(
+        "SELECT array_agg(attname::text ORDER BY attnum) FROM pg_attribute "
+        "WHERE attrelid = 'meter.report_row'::regclass AND attnum > 0 AND NOT attisdropped"
     )
-    figures = []
-    for name, key in keys.items():
-        columns = [(row["name"], row["type"]) for row in rows if row["proname"] == name]
-        assert [column for column, _ in columns[: len(key)]] == key
-        figures.append(columns[len(key) :])
-    assert len(figures[0]) == 17
-    assert all(each == figures[0] for each in figures)
+    assert columns == ["period", "tenant", "server", "room", *(f.name for f in FIGURES)]
+    functions = await pool.fetch(
+        "SELECT proname, proretset FROM pg_proc WHERE prorettype = 'meter.report_row'::regtype"
+    )
+    reports = {"tenant_report", "tenant_usage", "usage_by", "my_usage"}
+    assert {row["proname"] for row in functions if row["proretset"]} == reports
 
 
 def policies_of(settings: Settings) -> dict[tuple[str, str], str | int]:
