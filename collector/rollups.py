@@ -35,13 +35,15 @@ class Rollup:
     `source` is the table or rollup that it is made from. `min_source_days` is for how many days
     that must be kept at least: the refresh runs late when everything stood still for a weekend, a
     session changes until it has ended, and a refresh that reaches behind what is kept would delete
-    the rollup's rows.
+    the rollup's rows. `kept_as` names the rollup whose settings hold for this one too; None where
+    it has settings of its own.
     """
 
     name: str
     source: str
     grain: Grain
     min_source_days: int
+    kept_as: str | None = None
 
 
 # By name, each after its source: in this order they are refreshed.

@@ -7,8 +7,9 @@ machines may try at once.
 import asyncio
 import hashlib
 import re
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass
+from datetime import timedelta
 from functools import partial
 from pathlib import Path
 from typing import TypeVar
@@ -77,8 +78,21 @@ def variables_of(settings: Settings) -> dict[str, str]:
         "hour": hour_of(settings.billing_timezone),
         "large_session_participants": str(settings.large_session_participants),
         **{f"retention_{k}": str(v) for k, v in settings.retention},
-        **{f"columnstore_{k}": str(v) for k, v in settings.columnstore},
-        **{f"refresh_{r.name}": _window(settings, r.source) for r in ROLLUPS.values()},
+        "refresh_policies": _values(
+            (
+                f"'{r.name}'",
+                _sql(settings.refresh_days(r)),
+                _sql(r.grain.delay),
+                _sql(r.grain.every),
+            )
+            for r in ROLLUPS.values()
+        ),
+        "columnstore_policies": _values(
+            (f"'{relation}'", str(days)) for relation, days in settings.columnstore_days.items()
+        ),
+        "retention_policies": _values(
+            (f"'{relation}'", str(days)) for relation, days in settings.kept_days.items()
+        ),
     }
 
 
@@ -86,15 +100,15 @@ def _literal(text: str) -> str:
     return "'" + text.replace("'", "''") + "'"
 
 
-def _window(settings: Settings, source: str) -> str:
-    """Return for how many days back a rollup is refreshed, as SQL: nearly all that `source` keeps.
+def _sql(value: timedelta | int | None) -> str:
+    if value is None:
+        return "NULL"
+    return f"interval '{value}'" if isinstance(value, timedelta) else str(value)
 
-    What lies before the window when a refresh passes it is never computed: data that were stored
-    late, or just before everything stood still for some days. Only what has changed costs time.
-    """
-    kept = getattr(settings.retention, source)
-    # A day less: a chunk is dropped when it is old as a whole, and policies run late.
-    return str(kept - 1) if kept else "NULL"
+
+def _values(rows: Iterable[tuple[str, ...]]) -> str:
+    """Return `rows` of SQL texts as what follows VALUES."""
+    return ", ".join(f"({', '.join(row)})" for row in rows)
 
 
 async def migrate(

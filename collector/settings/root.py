@@ -16,7 +16,7 @@ from pydantic_settings import (
     SettingsConfigDict,
 )
 
-from collector.rollups import ROLLUPS
+from collector.rollups import ROLLUPS, Rollup
 from collector.settings.base import Section
 from collector.settings.retention import ColumnstoreSettings, RetentionSettings
 from collector.settings.servers import ServerSettings
@@ -167,6 +167,27 @@ class Settings(BaseSettings):
         """The servers that are polled."""
         return tuple(server for server in self.server if server.enabled)
 
+    @property
+    def kept_days(self) -> dict[str, int]:
+        """For how many days each table and rollup is kept; 0 is without limit."""
+        return _with_rollups(dict(self.retention))
+
+    @property
+    def columnstore_days(self) -> dict[str, int]:
+        """After how many days each table and rollup becomes columns; 0 is never."""
+        return _with_rollups(dict(self.columnstore))
+
+    def refresh_days(self, rollup: Rollup) -> int | None:
+        """Return for how many days back `rollup` is refreshed; None: all that there is.
+
+        Nearly as far as its source is kept. What lies before the window when a refresh passes it
+        is never computed: data that were stored late, or just before everything stood still for
+        some days. Only what has changed costs time.
+        """
+        kept = self.kept_days[rollup.source]
+        # A day less: a chunk is dropped when it is old as a whole, and policies run late.
+        return kept - 1 if kept else None
+
     def _duplicates(self) -> Iterator[str]:
         for key, entries in (("server", self.server), ("tenant", self.tenant)):
             names = [entry.name for entry in entries]
@@ -175,9 +196,15 @@ class Settings(BaseSettings):
 
     def _retention_problems(self) -> Iterator[str]:
         for rollup in ROLLUPS.values():
-            kept = getattr(self.retention, rollup.source)
+            kept = self.kept_days[rollup.source]
             if kept and kept < rollup.min_source_days:
                 yield (
                     f"retention.{rollup.source}: {kept} days are less than the "
                     f"{rollup.min_source_days} that the refresh of {rollup.name} needs"
                 )
+
+
+def _with_rollups(days: dict[str, int]) -> dict[str, int]:
+    """Return `days` with the rollups that have no settings of their own."""
+    others = [rollup for rollup in ROLLUPS.values() if rollup.kept_as in days]
+    return days | {rollup.name: days[str(rollup.kept_as)] for rollup in others}

@@ -172,7 +172,7 @@ async def _whole_since(scope: Scope, rollup: Recount, source: str) -> datetime |
     if oldest is not None and oldest < since:
         # There was more once: of the bucket that the oldest chunk cuts, a part may be gone.
         since = _next_bucket(scope, rollup.grain, kept_since)
-    if days := getattr(scope.settings.retention, rollup.name):
+    if days := scope.settings.kept_days[rollup.name]:
         dropped_until = min(
             scope.now - timedelta(days=days), scope.kept_since(rollup.name) or scope.now
         )
@@ -207,7 +207,7 @@ async def _mendable_since(scope: Scope, rollup: Recount) -> datetime:
     """
     source = ROLLUPS[rollup.name].source
     since = await _whole_since(scope, rollup, source) or scope.now
-    kept = getattr(scope.settings.retention, source)
+    kept = scope.settings.kept_days[source]
     return max(since, scope.now - timedelta(days=kept - 1)) if kept else since
 
 

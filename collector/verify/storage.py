@@ -5,7 +5,6 @@ from datetime import datetime, timedelta
 
 import asyncpg
 
-from collector.database.migrate import variables_of
 from collector.rollups import ROLLUPS
 from collector.settings import Settings
 from collector.verify.result import Result, Tally
@@ -90,19 +89,18 @@ class Policy:
 
 def policies_of(settings: Settings) -> dict[tuple[str, str], Policy]:
     """Return all policies that there should be, by (procedure, relation)."""
-    variables = variables_of(settings)
     wanted = {}
     for rollup in ROLLUPS.values():
-        window = variables[f"refresh_{rollup.name}"]
+        days_back = settings.refresh_days(rollup)
         wanted[_REFRESH, rollup.name] = Policy(
-            start_offset=None if window == "NULL" else timedelta(days=int(window)),
+            start_offset=None if days_back is None else timedelta(days=days_back),
             end_offset=rollup.grain.delay,
             every=rollup.grain.every,
         )
-    for relation, days in settings.columnstore:
+    for relation, days in settings.columnstore_days.items():
         if days:
             wanted[_COLUMNS, relation] = Policy(compress_after=timedelta(days=days))
-    for relation, days in settings.retention:
+    for relation, days in settings.kept_days.items():
         if days:
             wanted[_RETENTION, relation] = Policy(drop_after=timedelta(days=days))
     return wanted
@@ -111,7 +109,7 @@ def policies_of(settings: Settings) -> dict[tuple[str, str], Policy]:
 async def check_chunks(scope: Scope) -> Result:
     """Look for chunks that should be columns, or gone, or never have been there."""
     tally = Tally("chunks")
-    columns, retention = dict(scope.settings.columnstore), dict(scope.settings.retention)
+    columns, retention = scope.settings.columnstore_days, scope.settings.kept_days
     for chunk in scope.chunks:
         tally.examined += 1
         what = f"chunk {chunk.name} of {chunk.relation}, from {scope.local(chunk.since)}"

@@ -84,7 +84,9 @@ BEGIN
         FROM timescaledb_information.continuous_aggregates AS c
         WHERE
             c.view_schema = 'meter' AND NOT c.compression_enabled
-            AND c.view_name IN ('usage_1m', 'usage_1h', 'session_1h', 'poll_1h')
+            AND c.view_name IN (
+                SELECT k.relation FROM (VALUES ${columnstore_policies}) AS k (relation, days)
+            )
     LOOP
         EXECUTE format(
             'ALTER MATERIALIZED VIEW meter.%I SET (timescaledb.enable_columnstore)', rollup
@@ -93,70 +95,16 @@ BEGIN
 END
 $do$;
 
-SELECT meter.set_refresh(
-    'meter.usage_1m', make_interval(days => ${refresh_usage_1m}),
-    interval '1 minute', interval '1 minute'
-);
-SELECT meter.set_refresh(
-    'meter.usage_1h', make_interval(days => ${refresh_usage_1h}),
-    interval '1 hour', interval '10 minutes'
-);
-SELECT meter.set_refresh(
-    'meter.session_1h', make_interval(days => ${refresh_session_1h}),
-    interval '1 hour', interval '10 minutes'
-);
-SELECT meter.set_refresh(
-    'meter.server_1h', make_interval(days => ${refresh_server_1h}),
-    interval '1 hour', interval '10 minutes'
-);
-SELECT meter.set_refresh(
-    'meter.poll_1h', make_interval(days => ${refresh_poll_1h}),
-    interval '1 hour', interval '10 minutes'
-);
-SELECT meter.set_refresh(
-    'meter.fleet_1m', make_interval(days => ${refresh_fleet_1m}),
-    interval '1 minute', interval '1 minute'
-);
-SELECT meter.set_refresh(
-    'meter.fleet_1h', make_interval(days => ${refresh_fleet_1h}),
-    interval '1 hour', interval '10 minutes'
-);
-SELECT meter.set_refresh(
-    'meter.start_1h', make_interval(days => ${refresh_start_1h}),
-    interval '1 hour', interval '10 minutes'
-);
-SELECT meter.set_refresh(
-    'meter.usage_1d', make_interval(days => ${refresh_usage_1d}),
-    interval '1 day', interval '1 hour'
-);
-SELECT meter.set_refresh(
-    'meter.server_1d', make_interval(days => ${refresh_server_1d}),
-    interval '1 day', interval '1 hour'
-);
-SELECT meter.set_refresh(
-    'meter.session_1d', make_interval(days => ${refresh_session_1d}),
-    interval '1 day', interval '1 hour'
-);
+-- The lists come from collector/rollups.py and the settings.
+SELECT
+    meter.set_refresh(
+        format('meter.%I', r.rollup)::regclass,
+        make_interval(days => r.days_back::integer), r.delay, r.every
+    )
+FROM (VALUES ${refresh_policies}) AS r (rollup, days_back, delay, every);
 
-SELECT meter.set_columnstore('meter.sample', ${columnstore_sample});
-SELECT meter.set_columnstore('meter.poll', ${columnstore_poll});
-SELECT meter.set_columnstore('meter.session', ${columnstore_session});
-SELECT meter.set_columnstore('meter.usage_1m', ${columnstore_usage_1m});
-SELECT meter.set_columnstore('meter.usage_1h', ${columnstore_usage_1h});
-SELECT meter.set_columnstore('meter.session_1h', ${columnstore_session_1h});
-SELECT meter.set_columnstore('meter.poll_1h', ${columnstore_poll_1h});
+SELECT meter.set_columnstore(format('meter.%I', c.relation)::regclass, c.days)
+FROM (VALUES ${columnstore_policies}) AS c (relation, days);
 
-SELECT meter.set_retention('meter.sample', ${retention_sample});
-SELECT meter.set_retention('meter.poll', ${retention_poll});
-SELECT meter.set_retention('meter.session', ${retention_session});
-SELECT meter.set_retention('meter.usage_1m', ${retention_usage_1m});
-SELECT meter.set_retention('meter.usage_1h', ${retention_usage_1h});
-SELECT meter.set_retention('meter.usage_1d', ${retention_usage_1d});
-SELECT meter.set_retention('meter.fleet_1m', ${retention_fleet_1m});
-SELECT meter.set_retention('meter.fleet_1h', ${retention_fleet_1h});
-SELECT meter.set_retention('meter.start_1h', ${retention_start_1h});
-SELECT meter.set_retention('meter.session_1h', ${retention_session_1h});
-SELECT meter.set_retention('meter.session_1d', ${retention_session_1d});
-SELECT meter.set_retention('meter.server_1h', ${retention_server_1h});
-SELECT meter.set_retention('meter.poll_1h', ${retention_poll_1h});
-SELECT meter.set_retention('meter.server_1d', ${retention_server_1d});
+SELECT meter.set_retention(format('meter.%I', k.relation)::regclass, k.days)
+FROM (VALUES ${retention_policies}) AS k (relation, days);
