@@ -12,6 +12,13 @@ from typing import NamedTuple
 
 from collector.outcomes import Outcome
 
+# The counts of a meeting and a sample, which stand in this order in both.
+COUNTS = ("participants", "voice", "video", "listeners", "dialins")
+# Counts that came later. Each is a field at the end of both, a column of meter.sample, and has the
+# rollups `<count>_1h` and `<count>_1d`. None is unknown: the answer did not say, or the row is
+# older than the count. How one enters: docs/design.md, *A new measure*.
+LATER_COUNTS: tuple[str, ...] = ()
+
 
 class Meeting(NamedTuple):
     """One `<meeting>` of a getMeetings answer, without anything personal.

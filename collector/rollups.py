@@ -8,6 +8,8 @@ a rollup computes stands in `schema/migrations`, and once more, by other queries
 from dataclasses import dataclass
 from datetime import timedelta
 
+from collector.model import LATER_COUNTS
+
 
 @dataclass(frozen=True, slots=True)
 class Grain:
@@ -61,5 +63,10 @@ ROLLUPS = {
         Rollup("server_1d", "server_1h", DAY, 5),
         Rollup("session_1d", "session", DAY, 9),
         Rollup("start_1h", "session", HOUR, 9),
+        *(Rollup(f"{count}_1h", "sample", HOUR, 3, kept_as="usage_1h") for count in LATER_COUNTS),
+        *(
+            Rollup(f"{count}_1d", f"{count}_1h", DAY, 5, kept_as="usage_1d")
+            for count in LATER_COUNTS
+        ),
     )
 }

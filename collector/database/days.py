@@ -6,9 +6,11 @@ from zoneinfo import ZoneInfo
 
 from collector.database.pool import Connection
 from collector.errors import MigrationError
+from collector.model import LATER_COUNTS
 from collector.settings import Settings
 
-DAYS_FILE = "0003_days.sql"
+# The run-once files that make the day rollups, by the end of their names.
+DAYS_FILES = "_days.sql"
 _USAGE_HELD = "session_seconds + breakout_participant_seconds"
 # Each day rollup with how much it holds of a day, and the same of what it is made from.
 _DAY_ROLLUPS = {
@@ -21,6 +23,13 @@ _DAY_ROLLUPS = {
         "sessions",
         "SELECT started_at AS ts, 1 AS held FROM meter.session WHERE NOT breakout",
     ),
+    **{
+        f"{count}_1d": (
+            "known_seconds",
+            f"SELECT bucket AS ts, known_seconds AS held FROM meter.{count}_1h",  # noqa: S608
+        )
+        for count in LATER_COUNTS
+    },
 }
 # The settings that are built into the day rollups.
 BAKED = ("billing_timezone", "large_session_participants")

@@ -19,7 +19,7 @@ import structlog
 
 from collector.database.days import (
     BAKED,
-    DAYS_FILE,
+    DAYS_FILES,
     check_baked,
     compute_days,
     days_finished,
@@ -209,8 +209,9 @@ async def _apply(
     )
     if rebuilding:
         await drop_days(connection)
-        days = next(f for f in sql_files("migrations") if f.name == DAYS_FILE)
-        await _execute(connection, days, variables)
+        for file in sql_files("migrations"):
+            if file.name.endswith(DAYS_FILES) and file not in missing:
+                await _execute(connection, file, variables)
     for file in missing:
         await _execute(connection, file, variables)
         await connection.execute(

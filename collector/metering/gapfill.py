@@ -2,8 +2,9 @@
 
 from collections.abc import Iterator
 from datetime import datetime, timedelta
+from typing import Any
 
-from collector.model import Sample
+from collector.model import COUNTS, LATER_COUNTS, Sample
 
 
 def fill_gap(
@@ -29,15 +30,11 @@ def fill_gap(
             continue
         for ts in missed:
             share = (ts - start).total_seconds() / whole_s
-            yield late._replace(
-                ts=ts,
-                participants=_between(early.participants, late.participants, share),
-                voice=_between(early.voice, late.voice, share),
-                video=_between(early.video, late.video, share),
-                listeners=_between(early.listeners, late.listeners, share),
-                dialins=_between(early.dialins, late.dialins, share),
-                filled=True,
-            )
+            counts: dict[str, Any] = {
+                count: _between(getattr(early, count), getattr(late, count), share)
+                for count in (*COUNTS, *LATER_COUNTS)
+            }
+            yield late._replace(ts=ts, filled=True, **counts)
 
 
 def missed_ticks(start: datetime, end: datetime, interval_s: int) -> list[datetime]:
@@ -46,6 +43,11 @@ def missed_ticks(start: datetime, end: datetime, interval_s: int) -> list[dateti
     return [start + timedelta(seconds=interval_s * n) for n in range(1, count)]
 
 
-def _between(early: int, late: int, share: float) -> int:
-    """Return the whole number nearest to the point at `share` of the way; halves go up."""
+def _between(early: int | None, late: int | None, share: float) -> int | None:
+    """Return the whole number nearest to the point at `share` of the way; halves go up.
+
+    None where either is unknown.
+    """
+    if early is None or late is None:
+        return None
     return int(early + (late - early) * share + 0.5)

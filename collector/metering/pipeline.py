@@ -13,6 +13,7 @@ from collector.clock import MAX_SKEW_S, utc
 from collector.metering.attribution import Attribution, origin
 from collector.metering.gapfill import fill_gap
 from collector.model import (
+    LATER_COUNTS,
     Batch,
     LastPoll,
     Meeting,
@@ -133,7 +134,8 @@ class Pipeline:
             meeting.dialins,
             self._interval_s,
             meeting.breakout,
-            filled=False,
+            False,  # noqa: FBT003 - a row
+            *[getattr(meeting, count) for count in LATER_COUNTS],
         )
 
     def _session_row(self, result: PollResult, meeting: Meeting, seen: Seen) -> SessionRow:

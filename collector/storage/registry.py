@@ -4,7 +4,7 @@ from collections.abc import Collection, Mapping
 from datetime import datetime, timedelta
 
 from collector.database import Connection, translated
-from collector.model import LastPoll, Place, Sample, Seen
+from collector.model import COUNTS, LATER_COUNTS, LastPoll, Place, Sample, Seen
 from collector.settings import ServerSettings, TenantSettings
 from collector.storage.writer import ensure_names
 
@@ -197,20 +197,16 @@ async def last_polls(
                 ts=row["ts"],
                 tenant=row["tenant"],
                 session_id=row["session_id"],
-                participants=row["participants"],
-                voice=row["voice"],
-                video=row["video"],
-                listeners=row["listeners"],
-                dialins=row["dialins"],
                 seconds=row["seconds"],
                 breakout=row["breakout"],
                 filled=False,
+                **{count: row[count] for count in (*COUNTS, *LATER_COUNTS)},
             )
         )
     return last
 
 
-_LAST_POLLS = """
+_LAST_POLLS = f"""
 WITH last_poll AS (
     SELECT DISTINCT ON (p.server_id) p.server_id, p.ts
     FROM meter.poll AS p
@@ -220,7 +216,7 @@ WITH last_poll AS (
 )
 SELECT
     v.name AS server, l.ts, s.internal_id, t.name AS tenant, r.external_id AS room, a.session_id,
-    a.participants, a.voice, a.video, a.listeners, a.dialins, a.seconds, a.breakout
+    {", ".join(f"a.{count}" for count in (*COUNTS, *LATER_COUNTS))}, a.seconds, a.breakout
 FROM last_poll AS l
 INNER JOIN meter.server AS v ON l.server_id = v.id
 LEFT JOIN meter.sample AS a ON l.server_id = a.server_id AND l.ts = a.ts AND NOT a.filled
@@ -228,4 +224,4 @@ LEFT JOIN meter.sample AS a ON l.server_id = a.server_id AND l.ts = a.ts AND NOT
 LEFT JOIN meter.session AS s ON a.session_id = s.session_id
 LEFT JOIN meter.tenant AS t ON a.tenant_id = t.id
 LEFT JOIN meter.room AS r ON s.room_id = r.id
-"""
+"""  # noqa: S608 - from the names in model.py

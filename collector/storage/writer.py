@@ -1,6 +1,6 @@
 """Storing a batch: one statement, atomic and idempotent, the same on every engine."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
@@ -9,7 +9,50 @@ import asyncpg
 
 from collector.database import Connection, borrowed
 from collector.database.deadlines import WRITE_DEADLINE_S
-from collector.model import Batch, PollRow, Sample, SessionRow
+from collector.model import COUNTS, LATER_COUNTS, Batch, PollRow, Sample, SessionRow
+
+# The arrays that the statement gets, each with its type, in the order of its parameters.
+_POLL = {
+    "ts": "timestamptz",
+    "server_id": "integer",
+    "ok": "boolean",
+    "outcome": "text",
+    "latency_ms": "integer",
+    "seconds": "smallint",
+    **dict.fromkeys(PollRow._fields[6:], "integer"),
+}
+_SESSION = {
+    "ts": "timestamptz",
+    "server_id": "integer",
+    "session_id": "bigint",
+    "internal_id": "text",
+    "started_at": "timestamptz",
+    "tenant_id": "integer",
+    "room_id": "bigint",
+    "parent_internal_id": "text",
+    "breakout": "boolean",
+    "recording": "boolean",
+    "origin": "text",
+}
+_SAMPLE = {
+    "poll": "integer",
+    "before_s": "integer",
+    "tenant_id": "integer",
+    "session_id": "bigint",
+    **dict.fromkeys(COUNTS, "smallint"),
+    "breakout": "boolean",
+    **dict.fromkeys(LATER_COUNTS, "smallint"),
+}
+# The columns of meter.sample that it fills; the rest of them follows from the sample's poll.
+_STORED = ("ts", "server_id", "seconds", "filled", *[*_SAMPLE][2:])
+# The numbers of the last three parameters; since and until are those of the filled samples.
+_LATE, _SINCE, _UNTIL = (len(_POLL) + len(_SESSION) + len(_SAMPLE) + n for n in (1, 2, 3))
+
+
+def _arrays_from(first: int, types: Mapping[str, str]) -> str:
+    """Return `$1::timestamptz[], …` for columns of these types, numbered from `first` on."""
+    return ", ".join(f"${n}::{kind}[]" for n, kind in enumerate(types.values(), first))
+
 
 # A poll is the commit record of its samples: they are stored if and only if its row is new. So a
 # replay, a second collector or a retry after an unknown outcome stores nothing twice.
@@ -17,25 +60,13 @@ from collector.model import Batch, PollRow, Sample, SessionRow
 # or was filled by another one. Two that cross do not see each other: meter.settle looks again.
 # A sample names its poll by number, and its tick by the seconds that it lies before the poll's; the
 # rest follows from that. Encoding is most of what storing takes here, and times take longest.
-_STATEMENT = """
+_STATEMENT = f"""
 WITH given AS (
-    SELECT * FROM unnest(
-        $1::timestamptz[], $2::integer[], $3::boolean[], $4::text[], $5::integer[], $6::smallint[],
-        $7::integer[], $8::integer[], $9::integer[], $10::integer[], $11::integer[],
-        $12::integer[], $13::integer[], $14::integer[]
-    ) WITH ORDINALITY AS g (
-        ts, server_id, ok, outcome, latency_ms, seconds, skipped,
-        sessions, participants, voice, video, listeners, dialins, breakouts, number
-    )
+    SELECT * FROM unnest({_arrays_from(1, _POLL)})
+    WITH ORDINALITY AS g ({", ".join(_POLL)}, number)
 ), new_poll AS (
-    INSERT INTO meter.poll (
-        ts, server_id, ok, outcome, latency_ms, seconds, skipped,
-        sessions, participants, voice, video, listeners, dialins, breakouts
-    )
-    SELECT
-        ts, server_id, ok, outcome, latency_ms, seconds, skipped,
-        sessions, participants, voice, video, listeners, dialins, breakouts
-    FROM given
+    INSERT INTO meter.poll ({", ".join(_POLL)})
+    SELECT {", ".join(_POLL)} FROM given
     ON CONFLICT (server_id, ts) DO NOTHING
     RETURNING ts, server_id, seconds
 ), new_session AS (
@@ -55,39 +86,21 @@ WITH given AS (
             LIMIT 1
         ), s.started_at),
         s.tenant_id, s.room_id, s.parent_internal_id, s.breakout, s.recording, s.origin, s.ts
-    FROM unnest(
-        $15::timestamptz[], $16::integer[], $17::bigint[], $18::text[], $19::timestamptz[],
-        $20::integer[], $21::bigint[], $22::text[], $23::boolean[], $24::boolean[],
-        $25::text[]
-    ) AS s (
-        ts, server_id, session_id, internal_id, started_at, tenant_id, room_id,
-        parent_internal_id, breakout, recording, origin
-    )
+    FROM unnest({_arrays_from(1 + len(_POLL), _SESSION)}) AS s ({", ".join(_SESSION)})
     INNER JOIN new_poll AS p ON p.ts = s.ts AND p.server_id = s.server_id
     ON CONFLICT (server_id, internal_id, started_at) DO UPDATE SET
         ended_at = NULL, first_seen_at = least(session.first_seen_at, excluded.first_seen_at),
         origin = coalesce(session.origin, excluded.origin)
     RETURNING 1
 ), new_sample AS (
-    INSERT INTO meter.sample (
-        ts, tenant_id, server_id, session_id,
-        participants, voice, video, listeners, dialins, seconds, breakout, filled
-    )
-    SELECT
-        a.ts, a.tenant_id, a.server_id, a.session_id,
-        a.participants, a.voice, a.video, a.listeners, a.dialins, a.seconds, a.breakout, a.filled
+    INSERT INTO meter.sample ({", ".join(_STORED)})
+    SELECT {", ".join(f"a.{column}" for column in _STORED)}
     FROM (
         SELECT
             x.*, p.server_id, p.seconds, p.ts - make_interval(secs => x.before_s) AS ts,
             x.before_s > 0 AS filled
-        FROM unnest(
-            $26::integer[], $27::integer[], $28::integer[], $29::bigint[],
-            $30::smallint[], $31::smallint[], $32::smallint[], $33::smallint[], $34::smallint[],
-            $35::boolean[]
-        ) AS x (
-            poll, before_s, tenant_id, session_id,
-            participants, voice, video, listeners, dialins, breakout
-        )
+        FROM unnest({_arrays_from(1 + len(_POLL) + len(_SESSION), _SAMPLE)})
+        AS x ({", ".join(_SAMPLE)})
         INNER JOIN given AS g ON x.poll = g.number
         INNER JOIN new_poll AS p ON g.ts = p.ts AND g.server_id = p.server_id
     ) AS a
@@ -108,9 +121,11 @@ WITH given AS (
     FROM (
         SELECT p.ts AS since, p.ts + make_interval(secs => p.seconds) AS until
         FROM new_poll AS p
-        WHERE $36 OR p.ts < now() - interval '1 minute'
+        WHERE ${_LATE} OR p.ts < now() - interval '1 minute'
         UNION ALL
-        SELECT $37::timestamptz, $38::timestamptz WHERE $37::timestamptz IS NOT NULL
+        SELECT x.since, x.until
+        FROM (VALUES (${_SINCE}::timestamptz, ${_UNTIL}::timestamptz)) AS x (since, until)
+        WHERE x.since IS NOT NULL
     ) AS t
     HAVING count(*) > 0
 )
@@ -118,7 +133,7 @@ SELECT
     (SELECT array_agg(ts) FROM new_poll) AS poll_ts,
     (SELECT array_agg(server_id) FROM new_poll) AS poll_server_id,
     (SELECT count(*) FROM new_sample) AS samples
-"""
+"""  # noqa: S608 - from the names here and in model.py
 
 Key = tuple[str, str]
 
@@ -228,7 +243,7 @@ class Writer:
             self._rooms[tenants[row["tenant_id"]], row["external_id"]] = row["id"]
 
     def _arrays(self, batch: Batch) -> Iterable[list[Any]]:
-        """Return the statement's 35 arrays, in its order.
+        """Return the statement's arrays, in its order.
 
         Rows come in the same order everywhere: writers that cross wait, but not for each other.
         """
@@ -267,19 +282,19 @@ class Writer:
         self, samples: list[Sample], numbers: dict[tuple[str, datetime], int]
     ) -> Iterable[list[Any]]:
         """Return arrays of samples; one whose poll is not among `numbers` is not stored."""
-        poll_ts, server, ts, tenant, session, *counts, _, breakout, _ = _columns(
-            samples, len(Sample._fields)
-        )
+        columns = _columns(samples, len(Sample._fields))
+        of = dict(zip(Sample._fields, columns, strict=True))
         return [
-            [numbers.get(key) for key in zip(server, poll_ts, strict=True)],
+            [numbers.get(key) for key in zip(of["server"], of["poll_ts"], strict=True)],
             [
                 0 if tick == poll else round((poll - tick).total_seconds())
-                for poll, tick in zip(poll_ts, ts, strict=True)
+                for poll, tick in zip(of["poll_ts"], of["ts"], strict=True)
             ],
-            [self._tenants[name] for name in tenant],
-            session,
-            *counts,
-            breakout,
+            [self._tenants[name] for name in of["tenant"]],
+            of["session_id"],
+            *(of[count] for count in COUNTS),
+            of["breakout"],
+            *(of[count] for count in LATER_COUNTS),
         ]
 
 

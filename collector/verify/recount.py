@@ -1,7 +1,9 @@
 """Every rollup computed anew, from the raw rows or from the rollup below, in SQL."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
+from collector.model import LATER_COUNTS
 from collector.rollups import DAY, HOUR, MINUTE, ROLLUPS, Grain
 
 # The end of a bucket.
@@ -261,6 +263,41 @@ class Recount:
         """  # noqa: S608
 
 
+def _count(bucket: str, count: str) -> str:
+    """Return the sums of a later count by tenant, from samples."""
+    return f"""
+        SELECT
+            {bucket % "ts"} AS bucket, tenant_id,
+            sum(CASE WHEN {count} IS NOT NULL THEN {count}::integer * seconds END)
+                AS count_seconds,
+            sum(CASE WHEN {count} IS NOT NULL THEN seconds END) AS known_seconds
+        FROM meter.sample
+        WHERE ts >= $1 AND ts < $2 AND NOT breakout
+        GROUP BY 1, 2
+        HAVING count({count}) > 0
+    """  # noqa: S608
+
+
+def _count_hours(rollup: str) -> str:
+    return f"""
+        SELECT
+            {_DAY % "bucket"} AS bucket, tenant_id,
+            sum(count_seconds)::bigint AS count_seconds,
+            sum(known_seconds)::bigint AS known_seconds
+        FROM ({_kept(rollup)}) AS hours
+        GROUP BY 1, 2
+    """  # noqa: S608
+
+
+def _later_counts() -> Iterator[Recount]:
+    """Yield the rollups of the counts that came later."""
+    keys, figures = ("tenant_id",), ("count_seconds", "known_seconds")
+    for count in LATER_COUNTS:
+        yield Recount(f"{count}_1h", keys, figures, (("sample", _count(_HOUR, count)),))
+        hours = (f"{count}_1h", _count_hours(f"{count}_1h"))
+        yield Recount(f"{count}_1d", keys, figures, (("sample", _count(_DAY, count)), hours))
+
+
 RECOUNTS = (
     Recount(
         "usage_1m",
@@ -356,4 +393,5 @@ RECOUNTS = (
             ("fleet_1m", _fleet(_HOUR, _kept("fleet_1m"), _PEAKS_OF_MINUTES)),
         ),
     ),
+    *_later_counts(),
 )

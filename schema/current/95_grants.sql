@@ -8,6 +8,7 @@ REVOKE ALL ON ALL FUNCTIONS IN SCHEMA meter FROM public;
 DO $do$
 DECLARE
     grantee text;
+    rollup text;
 BEGIN
     FOREACH grantee IN ARRAY ARRAY['bbbmeter_reader', 'bbbmeter_writer'] LOOP
         IF to_regrole(grantee) IS NULL THEN
@@ -30,18 +31,22 @@ BEGIN
                 meter.setting, meter.tenant, meter.server, meter.server_due, meter.room,
                 meter.session, meter.poll, meter.sample, meter.late, meter.collector,
                 meter.contract,
-                meter.usage_1m, meter.usage_1h, meter.usage_1d,
-                meter.session_1h, meter.session_1d, meter.server_1h, meter.server_1d,
-                meter.poll_1h, meter.fleet_1m, meter.fleet_1h, meter.start_1h,
                 meter.session_figures, meter.server_now, meter.collector_now
             TO %I', grantee
         );
+        -- Rollups are sums of these tables: readers may see all of them.
+        FOR rollup IN
+            SELECT c.view_name FROM timescaledb_information.continuous_aggregates AS c
+            WHERE c.view_schema = 'meter'
+        LOOP
+            EXECUTE format('GRANT SELECT ON meter.%I TO %I', rollup, grantee);
+        END LOOP;
         EXECUTE format(
             'GRANT EXECUTE ON FUNCTION
                 meter.tenant_report, meter.tenant_usage, meter.usage_by,
                 meter.server_coverage, meter.tenant_coverage,
                 meter.usage_between, meter.sessions_between, meter.session_usage_between,
-                meter.covered_between, meter.require_kept, meter.periods, meter.tiles,
+                meter.covered_between, meter.count_between, meter.require_kept, meter.periods, meter.tiles,
                 meter.hour_tiles, meter.billing_timezone, meter.billing_trunc,
                 meter.default_tenant,
                 meter.calculation_version, meter.missing_polls,

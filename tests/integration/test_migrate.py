@@ -21,7 +21,7 @@ from tests.support.settings import KEEP_ALL, make_settings
 
 HOUR, DAY = timedelta(hours=1), timedelta(days=1)
 T = datetime(2026, 3, 2, 10, tzinfo=UTC)
-FILES = ["0001_tables.sql", "0002_rollups.sql", "0003_days.sql"]
+FILES = [file.name for file in migration.sql_files("migrations")]
 
 
 async def tables(connection: asyncpg.Connection) -> int:

@@ -25,7 +25,7 @@ REQUEST = Request(datetime(2026, 1, 31, 23, tzinfo=UTC), datetime(2026, 2, 28, 2
 
 def row(**changes: Any) -> dict[str, Any]:  # noqa: ANN401 - figures of several types
     """Return a row of a report, its group first."""
-    figures: dict[str, Any] = {
+    figures: dict[str, Any] = dict.fromkeys(NAMES) | {
         "participant_minutes": 1234567.8912345678,
         "voice_minutes": 2 / 3,
         "video_minutes": 0.0,
