@@ -19,16 +19,6 @@ from collector.reports.usage import GROUP_KEYS, Request
 # Columns of the wider table, and of what its rows are grouped by beside the tenant.
 REPORT_WIDTH = 130
 ROOM_WIDTH = 40
-# A terminal shows the figures in two tables, each as wide as a screen.
-_SESSION_FIGURES = {
-    "sessions",
-    "session_minutes",
-    "avg_session_minutes",
-    "max_session_minutes",
-    "avg_session_size",
-    "max_session_size",
-    "large_sessions",
-}
 _UNKNOWN = "-"
 
 
@@ -58,8 +48,8 @@ def as_tables(
         f"from {request.since.astimezone(zone):{shown}} "
         f"to {request.until.astimezone(zone):{shown}} ({zone.key})"
     )
-    usage = [figure for figure in FIGURES if figure.name not in _SESSION_FIGURES]
-    sessions = [figure for figure in FIGURES if figure.name in _SESSION_FIGURES]
+    usage = [figure for figure in FIGURES if figure.table == "usage"]
+    sessions = [figure for figure in FIGURES if figure.table == "sessions"]
     return Group(
         _table(f"Usage {period}", rows, request, usage, zone),
         _table("Sessions", rows, request, sessions, zone),

@@ -270,11 +270,10 @@ def _count(bucket: str, count: str) -> str:
             {bucket % "ts"} AS bucket, tenant_id,
             sum(CASE WHEN {count} IS NOT NULL THEN {count}::integer * seconds END)
                 AS count_seconds,
-            sum(CASE WHEN {count} IS NOT NULL THEN seconds END) AS known_seconds
+            sum(CASE WHEN {count} IS NOT NULL THEN seconds ELSE 0 END) AS known_seconds
         FROM meter.sample
         WHERE ts >= $1 AND ts < $2 AND NOT breakout
         GROUP BY 1, 2
-        HAVING count({count}) > 0
     """  # noqa: S608
 
 

@@ -60,13 +60,17 @@ async def test_every_report_has_the_same_columns(pool: asyncpg.Pool) -> None:
 
 def policies_of(settings: Settings) -> dict[tuple[str, str], str | int]:
     """Return {(relation, kind): days} as the settings have it; a refresh of all there is is -1."""
-    kept = {(relation, "policy_retention"): days for relation, days in settings.retention if days}
-    columns = {(r, "policy_compression"): days for r, days in settings.columnstore if days}
+    kept = {
+        (relation, "policy_retention"): days
+        for relation, days in settings.kept_days.items()
+        if days
+    }
+    columns = {(r, "policy_compression"): days for r, days in settings.columnstore_days.items()}
     refreshed = {
-        (rollup, "policy_refresh_continuous_aggregate"): getattr(settings.retention, source) - 1
+        (rollup, "policy_refresh_continuous_aggregate"): settings.kept_days[source] - 1
         for rollup, source in ((r.name, r.source) for r in ROLLUPS.values())
     }
-    return kept | columns | refreshed
+    return {key: days for key, days in (kept | columns).items() if days} | refreshed
 
 
 async def test_policies_are_those_of_the_settings(connection: asyncpg.Connection) -> None:

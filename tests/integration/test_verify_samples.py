@@ -2,15 +2,18 @@
 
 import pytest
 
+from collector.model import LATER_COUNTS
 from collector.settings import Settings
 from tests.support.feed import Feed
 from tests.support.verify import HOUR, HOURS, TICK, look, mended, run_of, wrong
+
+SIX = ", ".join(f"{count} = 6" for count in ("participants", *LATER_COUNTS))
 
 
 @pytest.mark.parametrize(
     ("fault", "checks"),
     [
-        ("UPDATE meter.sample SET participants = 6 WHERE session_id = $1 AND ts = $2", {}),
+        (f"UPDATE meter.sample SET {SIX} WHERE session_id = $1 AND ts = $2", {}),  # noqa: S608
         ("DELETE FROM meter.sample WHERE session_id = $1 AND ts = $2", {}),
         (
             "INSERT INTO meter.sample SELECT * FROM meter.sample WHERE session_id = $1 AND ts = $2",
@@ -28,6 +31,7 @@ async def test_a_real_sample_that_is_wrong(
     derived = {f"rollup usage_{grain}": 1 for grain in ("1m", "1h", "1d")}
     derived |= {"rollup fleet_1m": 1, "rollup fleet_1h": 1}
     derived |= {"rollup session_1h": 1, "sessions": 1}
+    derived |= {f"rollup {count}_{grain}": 1 for count in LATER_COUNTS for grain in ("1h", "1d")}
     rest = {"samples": 1} | checks
     assert await wrong(whole, settings) == derived | rest
     samples = await whole.pool.fetchval("SELECT count(*) FROM meter.sample")

@@ -4,7 +4,7 @@ import asyncio
 import time
 from datetime import datetime, timedelta
 
-from collector.model import Batch, PollRow
+from collector.model import COUNTS, LATER_COUNTS, Batch, PollRow
 from collector.storage.writer import Writer
 from tests.support.batches import SERVERS, TICK, T, counts, some_runs, ticks
 from tests.support.feed import Feed, Run
@@ -29,11 +29,18 @@ async def test_a_batch_is_stored_whole_and_told(feed: Feed) -> None:
         "FROM meter.poll AS p INNER JOIN meter.server AS s ON p.server_id = s.id ORDER BY p.ts"
     )
     assert [tuple(row) for row in polls] == [tuple(row) for row in batch.polls]
+    columns = ", ".join(f"a.{count}" for count in COUNTS)
+    later = "".join(f", a.{count}" for count in LATER_COUNTS)
     samples = await feed.pool.fetch(
-        "SELECT a.ts AS poll_ts, s.name AS server, a.ts, t.name AS tenant, a.session_id, "
-        "a.participants, a.voice, a.video, a.listeners, a.dialins, a.seconds, a.breakout, a.filled "
-        "FROM meter.sample AS a INNER JOIN meter.server AS s ON a.server_id = s.id "
-        "INNER JOIN meter.tenant AS t ON a.tenant_id = t.id ORDER BY a.breakout"
+        f"""
+        SELECT
+            a.ts AS poll_ts, s.name AS server, a.ts, t.name AS tenant, a.session_id,
+            {columns}, a.seconds, a.breakout, a.filled{later}
+        FROM meter.sample AS a
+        INNER JOIN meter.server AS s ON a.server_id = s.id
+        INNER JOIN meter.tenant AS t ON a.tenant_id = t.id
+        ORDER BY a.breakout
+        """  # noqa: S608
     )
     assert [tuple(row) for row in samples] == [tuple(row) for row in batch.samples]
     sessions = await feed.pool.fetch(

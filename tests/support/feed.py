@@ -6,14 +6,14 @@ from datetime import datetime, timedelta
 
 import asyncpg
 
-from collector.model import Batch, PollRow, Sample, SessionRow, session_id
+from collector.model import LATER_COUNTS, Batch, PollRow, Sample, SessionRow, session_id
 from collector.rollups import ROLLUPS
 from collector.settings import Settings
 from collector.storage.registry import sync_fleet
 from collector.storage.writer import Stored, Writer
-from tests.support.settings import make_server
+from tests.support.settings import make_server, make_settings
 
-COLUMNSTORES = ("sample", "poll", "session", "usage_1m", "usage_1h", "session_1h", "poll_1h")
+COLUMNSTORES = tuple(make_settings().columnstore_days)
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,6 +146,7 @@ class Feed:
             seconds=self.interval_s,
             breakout=run.breakout,
             filled=poll_ts is not None,
+            **dict.fromkeys(LATER_COUNTS, run.participants),
         )
 
     async def play(
