@@ -17,7 +17,7 @@ COUNTS = ("participants", "voice", "video", "listeners", "dialins")
 # Counts that came later. Each is a field at the end of both, a column of meter.sample, and has the
 # rollups `<count>_1h` and `<count>_1d`. None is unknown: the answer did not say, or the row is
 # older than the count. How one enters: docs/design.md, *A new measure*.
-LATER_COUNTS: tuple[str, ...] = ()
+LATER_COUNTS: tuple[str, ...] = ("moderators",)
 
 
 class Meeting(NamedTuple):
@@ -40,6 +40,7 @@ class Meeting(NamedTuple):
     recording: bool
     metadata: Mapping[str, str]
     name: str | None = None
+    moderators: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,6 +162,7 @@ class Sample(NamedTuple):
     seconds: int
     breakout: bool
     filled: bool
+    moderators: int | None = None
 
 
 @dataclass(slots=True)

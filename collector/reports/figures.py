@@ -33,4 +33,5 @@ FIGURES = (
     Figure("breakout_minutes", "breakout\nminutes", ",.1f"),
     Figure("coverage", "coverage", ".2%"),
     Figure("filled_share", "filled", ".2%"),
+    Figure("moderator_minutes", "moderator\nminutes", ",.1f", "sessions"),
 )

@@ -127,11 +127,13 @@ def daily() -> kit.Series:
     return kit.series(
         "Participant minutes per day",
         """Days of the billing time zone; the last day may not be over. The line is the coverage of
-        each day: where it is low, the bar of that day is too low.""",
+        each day: where it is low, the bar of that day is too low. The minutes of moderators are
+        part of all minutes, and missing on days on which a server did not report them.""",
         f"""
         SELECT
             period AS time,
             participant_minutes AS "participant minutes",
+            moderator_minutes AS "of them moderators",
             coverage AS "coverage"
         FROM meter.tenant_usage({_DAYS})
         WHERE tenant = {_TENANT}

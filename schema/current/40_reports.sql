@@ -81,6 +81,16 @@ AS $fn$
             sum(b.large_sessions)::bigint AS large_sessions
         FROM meter.sessions_between(since, until) AS b
         GROUP BY 1, 2
+    ),
+
+    moderated AS (
+        SELECT
+            CASE WHEN per = 'total' THEN since ELSE meter.billing_trunc(per, m.bucket) END AS period,
+            m.tenant_id,
+            sum(m.count_seconds) AS count_seconds,
+            sum(m.known_seconds) AS known_seconds
+        FROM meter.count_between('moderators', since, until) AS m
+        GROUP BY 1, 2
     )
 
     SELECT
@@ -104,11 +114,16 @@ AS $fn$
         coalesce(u.peak_sessions_minute[1] / 60.0, z.zero),
         coalesce(u.breakout_participant_seconds / 60.0, z.zero),
         c.coverage,
-        u.filled_seconds::double precision / nullif(u.session_seconds, 0)
+        u.filled_seconds::double precision / nullif(u.session_seconds, 0),
+        CASE
+            WHEN coalesce(u.session_seconds, 0) = 0 THEN z.zero
+            WHEN m.known_seconds = u.session_seconds THEN m.count_seconds / 60.0
+        END
     FROM meter.periods(since, until, per) AS p
     CROSS JOIN meter.tenant AS t
     LEFT JOIN used AS u ON p.period = u.period AND t.id = u.tenant_id
     LEFT JOIN begun AS b ON p.period = b.period AND t.id = b.tenant_id
+    LEFT JOIN moderated AS m ON p.period = m.period AND t.id = m.tenant_id
     LEFT JOIN meter.tenant_coverage(since, until, per) AS c
         ON p.period = c.period AND t.id = c.tenant_id
     CROSS JOIN LATERAL (
@@ -224,7 +239,9 @@ BEGIN
             p.room_id,
             time_bucket('1 minute', a.ts) AS minute,
             sum(a.participants::integer * a.seconds) AS participant_seconds,
-            sum(a.seconds) AS session_seconds
+            sum(a.seconds) AS session_seconds,
+            sum(a.moderators::integer * a.seconds) AS moderator_seconds,
+            coalesce(sum(a.seconds) FILTER (WHERE a.moderators IS NOT NULL), 0) AS known_seconds
         FROM meter.sample AS a
         INNER JOIN place AS p ON a.session_id = p.session_id
         WHERE samples_reach_back AND a.ts >= since AND a.ts < until AND NOT a.breakout
@@ -238,7 +255,9 @@ BEGIN
             m.room_id,
             max(ARRAY[m.participant_seconds, -extract(EPOCH FROM m.minute)::bigint])
                 AS participants,
-            max(m.session_seconds) AS sessions
+            max(m.session_seconds) AS sessions,
+            sum(m.moderator_seconds) AS moderator_seconds,
+            sum(m.known_seconds) AS known_seconds
         FROM minutes AS m
         GROUP BY m.tenant_id, m.server_id, m.room_id
     )
@@ -265,7 +284,13 @@ BEGIN
         CASE WHEN samples_reach_back THEN coalesce(k.sessions / 60.0, 0) END::double precision,
         coalesce(u.breakout_participant_seconds / 60.0, 0)::double precision,
         CASE WHEN by = 'server' OR on_server IS NOT NULL THEN w.coverage ELSE c.coverage END,
-        u.filled_seconds::double precision / nullif(u.session_seconds, 0)::double precision
+        u.filled_seconds::double precision / nullif(u.session_seconds, 0)::double precision,
+        CASE WHEN samples_reach_back THEN
+            CASE
+                WHEN coalesce(u.session_seconds, 0) = 0 THEN 0
+                WHEN k.known_seconds = u.session_seconds THEN k.moderator_seconds / 60.0
+            END
+        END::double precision
     FROM used AS u
     -- A session can begin at the end of the period, and be seen for the first time after it.
     FULL JOIN begun AS b
@@ -286,9 +311,9 @@ $fn$;
 COMMENT ON FUNCTION meter.usage_by IS
 'The figures of meter.tenant_report by tenant, server or room (by), of the sessions on one server '
 '(on_server) or on all (NULL). Only groups with sessions have a row. Peaks are those of the group; '
-'they are NULL if samples of that time have been dropped. server and room are NULL unless `by` '
-'asks for them; room is also NULL for a breakout whose parent was never seen. coverage is that of '
-'the server if the row has one or on_server is given, else that of the tenant.';
+'peaks and moderators are NULL if samples of that time have been dropped. server and room are NULL '
+'unless `by` asks for them; room is also NULL for a breakout whose parent was never seen. coverage '
+'is that of the server if the row has one or on_server is given, else that of the tenant.';
 
 -- The version of the rules that figures are computed by. A release that changes figures increases
 -- it.

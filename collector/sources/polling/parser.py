@@ -42,8 +42,8 @@ _USUAL = {str(count): count for count in range(1000)}
 _SCALARS = (
     *("meetingName", "meetingID", "internalMeetingID", "createTime", "recording"),
     *("hasBeenForciblyEnded", "endTime", "participantCount", "listenerCount"),
-    *("voiceParticipantCount", "videoCount", "attendees", "metadata", "metadata_key"),
-    *("isBreakout", "parentMeetingID"),
+    *("voiceParticipantCount", "videoCount", "moderatorCount", "attendees", "metadata"),
+    *("metadata_key", "isBreakout", "parentMeetingID"),
 )
 _METADATA = _SCALARS.index("metadata")
 
@@ -311,7 +311,7 @@ def _meeting(
 ) -> Meeting | None:
     """Return the meeting, or None if it has ended."""
     name, external_id, internal_id, created, recording, forcibly_ended, end, *rest = scalars
-    participants, listeners, voice, video, dialins, _, _, is_breakout, parent = rest
+    participants, listeners, voice, video, moderators, dialins, _, _, is_breakout, parent = rest
     if forcibly_ended == "true" or _number(end):
         return None
     internal_id = _identifier(internal_id)
@@ -331,6 +331,7 @@ def _meeting(
         recording == "true",
         _metadata(metadata, wanted.metadata_keys) or _NOTHING,
         _allowed(name or "")[:_MAX_TEXT] or None if wanted.room_names else None,
+        _later_count(moderators),
     )
 
 
@@ -384,6 +385,16 @@ def _count(text: str | None) -> int:
     if count > _MAX_COUNT:
         raise _UnreadableMeetingError
     return count
+
+
+def _later_count(text: str | None) -> int | None:
+    """Return a count that not all servers send; None where it is missing or cannot be read."""
+    if text in _USUAL:
+        return _USUAL[text]
+    try:
+        return _count(text)
+    except _UnreadableMeetingError:
+        return None
 
 
 def _digits(text: str) -> str:
