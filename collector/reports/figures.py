@@ -1,10 +1,10 @@
-"""The figures of a report: the columns of meter.tenant_report, and how each is shown."""
+"""The figures of a report: the columns of meter.tenant_report, and their formats."""
 
 from typing import NamedTuple
 
 
 class Figure(NamedTuple):
-    """A column: its name in SQL, JSON and CSV, its short heading and its format in a table."""
+    """A column: its name in SQL, JSON and CSV, and its heading and format in a table."""
 
     name: str
     heading: str
