@@ -29,7 +29,7 @@ class RetentionSettings(Section):
 
 
 class ColumnstoreSettings(Section):
-    """Days until chunks are compressed into columns; 0 is never. Needs `bbbmeter migrate`."""
+    """Days until chunks are compressed into columns; 0: never. To apply, run `bbbmeter migrate`."""
 
     sample: Days = Field(default=1, description="One row per session and tick.")
     poll: Days = Field(default=1, description="One row per server and tick.")

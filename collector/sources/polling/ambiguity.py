@@ -25,11 +25,11 @@ always occurs twice in the answer, in the opening and in the closing tag. This r
    unreadable. A meeting counts if every reading contains it with the same figures.
 
 So neither one name nor several names made for each other can add a meeting, or change the figures
-or the tenant of another meeting. A client can still do two things. First, it can have a meeting
-other than its own skipped, if its names allow a complete reading without that meeting. For this,
-everything that the server wrote between two of the client's names must be repeated, or be readable
-as custom data. Second, names that allow many readings, or none, make bbbmeter reject the whole
-answer: unknown is not zero.
+or the tenant of another meeting. A client can still do two things. First, it can cause a meeting
+other than its own to be skipped, if its names allow a complete reading without that meeting. For
+this, everything that the server wrote between two of the client's names must be repeated, or be
+readable as custom data. Second, names that allow many readings, or none, make bbbmeter reject the
+whole answer: unknown is not zero.
 """
 
 import re
