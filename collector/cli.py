@@ -1,4 +1,4 @@
-"""The command line: `bbbmeter COMMAND`. Each command is a module of `collector.commands`."""
+"""The command line, `bbbmeter COMMAND`. Each command is a module of `collector.commands`."""
 
 import sys
 from typing import Annotated
@@ -43,7 +43,7 @@ app.command()(simulate.simulate)
 
 
 def main() -> None:
-    """Run the command line. An error of ours is one clear text and exit code 2."""
+    """Run the command line. A BbbmeterError ends it with its message and exit code 2."""
     try:
         app()
     except BbbmeterError as error:

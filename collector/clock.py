@@ -1,16 +1,16 @@
-"""Time, as the collector sees it: ticks, clocks that are wrong, and one that tests can turn."""
+"""Time in the collector: ticks, steps of the clock, and a clock that tests can replace."""
 
 import time
 from datetime import UTC, datetime
 from typing import Protocol
 
-# A server's clock that is off by more is corrected for, and told: a session's start, which is by
-# that clock, would be off by a tick or more.
+# Seconds by which a server's clock may differ from ours. The server's clock sets the start of a
+# session. Beyond this limit, starts are corrected and the skew is reported.
 MAX_SKEW_S = 10.0
 
 
 class Clock(Protocol):
-    """Where the present comes from."""
+    """Returns the current time."""
 
     def now(self) -> datetime:
         """Return the present, aware UTC."""
@@ -30,29 +30,29 @@ def utc(epoch_s: float) -> datetime:
 
 
 def tick_at(instant: datetime, interval_s: int) -> datetime:
-    """Return the last tick at or before `instant`: a multiple of `interval_s` since the epoch."""
+    """Return the last tick at or before `instant`: a multiple of `interval_s` since 1970."""
     epoch_s = int(instant.timestamp())
     return utc(epoch_s - epoch_s % interval_s)
 
 
 class StepDetector:
-    """Tells by how much the wall clock has stepped against the monotonic one.
+    """Detects steps of the wall clock, by comparing it with the monotonic clock.
 
-    It steps when NTP or somebody sets it, and when the machine wakes up: while that was
-    suspended, the monotonic clock stood still (on Linux). A drift, as of a clock that NTP slews,
-    stays below the tolerance between two questions and is none.
+    The wall clock steps when NTP or an administrator sets it, and when the machine wakes up: on
+    Linux, the monotonic clock stands still while the machine is suspended. A slow drift, for
+    example a correction by NTP, stays below the tolerance between two calls and is not a step.
     """
 
     def __init__(self, tolerance_s: float = 1.0) -> None:
-        """Take for no step what is `tolerance_s` or less."""
+        """Ignore differences of up to `tolerance_s` seconds."""
         self._tolerance_s = tolerance_s
         self._offset_s: float | None = None
 
     def step_s(self, wall: datetime, monotonic_s: float) -> float:
-        """Return the step, in seconds, since last asked; 0 where there is none.
+        """Return the step since the last call in seconds, 0 if there was none.
 
-        `wall` and `monotonic_s` are the two clocks' present, read together. A step forward is
-        positive.
+        `wall` and `monotonic_s` are the current times of both clocks, read together. A step
+        forward is positive.
         """
         offset_s = wall.timestamp() - monotonic_s
         before_s = offset_s if self._offset_s is None else self._offset_s

@@ -1,17 +1,17 @@
-"""Every error that bbbmeter raises on purpose.
+"""The errors that bbbmeter raises itself.
 
-The tree (a class's docstring is what it means to the operator):
+The tree (the docstring of a class says what the error means to the operator):
 
     BbbmeterError
-    ├── UsageError           a command cannot do what it was asked for
-    │   └── SettingsError    the configuration cannot be used
-    ├── DatabaseError        the database is away or refuses
-    │   ├── EngineError      the embedded engine does not start or has died
-    │   ├── MigrationError   the schema cannot be brought up to date
-    │   └── RejectedBatchError  the database refuses a batch for its content
-    ├── SpoolError           the spool on disk does not take or give a batch
-    ├── ReportError          the report that was asked for cannot be computed
-    └── PollError            one server did not answer one tick as BigBlueButton does
+    ├── UsageError           a command cannot do what its options ask for
+    │   └── SettingsError    the configuration is not valid
+    ├── DatabaseError        the database is unavailable or rejects a statement
+    │   ├── EngineError      the embedded engine does not start, or stopped
+    │   ├── MigrationError   the schema cannot be updated
+    │   └── RejectedBatchError  the database rejects a batch because of its content
+    ├── SpoolError           the spool on disk cannot store or return a batch
+    ├── ReportError          the requested report cannot be computed
+    └── PollError            a server did not answer a poll as BigBlueButton does
         ├── RequestTimeoutError   timeout
         ├── TickDeadlineError     deadline
         ├── DnsError              dns
@@ -26,7 +26,7 @@ The tree (a class's docstring is what it means to the operator):
         ├── ApiError              api_error:<messageKey>
         └── InternalError         internal
 
-No message carries a secret, a checksum or a whole URL.
+No message contains a secret, a checksum or a whole URL.
 """
 
 from typing import ClassVar
@@ -35,55 +35,55 @@ from collector.outcomes import Outcome
 
 
 class BbbmeterError(Exception):
-    """Base of all of bbbmeter's own errors; the command line prints it without a traceback."""
+    """Base class of bbbmeter's own errors. The command line prints them without a traceback."""
 
 
 class UsageError(BbbmeterError):
-    """A command cannot do what it was asked for; one line a problem."""
+    """A command cannot do what its options ask for. The message has one line per problem."""
 
     def __init__(self, problems: list[str], source: str) -> None:
-        """Keep `problems` (one text each); `source` names the file, the option or the command."""
+        """Keep `problems`, one text each. `source` names the file, the option or the command."""
         self.problems = problems
         self.source = source
         super().__init__("\n".join(f"{source}: {problem}" for problem in problems))
 
 
 class SettingsError(UsageError):
-    """The configuration cannot be used; one line a problem, each with its key."""
+    """The configuration is not valid. The message has one line per problem, with its key."""
 
     def __init__(self, problems: list[str], source: str = "settings") -> None:
-        """Keep `problems` (one text each) and name the file or environment as `source`."""
+        """Keep `problems`, one text each. `source` names the file or the environment."""
         super().__init__(problems, source)
 
 
 class DatabaseError(BbbmeterError):
-    """The database is away or refuses; the cause is kept as `__cause__`."""
+    """The database is unavailable or rejects a statement. `__cause__` is the original error."""
 
 
 class EngineError(DatabaseError):
-    """The embedded engine does not start, or has died."""
+    """The embedded engine does not start, or stopped unexpectedly."""
 
 
 class MigrationError(DatabaseError):
-    """The schema cannot be brought to this version."""
+    """The schema cannot be updated to this version."""
 
 
 class RejectedBatchError(DatabaseError):
-    """The database refuses a batch for its content: sending it again cannot help."""
+    """The database rejects a batch because of its content, so a retry cannot succeed."""
 
 
 class SpoolError(BbbmeterError):
-    """The spool does not take or give a batch: full, no room on the disk, or unusable."""
+    """The spool cannot store or return a batch: it is full or damaged, or the disk is full."""
 
 
 class ReportError(BbbmeterError):
-    """The report that was asked for cannot be computed."""
+    """The requested report cannot be computed."""
 
 
 class PollError(BbbmeterError):
-    """One server did not answer one tick as BigBlueButton does.
+    """A server did not answer a poll as BigBlueButton does.
 
-    `outcome` is the word for it, without any text from the outside.
+    `outcome` is the word for the reason. It contains no text from the server.
     """
 
     outcome: ClassVar[Outcome] = Outcome.INTERNAL
@@ -95,13 +95,13 @@ class PollError(BbbmeterError):
 
 
 class RequestTimeoutError(PollError):
-    """The server did not answer in full within its `timeout_s`."""
+    """The server's answer was not complete within its `timeout_s`."""
 
     outcome = Outcome.TIMEOUT
 
 
 class TickDeadlineError(PollError):
-    """The tick ended before the server had answered or had been asked."""
+    """The tick ended before the server answered, or before bbbmeter could ask it."""
 
     outcome = Outcome.DEADLINE
 
@@ -119,13 +119,13 @@ class ConnectError(PollError):
 
 
 class TlsError(PollError):
-    """The TLS handshake or the certificate's verification failed."""
+    """The TLS handshake failed, or the server's certificate could not be verified."""
 
     outcome = Outcome.TLS
 
 
 class DisconnectError(PollError):
-    """The connection broke, or the answer was not HTTP, before the answer was complete."""
+    """The connection broke before the answer was complete, or the answer was not HTTP."""
 
     outcome = Outcome.DISCONNECT
 
@@ -137,7 +137,7 @@ class RedirectError(PollError):
 
 
 class HttpStatusError(PollError):
-    """The server answered with another status than 200."""
+    """The server answered with another HTTP status than 200."""
 
     outcome = Outcome.HTTP_STATUS
 
@@ -153,30 +153,30 @@ class HttpStatusError(PollError):
 
 
 class TooLargeError(PollError):
-    """The answer is larger than `max_body_bytes`, as sent or after decompression."""
+    """The answer is larger than `max_body_bytes`, or many large answers arrived at once."""
 
     outcome = Outcome.TOO_LARGE
 
 
 class EncodingError(PollError):
-    """The answer's content encoding cannot be undone."""
+    """The answer cannot be decompressed, or its content encoding is not supported."""
 
     outcome = Outcome.ENCODING
 
 
 class NotXmlError(PollError):
-    """The answer is no BigBlueButton XML: HTML of a proxy, a DOCTYPE, or nothing at all."""
+    """The answer is not BigBlueButton's XML: HTML of a proxy, a DOCTYPE, or an empty body."""
 
     outcome = Outcome.NOT_XML
 
 
 class ApiError(PollError):
-    """BigBlueButton answered FAILED; `key` is its messageKey, e.g. `checksumError`."""
+    """BigBlueButton answered FAILED. `key` is its messageKey, e.g. `checksumError`."""
 
     outcome = Outcome.API_ERROR
 
     def __init__(self, key: str) -> None:
-        """Keep the messageKey, cut to letters, 40 at most: no checksum that came back fits."""
+        """Keep the first 40 ASCII letters of the messageKey: a checksum cannot pass this filter."""
         self.key = "".join(c for c in key if c.isascii() and c.isalpha())[:40]
         super().__init__(f"BigBlueButton answered FAILED, messageKey {self.key or 'missing'}")
 
@@ -187,6 +187,6 @@ class ApiError(PollError):
 
 
 class InternalError(PollError):
-    """bbbmeter itself failed on this server's answer: a bug, worth a report."""
+    """bbbmeter itself failed on this server's answer. This is a bug: please report it."""
 
     outcome = Outcome.INTERNAL

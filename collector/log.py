@@ -1,4 +1,4 @@
-"""Logging: structlog to standard error, for people or as JSON."""
+"""Logging with structlog to standard error, as text for people or as JSON."""
 
 import logging
 import sys
@@ -9,8 +9,8 @@ import structlog
 def setup_logging(log_format: str, level: str) -> None:
     """Send structlog and the standard library's loggers to standard error.
 
-    `log_format` is `console` or `json`, `level` a name such as `info`. Exceptions are
-    rendered without the values of local variables, which could hold secrets.
+    `log_format` is `console` or `json`, `level` a name such as `info`. Tracebacks do not show the
+    values of local variables, as these could be secrets.
     """
     shared: list[structlog.typing.Processor] = [
         structlog.contextvars.merge_contextvars,

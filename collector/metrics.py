@@ -1,4 +1,4 @@
-"""What the daemon says about itself, for Prometheus: `/metrics`."""
+"""The daemon's Prometheus metrics, which `/metrics` serves."""
 
 from contextlib import suppress
 
@@ -8,10 +8,10 @@ from collector import __version__
 
 
 class Metrics:
-    """The daemon's own figures, in a registry of their own."""
+    """All metrics of a daemon, in their own registry."""
 
     def __init__(self) -> None:
-        """Make every metric, all at zero."""
+        """Create every metric with the value zero."""
         self.registry = CollectorRegistry()
         registry = self.registry
         Info("bbbmeter_build", "Version of bbbmeter.", registry=registry).info(
@@ -19,36 +19,39 @@ class Metrics:
         )
         self.polls = Counter(
             "bbbmeter_polls",
-            "Polls by outcome: ok, partial, or why they failed.",
+            "Polls by outcome: ok, partial, or the reason of the failure.",
             ["outcome"],
             registry=registry,
         )
         self.poll_seconds = Histogram(
             "bbbmeter_poll_seconds",
-            "Time that a server took to answer in full, parsing included.",
+            "Seconds until a server's answer was complete and parsed.",
             buckets=(0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60),
             registry=registry,
         )
         self.server_up = Gauge(
-            "bbbmeter_server_up", "1 if the last poll succeeded.", ["server"], registry=registry
+            "bbbmeter_server_up",
+            "1 if the server's last poll succeeded, else 0.",
+            ["server"],
+            registry=registry,
         )
         self.tls_expires = Gauge(
             "bbbmeter_tls_expires_timestamp_seconds",
-            "When the certificate that the server last showed expires, Unix time.",
+            "Unix time at which the certificate that the server last showed expires.",
             ["server"],
             registry=registry,
         )
         self.tick_seconds = Histogram(
             "bbbmeter_tick_seconds",
-            "Time from a tick to the answer of its last server.",
+            "Seconds from a tick until its last server answered.",
             buckets=(0.1, 0.25, 0.5, 1, 2.5, 5, 10, 20, 30, 60),
             registry=registry,
         )
         self.queue_polls = Gauge(
-            "bbbmeter_queue_polls", "Polls that wait to be stored.", registry=registry
+            "bbbmeter_queue_polls", "Polls that wait in memory to be stored.", registry=registry
         )
         self.queue_samples = Gauge(
-            "bbbmeter_queue_samples", "Samples that wait to be stored.", registry=registry
+            "bbbmeter_queue_samples", "Samples that wait in memory to be stored.", registry=registry
         )
         self.dropped_polls = Counter(
             "bbbmeter_dropped_polls",
@@ -60,23 +63,23 @@ class Metrics:
             "bbbmeter_spool_polls", "Polls that wait on disk to be stored.", registry=registry
         )
         self.spool_bytes = Gauge(
-            "bbbmeter_spool_bytes", "What waits on disk takes so many bytes.", registry=registry
+            "bbbmeter_spool_bytes", "Size of the batches that wait on disk.", registry=registry
         )
         self.spool_max_bytes = Gauge(
-            "bbbmeter_spool_max_bytes", "So many bytes it may take.", registry=registry
+            "bbbmeter_spool_max_bytes", "Maximum size of the spool (max_bytes).", registry=registry
         )
         self.spool_failures = Counter(
             "bbbmeter_spool_failures",
-            "Times that the spool took nothing: it was full, or the disk was.",
+            "Times that the spool could not be opened or written.",
             registry=registry,
         )
         self.quarantined_batches = Gauge(
             "bbbmeter_quarantined_batches",
-            "Batches that the database refused for their content: see `bbbmeter spool list`.",
+            "Batches in quarantine: run `bbbmeter spool list` to see the reasons.",
             registry=registry,
         )
         self.collectors = Gauge(
-            "bbbmeter_collectors", "Collectors that live, as this one sees it.", registry=registry
+            "bbbmeter_collectors", "Collectors that this one sees alive.", registry=registry
         )
         self.servers = Gauge(
             "bbbmeter_servers", "Servers that this collector polls.", registry=registry
@@ -86,31 +89,35 @@ class Metrics:
         )
         self.verify_findings = Gauge(
             "bbbmeter_verify_findings",
-            "What the last `verify` found, by check; NaN for a check that could not be made.",
+            "Findings of the last verification, by check; NaN for a check that could not run.",
             ["check"],
             registry=registry,
         )
         self.verify_timestamp = Gauge(
-            "bbbmeter_verify_timestamp_seconds", "When that was, Unix time.", registry=registry
+            "bbbmeter_verify_timestamp_seconds",
+            "Unix time of the last verification.",
+            registry=registry,
         )
         self.rows = Counter("bbbmeter_rows", "Rows stored, by table.", ["table"], registry=registry)
         self.repeated_polls = Counter(
             "bbbmeter_repeated_polls",
-            "Polls that were there already: a replay, or another collector's.",
+            "Polls that were stored already, by a retry or by another collector.",
             registry=registry,
         )
         self.write_seconds = Histogram(
             "bbbmeter_write_seconds",
-            "Time that one batch took to be stored.",
+            "Seconds to store one batch.",
             buckets=(0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 60),
             registry=registry,
         )
         self.write_failures = Counter(
-            "bbbmeter_write_failures", "Batches that could not be stored, yet.", registry=registry
+            "bbbmeter_write_failures",
+            "Failed attempts to store a batch; each is retried.",
+            registry=registry,
         )
         self.lag_seconds = Gauge(
             "bbbmeter_lag_seconds",
-            "Age of the newest tick that is stored; grows while nothing is.",
+            "Age of the newest stored tick in seconds; it grows while nothing is stored.",
             registry=registry,
         )
         self.job_failures = Counter(
@@ -124,7 +131,7 @@ class Metrics:
         )
 
     def forget(self, server: str) -> None:
-        """Drop the gauges of a server that this collector polls no more."""
+        """Remove the gauges of a server that this collector no longer polls."""
         for gauge in (self.server_up, self.tls_expires):
             with suppress(KeyError):
                 gauge.remove(server)

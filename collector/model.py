@@ -1,4 +1,4 @@
-"""The facts that flow from server to database, in the order in which they come about.
+"""The data types that flow from server to database, in the order in which they are made.
 
 `Meeting` (parser) → `PollResult` (poller) → `SessionRow`, `Sample`, `PollRow` in a `Batch`
 (pipeline) → one SQL statement (writer). Times are aware UTC, counts are plain integers.
@@ -23,8 +23,8 @@ LATER_COUNTS: tuple[str, ...] = ("moderators",)
 class Meeting(NamedTuple):
     """One `<meeting>` of a getMeetings answer, without anything personal.
 
-    `created_ms` is BBB's createTime, since 1970. `metadata` holds the keys that the attribution
-    rules name, no others. `name` is None unless room names are stored.
+    `created_ms` is BBB's createTime, in milliseconds since 1970. `metadata` holds only the keys
+    that the attribution rules need. `name` is None unless room names are stored.
     """
 
     internal_id: str
@@ -45,7 +45,7 @@ class Meeting(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What the parser made of one answer: the meetings, and how many it could not read."""
+    """One parsed answer: its meetings, and the number of meetings that could not be read."""
 
     meetings: tuple[Meeting, ...] = ()
     skipped: int = 0
@@ -56,12 +56,12 @@ NO_ANSWER = Answer()
 
 @dataclass(frozen=True, slots=True)
 class PollResult:
-    """One server at one tick. `outcome` is one of `collector.outcomes`, with its detail.
+    """The result of polling one server at one tick.
 
-    A failed poll (not `ok`) has no meetings. An `ok` poll whose answer has `skipped` > 0 was
-    partial: that many meetings could not be read. `clock_skew_s` is how many seconds the server's
-    clock was ahead of ours, None where the server did not send its time. `tls_expires_at` is None
-    without TLS.
+    `outcome` is a word of `collector.outcomes`, with its detail. A failed poll (not `ok`) has no
+    meetings. An `ok` poll whose answer has `skipped` > 0 was partial: this number of meetings
+    could not be read. `clock_skew_s` is how many seconds the server's clock was ahead of the
+    collector's, None if the server did not send its time. `tls_expires_at` is None without TLS.
     """
 
     server: str
@@ -75,23 +75,23 @@ class PollResult:
 
 
 class Place(NamedTuple):
-    """Where a session belongs. `room` is None where it is unknown."""
+    """The tenant and the room of a session. `room` is None if it is unknown."""
 
     tenant: str
     room: str | None
 
 
 class Seen(NamedTuple):
-    """A session as it was first seen: its tenant is fixed, whatever its marks become later."""
+    """A known session. Its place is the one at first sight; later changes do not move it."""
 
     session_id: int
     place: Place
 
 
 class PollRow(NamedTuple):
-    """A row for `meter.poll`; the totals are None when the poll failed (unknown, not zero).
+    """A row for `meter.poll`. The totals are None if the poll failed: unknown, not zero.
 
-    The totals count what the server reports, breakouts apart from the rest.
+    The totals are what the server reports. Breakout rooms are only in `breakouts`.
     """
 
     ts: datetime
@@ -110,7 +110,7 @@ class PollRow(NamedTuple):
     breakouts: int | None = None
 
     def failed(self, outcome: str) -> "PollRow":
-        """Return the row of a failed poll in place of this one."""
+        """Return a row that records this poll as failed, with `outcome`."""
         return PollRow(
             self.ts,
             self.server,
@@ -122,10 +122,11 @@ class PollRow(NamedTuple):
 
 
 class SessionRow(NamedTuple):
-    """A row for `meter.session`, sent when a session appears on a server (again).
+    """A row for `meter.session`, written when a session appears on a server, or reappears.
 
-    `ts` and `server` name the poll that saw it. `room` is None where the room is unknown,
-    as with a breakout whose parent was never seen. `origin` is the product that created it.
+    `ts` and `server` identify the poll that saw it. `room` is None if the room is unknown, for
+    example of a breakout room whose parent was never seen. `origin` is the product that created
+    the session, None if it is unknown.
     """
 
     ts: datetime
@@ -145,8 +146,8 @@ class SessionRow(NamedTuple):
 class Sample(NamedTuple):
     """A row for `meter.sample`: one session from `ts` for `seconds` seconds.
 
-    `poll_ts` is the tick of the poll it is committed with: its own, or, when it is filled,
-    that of the poll that ended the gap. `seconds` are those of that poll.
+    `poll_ts` is the tick of the poll with which the sample is stored. That is the sample's own
+    poll; for a filled sample, it is the poll that ended the gap. `seconds` is that poll's interval.
     """
 
     poll_ts: datetime
@@ -176,7 +177,7 @@ class LastPoll:
 
 @dataclass(slots=True)
 class Batch:
-    """What one statement stores: all of it or nothing of it, a poll with its samples."""
+    """Rows that one SQL statement stores, all or none: polls with their sessions and samples."""
 
     polls: list[PollRow] = field(default_factory=list)
     sessions: list[SessionRow] = field(default_factory=list)
@@ -189,7 +190,7 @@ class Batch:
         self.samples += other.samples
 
     def part(self, polls: Container[tuple[str, datetime]]) -> "Batch":
-        """Return the rows of some polls, each given as (server, tick)."""
+        """Return only the rows of `polls`, each given as (server, tick)."""
         return Batch(
             [row for row in self.polls if (row.server, row.ts) in polls],
             [row for row in self.sessions if (row.server, row.ts) in polls],
@@ -198,10 +199,10 @@ class Batch:
 
 
 def session_id(server: str, internal_id: str) -> int:
-    """Return the 63-bit id of a session, from the server's name and BBB's internal id.
+    """Return the 63-bit id of a session, a hash of the server's name and BBB's internal id.
 
-    Computed, not assigned by the database, so that a collector that has lost the database
-    can still name sessions, and every collector gives a session the same id.
+    The database does not assign it, so a collector without database knows the ids, and all
+    collectors give a session the same id.
     """
     digest = hashlib.blake2b(f"{server}\0{internal_id}".encode(), digest_size=8).digest()
     return int.from_bytes(digest) >> 1

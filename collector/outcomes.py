@@ -1,8 +1,8 @@
-"""How a poll can end: every outcome, in one place.
+"""The outcomes that a poll can have.
 
-`meter.poll.outcome` has one of these words; after two of them, a detail follows behind a colon
-(`http_status:502`, `api_error:checksumError`). Metrics count by the word alone. What each means to
-an operator, and what to do, stands in `docs/runbooks/server-down.md`.
+`meter.poll.outcome` contains one of these words. Two of them have a detail behind a colon:
+`http_status:502`, `api_error:checksumError`. Metrics count by the word, without the detail.
+`docs/runbooks/server-down.md` explains each outcome, and what an operator can do.
 """
 
 from enum import StrEnum
@@ -15,7 +15,7 @@ class Outcome(StrEnum):
     OK = "ok"
     PARTIAL = "partial"  # some of its meetings could not be read
 
-    # It did not answer as BigBlueButton does: each is a class of `collector.errors`.
+    # The server did not answer as BigBlueButton does. Each has a class in `collector.errors`.
     TIMEOUT = "timeout"
     DEADLINE = "deadline"
     DNS = "dns"
@@ -30,17 +30,19 @@ class Outcome(StrEnum):
     API_ERROR = "api_error"
     INTERNAL = "internal"
 
-    # It answered, but the answer was not stored.
-    SPOOL_FULL = "spool_full"  # neither memory nor disk had room
-    REJECTED = "rejected"  # the database refused its content: it is in quarantine
-    TOO_OLD = "too_old"  # it came later than samples are kept: in quarantine, and never in a poll
+    # The server answered, but the answer was not stored.
+    SPOOL_FULL = "spool_full"  # memory and disk were full
+    REJECTED = "rejected"  # the database rejected the batch, which is now in quarantine
+    # The batch is older than the retention of samples, and is in quarantine. Only a metric has this
+    # word; no row of meter.poll does.
+    TOO_OLD = "too_old"
 
     @property
     def succeeded(self) -> bool:
-        """Whether the server was seen: then its sessions are known, as far as they were read."""
+        """Whether the server answered, so that its readable sessions are known."""
         return self in {Outcome.OK, Outcome.PARTIAL}
 
 
 def word(outcome: str) -> Outcome:
-    """Return the word of a stored outcome, which may have a detail behind it."""
+    """Return the word of a stored outcome, without the detail behind the colon."""
     return Outcome(outcome.partition(":")[0])

@@ -1,6 +1,6 @@
-"""How to ask a BigBlueButton server: URL, checksum, TLS, DNS, proxies, deadlines, size limits.
+"""Requests to a BigBlueButton server: URL, checksum, TLS, DNS, proxies, deadlines, size limits.
 
-It knows no call's meaning: what parses an answer is given to it.
+This folder does not know what a call means. The caller passes the function that parses an answer.
 """
 
 from collector.bbb.client import BbbClient, BbbClients, Reply

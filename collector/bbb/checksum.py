@@ -9,7 +9,7 @@ from yarl import URL
 
 Algorithm = Literal["sha1", "sha256", "sha384", "sha512"]
 
-# A server tells the algorithm by the checksum's length in hexadecimal digits.
+# The length of a checksum, in hexadecimal digits, determines its algorithm.
 _BY_LENGTH: dict[int, Algorithm] = {40: "sha1", 64: "sha256", 96: "sha384", 128: "sha512"}
 _PARAMETER = "checksum="
 
@@ -20,7 +20,7 @@ def checksum(call: str, query: str, secret: str, algorithm: Algorithm) -> str:
     `call` is the call's name (`getMeetings`), `query` the query string exactly as it is sent,
     without the checksum.
     """
-    # Bytes of a received query that were no UTF-8 come as surrogates: hash what was received.
+    # In a received query, bytes that are not UTF-8 are surrogates. Hash the original bytes.
     content = f"{call}{query}{secret}".encode(errors="surrogateescape")
     return hashlib.new(algorithm, content, usedforsecurity=False).hexdigest()
 
@@ -30,16 +30,17 @@ def signed_url(
 ) -> URL:
     """Return the URL of `call`, signed. `api_url` ends in a slash, `query` is URL-encoded.
 
-    The URL is marked as encoded, or aiohttp would encode the query anew and break the checksum.
+    The URL is marked as encoded: otherwise aiohttp would encode the query again, and the checksum
+    would be wrong.
     """
     mark = _PARAMETER + checksum(call, query, secret.get_secret_value(), algorithm)
     return URL(f"{api_url}{call}?{query}{'&' if query else ''}{mark}", encoded=True)
 
 
 def verify(call: str, raw_query: str, secret: str) -> bool:
-    """Say whether `raw_query`, as received, carries the right checksum, wherever it stands in it.
+    """Say whether `raw_query`, as received, contains the right checksum, at any position.
 
-    The algorithm is told from the checksum's length, as BigBlueButton does.
+    As in BigBlueButton, the length of the checksum determines the algorithm.
     """
     parameters = raw_query.split("&")
     given = [p.removeprefix(_PARAMETER) for p in parameters if p.startswith(_PARAMETER)]

@@ -1,4 +1,4 @@
-"""Clients that ask BigBlueButton servers; what an answer means is for others to say.
+"""Clients that send requests to BigBlueButton servers. The caller says how to parse an answer.
 
 A request has one deadline, from the wait for a connection to the last byte of the body.
 """
@@ -28,25 +28,26 @@ from collector.clock import utc
 from collector.errors import HttpStatusError, RedirectError, SettingsError
 from collector.settings import ServerSettings
 
-# Longer than the longest poll interval, shorter than the 65 s after which nginx, as Debian and
-# BigBlueButton set it up, closes an idle connection.
+# Seconds for which an idle connection is kept. It is longer than the longest poll interval, and
+# shorter than the 65 s after which nginx closes it, with the settings of Debian and BigBlueButton.
 _KEEPALIVE_S = 63.0
-# A connection with TLS takes some 150 kB while it is kept; to make one takes a millisecond of the
-# processor. So those of larger fleets are closed.
+# An open TLS connection takes about 150 kB; opening one takes a millisecond of processor time. So
+# fleets with more servers than this close their connections after each answer.
 _MAX_KEPT_CONNECTIONS = 1000
-# asyncio sets aside 256 KiB for each connection with TLS, of which a record has 16 at most: with
-# 64 KiB it reads as fast. All connections together are to have so much, if that is enough.
+# Memory for reading TLS. asyncio allocates 256 KiB per connection, but a TLS record has at most
+# 16 KiB, and 64 KiB are as fast. The buffers of all connections together should fit in the first
+# number; each buffer has at least the second and at most the third.
 _TLS_BUFFERS_BYTES = 32 * 1024 * 1024
 _MIN_TLS_BUFFER_BYTES, _MAX_TLS_BUFFER_BYTES = 16 * 1024, 64 * 1024
-# Many servers can be one load balancer, seen with each tenant's secret.
+# Limits the load on one host: many entries can be one load balancer with each tenant's secret.
 _CONNECTIONS_PER_HOST = 16
 _MAX_REDIRECTS = 3
 _REDIRECTS = {301, 302, 303, 307, 308}
-# Parsing more than this takes milliseconds and is left to a thread, of which there are few: what
-# hostile servers send is parsed one after the other, and what others do in threads goes on.
+# Parsing a larger body takes milliseconds and runs in a thread, so that the event loop continues.
+# There are few threads, so that large answers of hostile servers do not occupy the processor.
 _INLINE_PARSE_BYTES = 256 * 1024
 _PARSER_THREADS = 2
-# A clock that is further off than this tells nothing.
+# Seconds (100 years). A Date header with a larger difference is ignored.
 _MAX_SKEW_S = 100 * 366 * 86_400
 
 
@@ -55,10 +56,10 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class Reply(Generic[T]):
-    """What a server answered, parsed, and what its connection showed beside it.
+    """A server's parsed answer, its clock skew, and when its certificate expires.
 
-    `clock_skew_s` is how many seconds the server's clock was ahead of ours, to a second or so;
-    None where the server did not send its time. `tls_expires_at` is None without TLS.
+    `clock_skew_s` is how many seconds the server's clock was ahead of ours, to about a second.
+    It is None if the server did not send its time. `tls_expires_at` is None without TLS.
     """
 
     value: T
@@ -67,17 +68,18 @@ class Reply(Generic[T]):
 
 
 class _Request(aiohttp.ClientRequest):
-    """Takes no connection on which something came that nobody had asked for."""
+    """Rejects a kept connection on which the server sent data without a request."""
 
     async def send(self, conn: aiohttp.connector.Connection) -> aiohttp.ClientResponse:
-        # aiohttp would take it for the answer to this request, and be one behind from then on.
+        # aiohttp would take these data for the answer to this request, and each later answer for
+        # that to the request after its own.
         if conn.protocol is not None and conn.protocol.should_close:
-            raise aiohttp.ServerDisconnectedError  # which is tried once more, on another one
+            raise aiohttp.ServerDisconnectedError  # aiohttp retries once, on another connection
         return await super().send(conn)
 
 
 class _Response(aiohttp.ClientResponse):
-    """Keeps the peer's certificate, which is out of reach once the body has been read."""
+    """Reads when the certificate expires; after the body, the connection is not accessible."""
 
     tls_expires_at: datetime | None = None
 
@@ -90,14 +92,14 @@ class _Response(aiohttp.ClientResponse):
 
 
 class BbbClients:
-    """The clients of a fleet, and the HTTP session that they share; an async context manager."""
+    """Makes the clients of a fleet, which share one HTTP session. An async context manager."""
 
     async def __aenter__(self) -> Self:
         """Open the session.
 
-        How many requests are under way is the poller's business, so connections have no limit
-        but that per host. `trust_env` stays off, as aiohttp would then read ~/.netrc for each
-        request and send what it finds there; clients look up their proxy themselves.
+        The poller limits concurrent requests, so connections have only the limit per host.
+        `trust_env` stays off: with it, aiohttp would read ~/.netrc for each request and send the
+        credentials from there. Clients look up their proxy themselves.
         """
         self._resolver = Resolver()
         self._holding = Holding()
@@ -124,7 +126,7 @@ class BbbClients:
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        """Close all connections, and give up what is being looked up or waits to be parsed."""
+        """Close all connections, and cancel pending DNS lookups and parsing."""
         await self._session.close()
         await self._resolver.close()
         self._parsers.shutdown(wait=False, cancel_futures=True)
@@ -139,12 +141,12 @@ class BbbClients:
     ) -> dict[str, "BbbClient[T]"]:
         """Return a client for each of `servers`, by name, for one call of the API.
 
-        `call` is its name, such as `getMeetings`. `parse` turns a body into the reply's value; it
-        may raise PollErrors, and runs in a thread where a body is large. `max_body_bytes` limits
-        a body as sent and after decompression. Raises SettingsError where a server's secret or
-        `ca_file` cannot be used.
+        `call` is the call's name, such as `getMeetings`. `parse` turns a body into the reply's
+        value. It may raise PollErrors, and it runs in a thread if the body is large.
+        `max_body_bytes` limits a body as sent and after decompression. Raises SettingsError if
+        the secret or `ca_file` of a server cannot be used.
         """
-        # Servers with the same authority share what was read of it: it takes half a megabyte.
+        # Servers with the same ca_file share a TLS context, which takes half a megabyte.
         contexts: dict[Path | None, ssl.SSLContext | bool] = {}
         for server in servers:
             if server.ca_file not in contexts:
@@ -166,10 +168,10 @@ class BbbClients:
 
 
 class BbbClient(Generic[T]):
-    """Asks one server one call.
+    """Sends one call to one server.
 
-    A proxy is used where the environment names one for the server (`https_proxy`, `http_proxy`,
-    `no_proxy`), as of the client's making.
+    It uses the proxy that the environment names for the server (`https_proxy`, `http_proxy`,
+    `no_proxy`). The environment is read when the client is made.
     """
 
     def __init__(
@@ -185,9 +187,9 @@ class BbbClient(Generic[T]):
         keep_connection: bool,
         max_body_bytes: int,
     ) -> None:
-        """Prepare requests of `url`, which is signed, to `server`; see `BbbClients.make`.
+        """Prepare requests to `server` with the signed `url`; see `BbbClients.make`.
 
-        `tls` verifies its certificate; True is aiohttp's own, which does.
+        `tls` is the TLS context that verifies the certificate, or True for aiohttp's own.
         """
         self._url = url
         self._parse = parse
@@ -201,7 +203,7 @@ class BbbClient(Generic[T]):
         self._parsers = parsers
 
     async def ask(self) -> Reply[T]:
-        """Return the server's reply. Raises nothing but PollErrors."""
+        """Return the server's reply. Raises only PollErrors."""
         with as_poll_error(), self._holding.body() as grow_to:
             fetched = await self._fetch(grow_to)
             return Reply(
@@ -231,7 +233,7 @@ class BbbClient(Generic[T]):
                         continue
                     if response.status != 200:  # noqa: PLR2004 - the one status that means yes
                         raise HttpStatusError(response.status)
-                    # The server says its time with the head, before the body.
+                    # The Date header comes before the body, so take the time here.
                     answered_at = datetime.now(UTC)
                     body = await read_body(response, self._max_body_bytes, grow_to)
                     middle = asked_at + (answered_at - asked_at) / 2
@@ -245,10 +247,10 @@ class BbbClient(Generic[T]):
 
 
 def limit_tls_buffers(servers: int) -> None:
-    """Bound what asyncio sets aside for reading TLS, in this whole process, for `servers` servers.
+    """Limit asyncio's buffers for reading TLS in this whole process, which polls `servers` servers.
 
-    By a private attribute of asyncio's: there is no public way. Where Python has it no more, this
-    does nothing.
+    asyncio has no public way to do this, so it sets a private attribute. If a version of Python
+    does not have the attribute, this has no effect.
     """
     share_bytes = _TLS_BUFFERS_BYTES // max(servers, 1)
     sslproto.SSLProtocol.max_size = min(
@@ -257,7 +259,10 @@ def limit_tls_buffers(servers: int) -> None:
 
 
 def _tls_context(server: ServerSettings) -> ssl.SSLContext | bool:
-    """Return what verifies the server's certificate; True is aiohttp's own, which verifies."""
+    """Return the TLS context for `ca_file`, or True for aiohttp's own; both verify certificates.
+
+    Raises SettingsError if `ca_file` cannot be read or holds no certificate.
+    """
     if server.ca_file is None:
         return True
     try:
@@ -273,7 +278,7 @@ def _proxy_for(url: URL) -> URL | None:
 
 
 def _clock_skew_s(date: str | None, now: datetime) -> float | None:
-    """Return how far a clock that says `date` (a header) is ahead of `now`; None if unclear."""
+    """Return how many seconds `date`, a Date header, is ahead of `now`; None if not usable."""
     said = _date(date or "")
     if said is None:
         return None
@@ -281,10 +286,10 @@ def _clock_skew_s(date: str | None, now: datetime) -> float | None:
     return skew_s if abs(skew_s) < _MAX_SKEW_S else None
 
 
-# A fleet's servers say the same few seconds, and have certificates of a few days.
+# Cached, as the servers of a fleet send the same few times and have few different certificates.
 @lru_cache(maxsize=64)
 def _date(header: str) -> datetime | None:
-    """Return what a Date header says; one that names no zone means GMT, as all are to do."""
+    """Return the time of a Date header, None if it is not valid. Without a zone it is GMT."""
     try:
         said = parsedate_to_datetime(header)
         return said.astimezone(UTC) if said.tzinfo else said.replace(tzinfo=UTC)

@@ -1,6 +1,6 @@
-"""What can go wrong between the collector and a server, as PollErrors; redirects.
+"""Turns failures between collector and server into PollErrors, and checks redirects.
 
-The signed URL is in no message: exceptions of aiohttp that carry it are not kept as causes.
+No message contains the signed URL. Exceptions of aiohttp that contain it are not kept as causes.
 """
 
 import zlib
@@ -24,17 +24,18 @@ from collector.errors import (
 
 
 def redirected(url: URL, location: str) -> URL:
-    """Return where a redirect from `url` to `location` leads.
+    """Return the target of a redirect from `url` to `location`.
 
-    Raises RedirectError unless that is the same host and port, or the host's HTTPS from HTTP.
+    Raises RedirectError unless the target has the same host and port, or is HTTPS of the same host
+    from HTTP.
     """
     try:
         target = url.join(URL(location, encoded=True))
-        port = target.port  # looked at only now
+        port = target.port  # yarl checks the port only here
     except ValueError:
         target, port = URL(), None
     if target.scheme not in {"http", "https"} or not port or target.user or target.password:
-        msg = "the server redirects to no usable address"
+        msg = "the server redirects to an address that is not usable"
         raise RedirectError(msg)
     if (target.host or "").lower() != url.host:
         msg = "the server redirects to another host"
@@ -50,13 +51,13 @@ def redirected(url: URL, location: str) -> URL:
 
 @contextmanager
 def as_poll_error() -> Iterator[None]:
-    """Turn whatever goes wrong into a PollError."""
+    """Turn every exception inside the context into a PollError."""
     try:
         yield
     except PollError:
         raise
     except TimeoutError as error:
-        msg = "no complete answer in time"
+        msg = "no complete answer within timeout_s"
         raise RequestTimeoutError(msg) from error
     except (aiohttp.ClientResponseError, aiohttp.InvalidURL) as error:
         raise _poll_error(error) from None  # they carry the signed URL
@@ -65,7 +66,7 @@ def as_poll_error() -> Iterator[None]:
 
 
 def _poll_error(error: Exception) -> PollError:
-    """Return the PollError that says what `error` means."""
+    """Return the PollError that describes `error`."""
     cause = error.os_error if isinstance(error, aiohttp.ClientConnectorError) else None
     kind: type[PollError]
     match error:
@@ -76,14 +77,14 @@ def _poll_error(error: Exception) -> PollError:
         case aiohttp.ClientConnectorError() if isinstance(
             cause, ConnectionResetError | ConnectionAbortedError
         ):
-            # A connection that was made, and broke before the request: in the handshake.
+            # The connection was made and broke before the request, so in the TLS handshake.
             kind, msg = TlsError, "the connection broke in the TLS handshake"
         case aiohttp.ClientHttpProxyError():
-            kind, msg = ConnectError, f"the proxy refuses with HTTP status {error.status}"
+            kind, msg = ConnectError, f"the proxy answered with HTTP status {error.status}"
         case aiohttp.ClientConnectorError():
             kind, msg = ConnectError, f"no connection: {cause}"
         case aiohttp.ClientResponseError():
-            kind, msg = DisconnectError, "the answer is no HTTP"
+            kind, msg = DisconnectError, "the answer is not valid HTTP"
         case aiohttp.ClientError() | OSError():
             kind, msg = DisconnectError, "the connection broke before the answer was complete"
         case zlib.error():

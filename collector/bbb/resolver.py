@@ -1,9 +1,9 @@
-"""Host names to addresses, through brown-outs of the DNS.
+"""Resolves host names, and keeps working while the DNS fails for some time.
 
-`getaddrinfo` blocks a thread until the system's resolver gives up, after half a minute or so, and
-cannot be cancelled. In the event loop's own few threads a few names that hang would make every
-server wait. Here each name has a thread of its own, and no more than one; and a name that was
-resolved once goes on with the address that it had, as RFC 8767 has it.
+`getaddrinfo` cannot be cancelled. It blocks its thread until the system's resolver gives up, after
+about half a minute. In the few threads of the event loop, a few such names would delay every
+server. So each name gets its own thread here, and never more than one. If a name that was resolved
+before cannot be resolved, its last address is used, as in RFC 8767.
 """
 
 import asyncio
@@ -18,13 +18,13 @@ from aiohttp.abc import AbstractResolver, ResolveResult
 
 log = structlog.get_logger(__name__)
 
-# For so long an address is used without another look.
+# Seconds for which an address is used without another lookup.
 FRESH_S = 60.0
-# For so long it is used while the name cannot be resolved.
+# Seconds for which the last address is used while the name cannot be resolved.
 STALE_S = 86_400.0
-# A poll waits no longer than this for news of a name whose last address is known.
+# Seconds that a poll waits for a new lookup if it knows the name's last address.
 PATIENCE_S = 0.5
-# A fleet has to have more names that hang than this before another one waits for them.
+# Maximum number of concurrent lookups, and so of threads. Further names wait.
 MAX_LOOKUPS = 256
 
 _NUMERIC = socket.NI_NUMERICHOST | socket.NI_NUMERICSERV
@@ -32,17 +32,17 @@ _NUMERIC = socket.NI_NUMERICHOST | socket.NI_NUMERICSERV
 
 @dataclass(frozen=True, slots=True)
 class _Found:
-    """The addresses of a name, with the family of each, and when they were looked up."""
+    """The addresses of a name with their families, and the monotonic time of the lookup (s)."""
 
     addresses: tuple[tuple[str, socket.AddressFamily], ...]
     at_s: float
 
 
 class Resolver(AbstractResolver):
-    """Resolves names for aiohttp, whose own cache must be off; close it with the session."""
+    """Resolves names for aiohttp, whose own cache must be off. Close it with the session."""
 
     def __init__(self) -> None:
-        """Know nothing yet."""
+        """Start with an empty cache."""
         self._found: dict[str, _Found] = {}
         self._lookups: dict[str, asyncio.Task[_Found]] = {}
         self._slots = asyncio.Semaphore(MAX_LOOKUPS)
@@ -52,8 +52,8 @@ class Resolver(AbstractResolver):
     ) -> list[ResolveResult]:
         """Return the addresses of `host`, in the system's order of preference.
 
-        `family` is the connector's, the same in every call. Raises OSError or UnicodeError where
-        the name cannot be resolved, and was not within a day.
+        `family` is the connector's, the same in every call. Raises OSError or UnicodeError if the
+        name cannot be resolved, and was not resolved in the last day.
         """
         found = self._found.get(host)
         age_s = time.monotonic() - found.at_s if found else STALE_S
@@ -78,14 +78,14 @@ class Resolver(AbstractResolver):
         ]
 
     async def close(self) -> None:
-        """Wait for no lookup any more."""
+        """Cancel all lookups. Threads that still run end on their own."""
         lookups = list(self._lookups.values())
         for lookup in lookups:
             lookup.cancel()
         await asyncio.gather(*lookups, return_exceptions=True)
 
     def _look_up(self, host: str, family: socket.AddressFamily) -> asyncio.Task[_Found]:
-        """Begin a lookup; it goes on, and is remembered, when the poll that wanted it is over."""
+        """Start a lookup. It continues, and its result is cached, if the poll ends before it."""
 
         async def look_up() -> _Found:
             async with self._slots:
@@ -96,7 +96,7 @@ class Resolver(AbstractResolver):
         def done(task: asyncio.Task[_Found]) -> None:
             self._lookups.pop(host, None)
             if not task.cancelled():
-                task.exception()  # nobody else may have looked
+                task.exception()  # marks the exception as seen, as no poll may wait for it
 
         task = self._lookups[host] = asyncio.create_task(look_up(), name=f"resolve {host}")
         task.add_done_callback(done)
@@ -104,7 +104,7 @@ class Resolver(AbstractResolver):
 
 
 async def _in_thread(host: str, family: socket.AddressFamily) -> _Found:
-    """Call `getaddrinfo` in a thread of its own, which no end of the program waits for."""
+    """Call `getaddrinfo` in its own thread. The program does not wait for it when it exits."""
     loop = asyncio.get_running_loop()
     future: asyncio.Future[_Found] = loop.create_future()
 
@@ -121,7 +121,7 @@ async def _in_thread(host: str, family: socket.AddressFamily) -> _Found:
         failure: Exception | None = None
         try:
             found = _Found(_addresses(host, family), time.monotonic())
-        except Exception as error:  # noqa: BLE001 - raised where the lookup is waited for
+        except Exception as error:  # noqa: BLE001 - raised in the task that waits for the lookup
             failure = error
         with suppress(RuntimeError):  # the loop was closed meanwhile
             loop.call_soon_threadsafe(tell, found, failure)
@@ -136,5 +136,5 @@ def _addresses(
     infos = socket.getaddrinfo(
         host, None, family=family, type=socket.SOCK_STREAM, flags=socket.AI_ADDRCONFIG
     )
-    # As numbers; a link-local IPv6 address keeps its interface.
+    # Numeric addresses. A link-local IPv6 address keeps its interface.
     return tuple((socket.getnameinfo(info[4], _NUMERIC)[0], info[0]) for info in infos)

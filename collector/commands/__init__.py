@@ -1,1 +1,1 @@
-"""`bbbmeter NAME` is `commands/NAME.py`: its options, one call, and what it prints."""
+"""Each command `bbbmeter NAME` is a module `NAME`: its options, one call, and its output."""

@@ -1,4 +1,4 @@
-"""`bbbmeter check`: call every server and the database, and say what was found, a line each."""
+"""`bbbmeter check`: call every server and the database, and print one line for each."""
 
 import asyncio
 import time
@@ -21,18 +21,19 @@ from collector.model import Answer
 from collector.settings import ServerSettings, Settings
 from collector.sources.polling.parser import parse_meetings
 
+# Days of validity below which a certificate is reported as SOON: time to renew it.
 TLS_WARNING_DAYS = 21
 
 
 def check(config: Config = None) -> None:
-    """Check the settings, then call every server and the database, and print a line each."""
+    """Check the settings, then call every server and the database. Exit code 1 if one fails."""
     settings = load(config)
     if not asyncio.run(check_all(settings, Console(highlight=False))):
         raise typer.Exit(1)
 
 
 async def check_all(settings: Settings, console: Console) -> bool:
-    """Print a line for each server and for the database; return whether all is well."""
+    """Print a line for each server and for the database; return whether all of them are fine."""
     async with BbbClients() as clients:
         slots = asyncio.Semaphore(settings.concurrent_requests)
 
@@ -47,7 +48,8 @@ async def check_all(settings: Settings, console: Console) -> bool:
         if not server.enabled:
             _print(console, None, f"server[{server.name}]", "not enabled")
     if not settings.server:
-        _print(console, False, "server", "there is none to poll")  # noqa: FBT003 - says the state
+        problem = "no server to poll; add a [[server]] entry"
+        _print(console, False, "server", problem)  # noqa: FBT003 - says the state
     ok, text = await _check_database(settings)
     _print(console, ok, "database", text)
     return all(outcomes) and bool(settings.server) and ok
@@ -65,10 +67,8 @@ async def _check_server(
         latency_ms = round((time.monotonic() - started_s) * 1000)
     except ApiError as error:
         if error.key == "checksumError":
-            return (
-                False,
-                f"reachable, but it refuses the checksum ({server.checksum}): wrong secret?",
-            )
+            reason = "wrong secret, or algorithm not allowed"
+            return False, f"reachable, but rejects the checksum ({server.checksum}): {reason}"
         return False, f"reachable, but {error}"
     except PollError as error:
         return False, f"{error.full_outcome}" + (f": {error}" if str(error) else "")
@@ -84,12 +84,12 @@ def _notes(reply: Reply[Answer], latency_ms: int, now: datetime) -> Iterable[str
     yield "checksum accepted"
     yield f"{sessions} session{'' if sessions == 1 else 's'}"
     if reply.value.skipped:
-        yield f"{reply.value.skipped} unreadable"
+        yield f"{reply.value.skipped} unreadable and not counted"
     if reply.clock_skew_s is None:
         yield "clock unknown"
     else:
         yield f"clock {reply.clock_skew_s:+.0f} s" + (
-            " (WRONG: starts of sessions are corrected by it)"
+            " (WRONG: bbbmeter corrects session starts; set the server's clock)"
             if abs(reply.clock_skew_s) > MAX_SKEW_S
             else ""
         )
@@ -116,8 +116,8 @@ async def _check_database(settings: Settings) -> tuple[bool, str]:
     if not missing:
         return True, f"{found}, schema up to date"
     if parse_embedded(database) is not None:
-        return True, f"{found}, schema not up to date: `bbbmeter run` will see to it"
-    return False, f"{found}, but it lacks {', '.join(missing)}: run `bbbmeter migrate`"
+        return True, f"{found}, schema not up to date: `bbbmeter run` will migrate it"
+    return False, f"{found}, but {', '.join(missing)} is missing: run `bbbmeter migrate`"
 
 
 def _print(console: Console, ok: bool | None, what: str, text: str) -> None:  # noqa: FBT001

@@ -1,4 +1,4 @@
-"""`bbbmeter demo`: a simulated fleet, the real collector, and the report beside the truth."""
+"""`bbbmeter demo`: meter a simulated fleet, and compare the report with the simulated truth."""
 
 import asyncio
 import os
@@ -37,25 +37,25 @@ TENANTS = (
     SimTenant("physics", "moodle", 0.7),
     SimTenant("medicine", "prefix", 0.6),
 )
-# One server answers with an error for this part of the time.
+# This server answers with an error from and until these shares of the demo's duration.
 FAILING = "sim02"
 FAILS_FROM, FAILS_UNTIL = 0.3, 0.5
-# A difference from the truth beyond this is a failure of the demo.
+# Largest accepted difference from the truth, as a share. Beyond it, the demo's exit code is 1.
 TOLERANCE = 0.02
 
 
 def demo(
-    directory: Annotated[Path, typer.Argument(help="Where the data go.")] = Path("demo-data"),
-    seconds: Annotated[int, typer.Option(min=20, max=3600, help="How long to collect.")] = 80,
+    directory: Annotated[Path, typer.Argument(help="Directory for the data.")] = Path("demo-data"),
+    seconds: Annotated[int, typer.Option(min=20, max=3600, help="Seconds to collect.")] = 80,
 ) -> None:
-    """Show it: a simulated fleet, the real collector, and the report beside the truth."""
+    """Meter a simulated fleet, and compare the report with the truth."""
     setup_logging("console", os.environ.get("BBBMETER_LOG_LEVEL", "error"))
     if not asyncio.run(run_demo(directory, seconds)):
         raise typer.Exit(1)
 
 
 async def run_demo(directory: Path, duration_s: int) -> bool:
-    """Collect from a simulated fleet for `duration_s` seconds into `directory`, and report.
+    """Collect from a simulated fleet for `duration_s` seconds into `directory`, and print a report.
 
     Returns whether every tenant's participant minutes are within TOLERANCE of the truth.
     """
@@ -65,14 +65,14 @@ async def run_demo(directory: Path, duration_s: int) -> bool:
         path = _write_settings(directory, simulated, secret)
         settings = load_settings(path)
         console.print(
-            f"A fleet of {SERVERS} simulated BigBlueButton servers with {len(TENANTS)} tenants is "
-            f"listening; bbbmeter polls it every {INTERVAL_S} s."
+            f"{SERVERS} simulated BigBlueButton servers with {len(TENANTS)} tenants are "
+            f"listening. bbbmeter polls them every {INTERVAL_S} s."
         )
         console.print(f"Starting the embedded TimescaleDB in {directory / 'data'} …")
         since, until = await _collect(console, settings, simulated, duration_s)
         truth = simulated.fleet.truth(since, until)
     async with open_pool(settings.database.get_secret_value()) as pool, pool.acquire() as db:
-        # The fleet is gone: from now on, no poll is due.
+        # The simulated servers have stopped, so no further poll is due.
         await sync_fleet(db, (), settings.tenant, until)
         minute = timedelta(minutes=1)
         request = Request(tick_at(since, 60), tick_at(until - minute / 60, 60) + minute)
@@ -84,7 +84,7 @@ async def run_demo(directory: Path, duration_s: int) -> bool:
 
 
 def _plan(start: datetime) -> FleetPlan:
-    """Return lessons under way at `start`: in so short a time, all that comes and goes counts."""
+    """Return a plan of lessons that run already at `start`, as the demo takes only seconds."""
     return FleetPlan(
         seed=7,
         start=start,
@@ -122,7 +122,7 @@ def _write_settings(directory: Path, simulated: SimulatedFleet, secret: SecretSt
 async def _collect(
     console: Console, settings: Settings, simulated: SimulatedFleet, duration_s: int
 ) -> tuple[datetime, datetime]:
-    """Run the collector; return the period that its ticks stand for."""
+    """Run the collector for `duration_s` seconds; return begin and end of the metered period."""
     ticks = duration_s // INTERVAL_S
     seen: dict[datetime, int] = {}
     totals: dict[str, tuple[int, int]] = {}
@@ -154,7 +154,7 @@ async def _collect(
         daemon.on_result = show
         await daemon.run()
     if not seen:
-        raise UsageError(["stopped before the first tick"], "demo")
+        raise UsageError(["was stopped before the first tick, so there is no report"], "demo")
     return min(seen), max(seen) + timedelta(seconds=INTERVAL_S)
 
 
@@ -165,7 +165,7 @@ def _let_one_fail(simulated: SimulatedFleet, start: datetime, duration_s: int) -
 
 
 def _difference(row: Mapping[str, Any], truth: Truth) -> float:
-    """Return how far participant minutes are from the truth, as a share of it."""
+    """Return the difference of participant minutes from the truth, as a share of the truth."""
     true_s = truth.tenants[row["tenant"]].participant_seconds
     return row["participant_minutes"] * 60 / true_s - 1 if true_s else 0.0
 
@@ -174,7 +174,7 @@ def _table(rows: list[dict[str, Any]], truth: Truth) -> Table:
     marks = {tenant.name: tenant.mark for tenant in TENANTS}
     seconds = (truth.until - truth.since).total_seconds()
     table = Table(
-        title=f"What each tenant used in these {seconds:.0f} seconds",
+        title=f"Usage of each tenant in these {seconds:.0f} seconds",
         box=None,
         padding=(0, 1, 0, 0),
         title_justify="left",
@@ -211,13 +211,15 @@ def _table(rows: list[dict[str, Any]], truth: Truth) -> Table:
 def _print_next_steps(console: Console, path: Path, worst: float) -> None:
     console.print(
         f"\nThe largest difference from the truth is {worst:.2%}. "
-        f"{FAILING} failed for a while: that is missing from the coverage, and the hole is filled "
-        "from both sides.\n"
+        f"{FAILING} failed for some time: coverage is lower, and the gap was interpolated.\n"
     )
     for command, purpose in (
-        (f"bbbmeter report -c {path} --by server", "The same data by server (room, day, month):"),
-        ("make psql", "Look at the database, for example SELECT * FROM meter.session;"),
-        ("bbbmeter init && bbbmeter check && bbbmeter run", "Your own servers:"),
+        (
+            f"bbbmeter report -c {path} --by server",
+            "See the same data by server (or room, day, month):",
+        ),
+        ("make psql", "Query the database, for example SELECT * FROM meter.session;"),
+        ("bbbmeter init && bbbmeter check && bbbmeter run", "Meter your own servers:"),
     ):
         console.print(f"{purpose}\n    {command}")
-    console.print("(bbbmeter is .venv/bin/bbbmeter in this checkout.)")
+    console.print("(In this checkout, bbbmeter is .venv/bin/bbbmeter.)")

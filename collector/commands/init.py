@@ -1,4 +1,4 @@
-"""`bbbmeter init`: write a commented example of the settings."""
+"""`bbbmeter init`: write an example settings file with comments."""
 
 import os
 from importlib import resources
@@ -10,25 +10,25 @@ import typer
 from collector.commands.options import DEFAULT_CONFIG, Config
 from collector.errors import UsageError
 
-# Every key, with its default commented out; valid as it stands.
+# Has every key with its default, commented out. The text is valid settings as it is.
 EXAMPLE = resources.files("collector.settings").joinpath("example.toml").read_text(encoding="utf-8")
 
 
 def init(
     config: Config = None,
-    force: Annotated[bool, typer.Option(help="Overwrite the file.")] = False,
+    force: Annotated[bool, typer.Option(help="Overwrite an existing file.")] = False,
 ) -> None:
-    """Write a commented example of the settings."""
+    """Write an example settings file with comments."""
     path = config or DEFAULT_CONFIG
     write_example(path, force=force)
-    print(f"wrote {path}: put in your servers, then run `bbbmeter check`")
+    print(f"wrote {path}: add your servers to it, then run `bbbmeter check`")
 
 
 def write_example(path: Path, *, force: bool = False) -> None:
-    """Write the example to `path`, readable for its owner alone, as secrets go in there.
+    """Write the example to `path`, with mode 0600, as the file will contain secrets.
 
-    An existing file is replaced only with `force`, and then gets the same mode. Raises
-    UsageError where the file exists or cannot be written.
+    With `force`, an existing file is replaced and gets the same mode. Raises UsageError if the
+    file exists and `force` is not set, or if the file cannot be written.
     """
     flags = os.O_WRONLY | os.O_CREAT | (os.O_TRUNC if force else os.O_EXCL)
     try:

@@ -1,4 +1,4 @@
-"""`bbbmeter migrate`: bring the database to this version and these settings."""
+"""`bbbmeter migrate`: update the database to this version and these settings."""
 
 import asyncio
 from typing import Annotated
@@ -12,12 +12,16 @@ from collector.database.migrate import migrate as migrate_database
 
 def migrate(
     config: Config = None,
-    dry_run: Annotated[bool, typer.Option(help="Only say what would be done.")] = False,
+    dry_run: Annotated[bool, typer.Option(help="Only print what would change.")] = False,
     rebuild_days: Annotated[
-        bool, typer.Option(help="Cut all days anew after a change of the billing time zone.")
+        bool,
+        typer.Option(
+            help="Rebuild the daily rollups after a change of billing_timezone or "
+            "large_session_participants."
+        ),
     ] = False,
 ) -> None:
-    """Bring the database to this version and these settings."""
+    """Update the database to this version and these settings."""
     settings = load(config)
 
     async def work() -> list[str]:
@@ -30,4 +34,8 @@ def migrate(
     names = asyncio.run(work())
     verb = "would apply" if dry_run else "applied"
     print(f"{verb} {', '.join(names)}" if names else "the tables are up to date")
-    print("views and policies " + ("would be" if dry_run else "were") + " set from the settings")
+    print(
+        "views, functions and policies "
+        + ("would be" if dry_run else "were")
+        + " set from the settings"
+    )

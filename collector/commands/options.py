@@ -1,4 +1,4 @@
-"""Options that several commands have, and the settings that all of them read."""
+"""Options that several commands share, and the code that loads the settings."""
 
 from enum import StrEnum
 from pathlib import Path
@@ -18,13 +18,13 @@ Config = Annotated[
         "--config",
         "-c",
         envvar="BBBMETER_CONFIG",
-        help="The settings; by default bbbmeter.toml in this folder, if there is one.",
+        help="Settings file. Default: bbbmeter.toml in the working directory, if it exists.",
     ),
 ]
 
 
 class Format(StrEnum):
-    """How a report is printed."""
+    """Output format of a report."""
 
     table = "table"
     csv = "csv"
@@ -32,12 +32,12 @@ class Format(StrEnum):
 
 
 def config_path(config: Path | None) -> Path | None:
-    """Return the settings' file: the one named, else the default if it exists, else None."""
+    """Return `config`, else the default settings file if it exists, else None."""
     return config or (DEFAULT_CONFIG if DEFAULT_CONFIG.exists() else None)
 
 
 def load(config: Path | None) -> Settings:
-    """Return the settings, and log warnings and errors alone. Raises SettingsError."""
+    """Return the settings, and set up logging of warnings and errors only. Raises SettingsError."""
     settings = load_settings(config_path(config))
     setup_logging(settings.log_format, "warning")
     return settings

@@ -1,4 +1,4 @@
-"""`bbbmeter psql`: psql on the configured database, or a plain prompt where psql is missing."""
+"""`bbbmeter psql`: open psql on the database, or a plain prompt if psql is not installed."""
 
 import asyncio
 import os
@@ -18,7 +18,7 @@ from collector.database.engine import EmbeddedEngine, parse_embedded
 
 
 def psql(config: Config = None) -> None:
-    """Open psql on the database (or a plain prompt where psql is missing)."""
+    """Open psql on the database (without psql: a plain prompt)."""
     settings = load(config)
     sys.exit(asyncio.run(open_console(settings.database.get_secret_value())))
 
@@ -37,7 +37,7 @@ async def open_console(database: str) -> int:
 
 
 async def _run(psql: str, dsn: str) -> int:
-    """Run psql; the password goes by the environment, as every user sees a command's arguments."""
+    """Run psql. Pass the password by the environment, as all users can see its arguments."""
     bare, password = without_password(dsn)
     env = {**os.environ, "PGPASSWORD": password} if password else None
     process = await asyncio.create_subprocess_exec(psql, "-X", bare, env=env)
@@ -45,9 +45,10 @@ async def _run(psql: str, dsn: str) -> int:
 
 
 def without_password(dsn: str) -> tuple[str, str | None]:
-    """Return `dsn` without the passwords in it, and the database's, wherever it stood.
+    """Return `dsn` without passwords, and the database's password, or None if it has none.
 
-    One for the key of a client's certificate (`sslpassword`) is left out: psql asks for it.
+    The password can be in the login or in the query. The password of a client certificate's key
+    (`sslpassword`) is removed and not returned: psql asks for it.
     """
     url = urlsplit(dsn)
     login, _, hosts = url.netloc.rpartition("@")
@@ -61,10 +62,13 @@ def without_password(dsn: str) -> tuple[str, str | None]:
 
 
 async def _prompt(connection: Connection) -> int:
-    """Read statements from standard input, and print what they return."""
+    """Read statements from standard input, and print their results. Return exit code 0."""
     console = Console()
     if sys.stdin.isatty():
-        console.print("psql is not installed; this is a plain prompt. End a statement with ;")
+        console.print(
+            "psql is not installed; this is a plain prompt. End each statement with a semicolon. "
+            "To leave, type quit."
+        )
     statements = _statements()
     while statement := await asyncio.to_thread(next, statements, ""):
         with translated("psql"):
@@ -81,7 +85,7 @@ async def _execute(connection: Connection, statement: str, console: Console) -> 
     if not records:
         console.print("(no rows)")
         return
-    # Text: what is stored comes from outside, and `[` would begin markup.
+    # Text, because stored values come from outside, and rich would read `[` as markup.
     table = Table()
     for name in records[0].keys():  # noqa: SIM118 - a record iterates over its values
         table.add_column(Text(name), overflow="fold")
@@ -91,7 +95,7 @@ async def _execute(connection: Connection, statement: str, console: Console) -> 
 
 
 def _statements() -> Iterator[str]:
-    """Yield what ends in `;`, and at last what stands before the end of the input without one."""
+    """Yield each statement that ends in `;`, and the rest of the input, if any, at its end."""
     lines: list[str] = []
     while line := _read_line("    -> " if lines else "meter> "):
         if not lines and line.strip() in {"\\q", "quit", "exit"}:
@@ -106,7 +110,7 @@ def _statements() -> Iterator[str]:
 
 
 def _read_line(prompt: str) -> str:
-    """Return a line with its end, "" at the end of the input."""
+    """Return a line with its line end, or "" at the end of the input."""
     if sys.stdin.isatty():
         try:
             return input(prompt) + "\n"

@@ -1,4 +1,4 @@
-"""`bbbmeter report`: print what each tenant used."""
+"""`bbbmeter report`: print the usage of each tenant."""
 
 import asyncio
 from datetime import UTC, datetime
@@ -16,7 +16,7 @@ from collector.reports.usage import Request, fetch_report, parse_instant
 
 
 class Grouping(StrEnum):
-    """What a report's rows are, beside the tenant."""
+    """What the rows of a report are grouped by, in addition to the tenant."""
 
     room = "room"
     server = "server"
@@ -28,17 +28,19 @@ def report(
     config: Config = None,
     since: Annotated[
         str | None,
-        typer.Option("--from", help="Begin, e.g. 2026-02-01; by default that of this month."),
+        typer.Option("--from", help="Begin, e.g. 2026-02-01. Default: the first of this month."),
     ] = None,
     until: Annotated[
-        str | None, typer.Option("--to", help="End, not included; by default the present.")
+        str | None, typer.Option("--to", help="End, not included. Default: now.")
     ] = None,
     tenant: Annotated[str | None, typer.Option(help="Only this tenant.")] = None,
     server: Annotated[str | None, typer.Option(help="Only sessions on this server.")] = None,
-    by: Annotated[Grouping | None, typer.Option(help="Rows beside the tenant.")] = None,
-    output: Annotated[Format, typer.Option("--format", help="How to print it.")] = Format.table,
+    by: Annotated[
+        Grouping | None, typer.Option(help="Group by this in addition to the tenant.")
+    ] = None,
+    output: Annotated[Format, typer.Option("--format", help="Output format.")] = Format.table,
 ) -> None:
-    """Print what each tenant used. Dates are days of the billing time zone."""
+    """Print the usage of each tenant. Dates are in the billing time zone."""
     settings = load(config)
     zone = ZoneInfo(settings.billing_timezone)
     now = datetime.now(UTC).astimezone(zone).replace(second=0, microsecond=0)
@@ -63,6 +65,6 @@ def report(
     elif output is Format.csv:
         print(as_csv(rows, zone), end="")
     else:
-        # Never narrower than the tables: a figure must not be cut off.
+        # At least as wide as the tables, so that rich truncates no figure.
         width = max(REPORT_WIDTH + (ROOM_WIDTH if by else 0), Console().width)
         Console(width=width, highlight=False).print(as_tables(rows, request, zone, version))

@@ -1,4 +1,4 @@
-"""`bbbmeter run`: collect until SIGTERM."""
+"""`bbbmeter run`: run the collector until SIGTERM."""
 
 import asyncio
 import gc
@@ -10,14 +10,15 @@ from collector.log import setup_logging
 
 
 def run(config: Config = None) -> None:
-    """Collect until SIGTERM."""
+    """Run the collector until SIGTERM or Ctrl+C."""
     path = config_path(config)
     settings = load(path)
     setup_logging(settings.log_format, settings.log_level)
     if not settings.enabled_servers:
-        raise SettingsError(["server: there is none to poll"], str(path or "environment"))
-    # What a tick makes lives to its end, so that the collector of cycles, which looks at it every
-    # few hundred objects, finds nothing and takes a quarter of the processor's time.
+        problem = "server: no server to poll; add an enabled [[server]] entry"
+        raise SettingsError([problem], str(path or "environment"))
+    # The objects of a tick live until the tick ends. With its default thresholds, the garbage
+    # collector would search them often, find nothing, and use a quarter of the processor time.
     gc.freeze()
     gc.set_threshold(50_000, 20, 20)
     asyncio.run(Daemon(settings, path).run())

@@ -1,4 +1,4 @@
-"""`bbbmeter simulate`: run a simulated fleet over HTTP, with faults."""
+"""`bbbmeter simulate`: run simulated BigBlueButton servers over HTTP, with faults."""
 
 import asyncio
 from pathlib import Path
@@ -12,29 +12,37 @@ from collector.simulator.server import SimulatedFleet
 
 
 def simulate(
-    servers: Annotated[int, typer.Option(help="How many servers.")] = 4,
-    tenants: Annotated[int, typer.Option(help="How many tenants.")] = 6,
-    sessions: Annotated[float, typer.Option(help="Sessions at a time, on average.")] = 24.0,
+    servers: Annotated[int, typer.Option(help="Number of servers.")] = 4,
+    tenants: Annotated[int, typer.Option(help="Number of tenants.")] = 6,
+    sessions: Annotated[float, typer.Option(help="Mean number of concurrent sessions.")] = 24.0,
     seed: Annotated[int, typer.Option(help="The same seed gives the same fleet.")] = 1,
-    speed: Annotated[float, typer.Option(help="Simulated seconds a second.")] = 1.0,
-    lively: Annotated[bool, typer.Option(help="Sessions of minutes, to look at.")] = False,
+    speed: Annotated[float, typer.Option(help="Simulated seconds per real second.")] = 1.0,
+    lively: Annotated[bool, typer.Option(help="Short sessions, for watching.")] = False,
     host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
-    port: Annotated[int, typer.Option(help="The first server's port; 0: any free ones.")] = 0,
+    port: Annotated[
+        int, typer.Option(help="Port of the first server; 0 takes any free ports.")
+    ] = 0,
     duration: Annotated[
-        float | None, typer.Option(help="Seconds until it ends; by default until SIGTERM.")
+        float | None, typer.Option(help="Seconds to run. Default: until SIGTERM.")
     ] = None,
-    secret_file: Annotated[Path | None, typer.Option(help="File with the secret.")] = None,
-    secret_env: Annotated[str | None, typer.Option(help="Variable with the secret.")] = None,
+    secret_file: Annotated[Path | None, typer.Option(help="File that holds the secret.")] = None,
+    secret_env: Annotated[
+        str | None, typer.Option(help="Environment variable that holds the secret.")
+    ] = None,
     fault: Annotated[
         list[str] | None,
-        typer.Option(help="server:kind:from-to in seconds, e.g. sim02:http_502:20-40; repeatable."),
+        typer.Option(
+            help="SERVER:KIND:FROM-UNTIL in seconds, e.g. sim02:http_502:20-40. Can be repeated."
+        ),
     ] = None,
     config: Annotated[
         Path | None, typer.Option(help="Write settings for the collector to this file.")
     ] = None,
-    truth: Annotated[Path | None, typer.Option(help="Write the truth here at the end.")] = None,
+    truth: Annotated[
+        Path | None, typer.Option(help="At the end, write the exact usage to this file as JSON.")
+    ] = None,
 ) -> None:
-    """Run a simulated fleet over HTTP, with faults, and tell the truth about it."""
+    """Run simulated BigBlueButton servers over HTTP, with faults."""
     options = SimulateOptions(
         servers=servers,
         tenants=tenants,

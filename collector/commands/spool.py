@@ -1,4 +1,4 @@
-"""`bbbmeter spool`: what waits on disk, and the batches that the database refused."""
+"""`bbbmeter spool`: the batches that wait on disk, and those that the database rejected."""
 
 from datetime import datetime
 from pathlib import Path
@@ -16,43 +16,46 @@ from collector.storage.spool import quarantine
 
 app = typer.Typer(
     name="spool",
-    help="What waits on disk, and what the database refused.",
+    help="Show waiting batches; retry or delete rejected ones.",
     no_args_is_help=True,
 )
 
-BatchId = Annotated[str, typer.Argument(help="The batch, as `spool list` names it, or `all`.")]
+BatchId = Annotated[str, typer.Argument(help="Id of the batch from `spool list`, or `all`.")]
 
 
 @app.command("list")
 def list_(config: Config = None) -> None:
-    """List what waits in each collector's spool, and what is in quarantine."""
+    """List the batches that wait in each collector's spool, and those in quarantine."""
     console = Console(width=max(REPORT_WIDTH, Console().width), highlight=False)
     print_spool(load(config).spool.directory, console)
 
 
 @app.command()
 def show(batch: BatchId, config: Config = None) -> None:
-    """Print the rows of a batch in quarantine as JSON, a line each."""
+    """Print the rows of a batch in quarantine as JSON, one per line."""
     for line in quarantine.show_batch(load(config).spool.directory, batch):
         print(line)
 
 
 @app.command()
 def retry(batch: BatchId, config: Config = None) -> None:
-    """Let a batch in quarantine be stored after all, when what was wrong is mended."""
+    """Store a batch in quarantine again, after you fixed the reason for its rejection."""
     for one in quarantine.retry(load(config).spool.directory, batch):
-        print(f"{one.id}: waits to be stored")
+        print(f"{one.id}: queued again; a running collector stores it")
 
 
 @app.command()
 def drop(batch: BatchId, config: Config = None) -> None:
-    """Delete a batch in quarantine for good; its polls stay failed."""
+    """Delete a batch in quarantine permanently. Its polls remain failed polls."""
     for one in quarantine.drop(load(config).spool.directory, batch):
         print(f"{one.id}: deleted ({one.reason})")
 
 
 def print_spool(directory: Path, console: Console) -> None:
-    """Print what waits in each slot, and each batch in quarantine with its id. SpoolError."""
+    """Print what waits in each slot, and each batch in quarantine with its id.
+
+    Raises SpoolError if the spool cannot be read.
+    """
     states = quarantine.spool_state(directory)
     if not states:
         console.print(Text(f"no spool in {directory}"))
@@ -75,7 +78,7 @@ def print_spool(directory: Path, console: Console) -> None:
     for batch in refused:
         table.add_row(
             batch.id,
-            # Text: a reason can hold what came from outside, and `[` would begin markup.
+            # Text, as a reason can contain text from outside, and rich would read `[` as markup.
             Text(batch.reason),
             Text(", ".join(batch.servers)),
             str(batch.polls),
@@ -88,7 +91,7 @@ def print_spool(directory: Path, console: Console) -> None:
 def _ticks(first: datetime | None, last: datetime | None) -> Text:
     if first is None or last is None:
         return Text("-")
-    # The second needs its day only where it is another one.
+    # Show the day of the end only if it differs from the day of the beginning.
     end = f"{last:%H:%M:%S}" if last.date() == first.date() else f"{last:%Y-%m-%d %H:%M:%S}"
     return Text(f"{first:%Y-%m-%d %H:%M:%S} to {end} UTC")
 

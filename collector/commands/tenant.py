@@ -1,4 +1,4 @@
-"""`bbbmeter tenant grant-sql`: print SQL that gives a tenant a database role of its own."""
+"""`bbbmeter tenant grant-sql`: print SQL that gives a tenant its own database role."""
 
 import asyncio
 from typing import Annotated
@@ -11,19 +11,24 @@ from collector.database.roles import grant_sql as grant_statements
 from collector.database.roles import revoke_sql as revoke_statements
 from collector.database.roles import role_of
 
-app = typer.Typer(name="tenant", help="Database roles of tenants.", no_args_is_help=True)
+app = typer.Typer(
+    name="tenant", help="Give tenants database roles of their own.", no_args_is_help=True
+)
 
 
 @app.command("grant-sql")
 def grant_sql(
     tenant: Annotated[str, typer.Argument(help="The tenant's name.")],
     role: Annotated[
-        str | None, typer.Option(help="The role; by default its present one, or one by number.")
+        str | None,
+        typer.Option(help="Name of the role. Default: the tenant's role, or one with its number."),
     ] = None,
-    revoke: Annotated[bool, typer.Option("--revoke", help="Print what takes it away.")] = False,
+    revoke: Annotated[
+        bool, typer.Option("--revoke", help="Print SQL that removes the role's access.")
+    ] = False,
     config: Config = None,
 ) -> None:
-    """Print SQL that lets a role of the database see one tenant's rows; it changes nothing."""
+    """Print SQL that lets a database role read one tenant's rows. It changes nothing itself."""
     settings = load(config)
 
     async def work() -> str:
@@ -31,7 +36,7 @@ def grant_sql(
         async with open_pool(database, max_size=1) as pool, pool.acquire() as connection:
             return await role_of(connection, tenant)
 
-    # Also with a role given: the tenant must be there.
+    # Called even if a role is given, as it raises an error for an unknown tenant.
     known = asyncio.run(work())
     try:
         if revoke:

@@ -1,4 +1,4 @@
-"""`bbbmeter verify`: compute everything again, and compare it with what is stored."""
+"""`bbbmeter verify`: recompute all figures, and compare them with the stored ones."""
 
 import asyncio
 import sys
@@ -19,15 +19,19 @@ from collector.verify import verify as verify_figures
 def verify(
     config: Config = None,
     since: Annotated[
-        str | None, typer.Option("--from", help="Begin; by default of all that is kept.")
+        str | None, typer.Option("--from", help="Begin. Default: the oldest stored data.")
     ] = None,
-    until: Annotated[str | None, typer.Option("--to", help="End, not included.")] = None,
+    until: Annotated[
+        str | None, typer.Option("--to", help="End, not included. Default: the newest data.")
+    ] = None,
     mend: Annotated[
-        bool, typer.Option("--repair", help="Mend what can be mended, and verify again.")
+        bool, typer.Option("--repair", help="Repair what can be repaired, then verify again.")
     ] = False,
-    output: Annotated[Format, typer.Option("--format", help="table or json.")] = Format.table,
+    output: Annotated[
+        Format, typer.Option("--format", help="Output format: table or json.")
+    ] = Format.table,
 ) -> None:
-    """Compute everything again, and compare it with what is stored. Exit code 1 if it differs."""
+    """Recompute all figures, and compare them with the stored ones. Exit code 1 if they differ."""
     settings = load(config)
     zone = ZoneInfo(settings.billing_timezone)
     period_start = parse_instant(since, zone) if since else None

@@ -1,5 +1,5 @@
-"""The rules by which facts become figures: pure functions and memory, no I/O.
+"""The rules that turn poll results into figures. They use memory only, and do no I/O.
 
-`pipeline` turns a poll's result into the rows that are stored; `attribution` says whose a meeting
-is, and which room; `gapfill` interpolates between two polls.
+`pipeline` turns a poll result into rows. `attribution` finds a session's tenant and room. `gapfill`
+interpolates between two polls.
 """

@@ -1,4 +1,4 @@
-"""Whose meeting is it, and which room? The rules of the settings, in order."""
+"""Finds the tenant and the room of a session, by the rules of the settings in their order."""
 
 import re
 from collections.abc import Mapping
@@ -20,7 +20,7 @@ from collector.settings import (
 
 ORIGIN_KEY = "bbb-origin-server-name"
 BBBLB_TENANT_KEY = "bbblb-tenant"
-# What says which product created a meeting; Greenlight 2 says so by the other one alone.
+# Metadata that names the product that created a meeting. Greenlight 2 sends only the second key.
 PRODUCT_KEY = "bbb-origin"
 GREENLIGHT_KEY = "gl-listed"
 _PRODUCT = re.compile(r"[a-z0-9][a-z0-9._-]{0,31}")
@@ -28,10 +28,10 @@ _BBBLB_TENANT = re.compile(r"[a-zA-Z0-9]{1,16}")
 
 
 class Attribution:
-    """The rules, ready to use; a change of the settings makes a new one."""
+    """Applies the attribution rules. A change of the settings needs a new object."""
 
     def __init__(self, settings: AttributionSettings) -> None:
-        """Take the rules and the default tenant from `settings`."""
+        """Read the rules and the default tenant from `settings`."""
         self._rules = settings.rules
         self._default = settings.default
         self._suffixes = [rule for rule in settings.rules if isinstance(rule, SuffixRule)]
@@ -40,10 +40,10 @@ class Attribution:
     def place(self, meeting: Meeting, server: ServerSettings, parent: Place | None) -> Place:
         """Return tenant and room of `meeting`, which `server` reported.
 
-        `parent` is the place of a breakout's parent, None where that is unknown: then the breakout
-        has no room, and rule `parent` does not match it.
+        `parent` is the place of a breakout room's parent, None if it is unknown. Then the breakout
+        has no room, and the rule `parent` does not match it.
         """
-        # A breakout's own id is a hash made anew each time: its room is its parent's.
+        # BBB gives a breakout a new id each time, so it counts for the room of its parent.
         room = (parent.room if parent else None) if meeting.breakout else self._unscoped(meeting)
         for rule in self._rules:
             tenant = _match(rule, meeting, server, room, parent)
@@ -52,7 +52,7 @@ class Attribution:
         return Place(self._default, room)
 
     def _unscoped(self, meeting: Meeting) -> str:
-        """Return the meeting id without the suffix that a load balancer appended to it."""
+        """Return the meeting id without the suffix that a load balancer appended, if any."""
         external_id = meeting.external_id
         for rule in self._suffixes:
             head, tenant = _split_suffix(external_id, rule.separator)
@@ -65,9 +65,9 @@ class Attribution:
 
 
 def origin(meeting: Meeting) -> str | None:
-    """Return the product that created `meeting`, None where it says nothing.
+    """Return the product that created `meeting`, None if the metadata do not name it.
 
-    Clients say it themselves: what is no short plain word is `other`.
+    Clients choose the text. If it is not a short plain word, the result is `other`.
     """
     said = meeting.metadata.get(PRODUCT_KEY, "").strip().lower()
     if said:
@@ -78,7 +78,7 @@ def origin(meeting: Meeting) -> str | None:
 def _match(
     rule: Rule, meeting: Meeting, server: ServerSettings, room: str | None, parent: Place | None
 ) -> str | None:
-    """Return the tenant that `rule` gives, None where it does not match."""
+    """Return the tenant that `rule` gives, None if the rule does not match."""
     match rule:
         case ServerRule():
             return server.tenant
@@ -98,7 +98,10 @@ def _match(
 
 
 def _named(mark: str | None, tenants: Mapping[str, str]) -> str | None:
-    """Return the tenant for a mark: by the table, or the mark itself where there is no table."""
+    """Return the tenant for `mark`: its entry in `tenants`, or `mark` itself without a table.
+
+    Returns None if there is no mark or no entry, or if the mark is not a valid tenant name.
+    """
     if not mark:
         return None
     if tenants:
@@ -107,7 +110,7 @@ def _named(mark: str | None, tenants: Mapping[str, str]) -> str | None:
 
 
 def _split_suffix(external_id: str, separator: str) -> tuple[str, str | None]:
-    """Split `<id><separator><tenant>` from the right; (id, None) where it is not of that form."""
+    """Split `<id><separator><tenant>` from the right; return (id, None) if it has another form."""
     head, found, tail = external_id.rpartition(separator)
     if found and head and _BBBLB_TENANT.fullmatch(tail):
         return head, tail
@@ -115,7 +118,7 @@ def _split_suffix(external_id: str, separator: str) -> tuple[str, str | None]:
 
 
 def _keys(rules: tuple[Rule, ...]) -> list[str]:
-    """Return the metadata keys that the rules look at; nothing else is kept of a meeting."""
+    """Return the metadata keys that the rules read. All other metadata are discarded."""
     keys = [rule.key for rule in rules if isinstance(rule, MetadataRule)]
     if any(isinstance(rule, OriginRule) for rule in rules):
         keys.append(ORIGIN_KEY)

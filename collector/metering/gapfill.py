@@ -1,4 +1,4 @@
-"""Filling short holes: between two successful polls, sessions seen on both sides went on."""
+"""Fills short gaps: a session in the polls before and after a gap also ran between them."""
 
 from collections.abc import Iterator
 from datetime import datetime, timedelta
@@ -13,8 +13,8 @@ def fill_gap(
     """Yield a filled sample for each missed tick and each session in both `before` and `after`.
 
     `before` and `after` are the samples of two successful polls of one server, each of one tick.
-    Counts are interpolated on the straight line between the two and rounded to whole people.
-    Nothing is filled when the hole between them is longer than `max_gap_s` seconds.
+    Counts are interpolated linearly between the two, and rounded to whole people. Nothing is
+    filled if the missed ticks together last longer than `max_gap_s` seconds.
     """
     if not before or not after:
         return
@@ -38,15 +38,15 @@ def fill_gap(
 
 
 def missed_ticks(start: datetime, end: datetime, interval_s: int) -> list[datetime]:
-    """Return the ticks strictly between two ticks; none where `end` is not after `start`."""
+    """Return the ticks strictly between two ticks; none if `end` is not after `start`."""
     count = int((end - start).total_seconds()) // interval_s
     return [start + timedelta(seconds=interval_s * n) for n in range(1, count)]
 
 
 def _between(early: int | None, late: int | None, share: float) -> int | None:
-    """Return the whole number nearest to the point at `share` of the way; halves go up.
+    """Interpolate at `share` (0 to 1) of the way, rounded to a whole number, halves up.
 
-    None where either is unknown.
+    None where either count is unknown.
     """
     if early is None or late is None:
         return None

@@ -1,8 +1,8 @@
-"""From what the servers said to what is stored: attribution, gaps, new sessions.
+"""Turns poll results into rows to store: attributes sessions, fills gaps, announces new sessions.
 
-The pipeline remembers, for each server, the last successful poll. That memory only saves work and
-fills gaps: what is lost with it (a restart) is read back from the database, and what is wrong in
-it (another collector polled meanwhile) is caught by the writer's statement.
+The pipeline remembers the last successful poll of each server. This memory only saves work and
+fills gaps. After a restart, it is read back from the database. It can be wrong if another collector
+polled the server in the meantime; the writer's SQL statement catches that.
 """
 
 from collections.abc import Mapping
@@ -26,24 +26,26 @@ from collector.model import (
 )
 from collector.settings import ServerSettings, Settings
 
-# No meeting runs for longer. A server whose clock was not set when it booted says otherwise.
+# Longest plausible age of a session in seconds (a year). A server that booted with a wrong clock
+# reports older starts.
 _MAX_AGE_S = 366 * 86_400
 
 
 class Pipeline:
-    """Turns poll results into batches, one server's results in the order of their ticks."""
+    """Turns poll results into batches. Results of one server must come in the order of ticks."""
 
     def __init__(self, settings: Settings) -> None:
-        """Take rules, interval and longest gap from `settings`."""
+        """Read rules, interval and longest gap from `settings`."""
         self._last: dict[str, LastPoll] = {}
         self._known: dict[str, set[int]] = {}
         self._interval_s = settings.poll_interval_s
         self.configure(settings)
 
     def configure(self, settings: Settings) -> None:
-        """Take changed settings; what is remembered of servers that stay is kept.
+        """Apply changed settings, and keep the memory of servers that are still enabled.
 
-        Not where the interval changes: gaps between ticks of two grids are not filled.
+        If the interval changes, all memory is cleared: a gap between ticks of different intervals
+        is not filled.
         """
         if settings.poll_interval_s != self._interval_s:
             self._last.clear()
@@ -53,28 +55,28 @@ class Pipeline:
         self._max_gap_s = settings.max_gap_s
         self._store_room_names = settings.store_room_names
         self._servers: Mapping[str, ServerSettings] = {s.name: s for s in settings.server}
-        # One that is switched off as well: its sessions are closed meanwhile.
+        # Forget disabled servers too, as their sessions are closed in the meantime.
         for name in self._last.keys() - {server.name for server in settings.enabled_servers}:
             self.forget(name)
 
     def restore(self, server: str, last: LastPoll) -> None:
-        """Remember a poll that was read back from the database, unless there was one meanwhile."""
+        """Remember a poll from the database, unless the server was polled in the meantime."""
         if server in self._last:
             return
         self._last[server] = last
         self._known[server] = {sample.session_id for sample in last.samples}
 
     def forget(self, server: str) -> None:
-        """Forget a server: its sessions are announced again, no gap is filled."""
+        """Forget a server: its sessions are announced again, and its next gap is not filled."""
         self._last.pop(server, None)
         self._known.pop(server, None)
 
     def forget_sessions(self, server: str) -> None:
-        """Announce all sessions of a server again, because a poll of it was not stored."""
+        """Announce all sessions of a server again at its next poll, as a poll was not stored."""
         self._known.pop(server, None)
 
     def process(self, result: PollResult) -> Batch:
-        """Return the rows for one result: its poll, new sessions, its samples, filled samples."""
+        """Return the rows for `result`: the poll, new sessions, samples and filled samples."""
         server = self._servers[result.server]
         if not result.ok:
             return Batch(polls=[self._poll_row(result, [])])
@@ -105,7 +107,7 @@ class Pipeline:
     def _sessions(
         self, result: PollResult, server: ServerSettings, last: LastPoll | None
     ) -> dict[str, Seen]:
-        """Return the session of each meeting by internal id; parents first, breakouts after."""
+        """Return the session of each meeting by internal id, parents before breakouts."""
         before: dict[str, Seen] = last.sessions if last else {}
         now: dict[str, Seen] = {}
         for meeting in sorted(result.answer.meetings, key=attrgetter("breakout")):
@@ -147,7 +149,7 @@ class Pipeline:
             started_at=self._started_at(result, meeting),
             tenant=seen.place.tenant,
             room=seen.place.room,
-            # A breakout's name is not its parent's, whose room it counts for.
+            # A breakout counts for its parent's room, so its own name would be wrong there.
             room_name=meeting.name if self._store_room_names and not meeting.breakout else None,
             parent_internal_id=meeting.parent_internal_id,
             breakout=meeting.breakout,
@@ -156,12 +158,12 @@ class Pipeline:
         )
 
     def _started_at(self, result: PollResult, meeting: Meeting) -> datetime:
-        """Return when a meeting began, by our clock: createTime is by its server's.
+        """Return when a meeting began by our clock; its createTime is by its server's clock.
 
-        A server that is off by more than `MAX_SKEW_S` is taken to have been so when the meeting
-        began, and the start is corrected by the whole seconds that the Date header is good for.
-        A start that cannot be, behind the tick's end or more than a year back, is the tick: the
-        server's clock was changed meanwhile, or is wrong, and it does not say its time.
+        If the skew is more than `MAX_SKEW_S`, we assume that it was the same when the meeting
+        began, and correct the start by it, in whole seconds like the Date header. If the start is
+        still after the tick's end or more than a year ago, return the tick: the server's clock was
+        changed since then, or it is wrong and the server does not send its time.
         """
         start_s = meeting.created_ms / 1000
         skew_s = result.clock_skew_s

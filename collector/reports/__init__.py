@@ -1,1 +1,1 @@
-"""Questions to the SQL functions, answered as rows, as a table, as CSV or as JSON."""
+"""Reports: queries of the SQL functions, shown as a table, as CSV or as JSON."""

@@ -1,4 +1,4 @@
-"""The figures of a report: the columns of meter.tenant_report, and how each is shown."""
+"""The figures of a report: the columns of meter.tenant_report, and their formats."""
 
 from typing import Literal, NamedTuple
 

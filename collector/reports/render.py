@@ -1,4 +1,4 @@
-"""Reports for people and programs: tables for a terminal, CSV, JSON."""
+"""Output of reports: tables for a terminal, CSV and JSON."""
 
 import csv
 import io
@@ -16,7 +16,7 @@ from rich.text import Text
 from collector.reports.figures import FIGURES, Figure
 from collector.reports.usage import GROUP_KEYS, Request
 
-# Columns of the wider table, and of what its rows are grouped by beside the tenant.
+# Width of the wider table in characters, and of the column for the grouping (such as room).
 REPORT_WIDTH = 130
 ROOM_WIDTH = 40
 _UNKNOWN = "-"
@@ -28,7 +28,7 @@ def as_json(rows: list[dict[str, Any]], zone: ZoneInfo) -> str:
 
 
 def as_csv(rows: list[dict[str, Any]], zone: ZoneInfo) -> str:
-    """Return the rows as CSV with a header; unknown figures are empty."""
+    """Return the rows as CSV with a header. Unknown figures are empty."""
     out = io.StringIO()
     header = list(rows[0]) if rows else ["tenant", *(figure.name for figure in FIGURES)]
     writer = csv.writer(out, lineterminator="\n")
@@ -42,7 +42,10 @@ def as_csv(rows: list[dict[str, Any]], zone: ZoneInfo) -> str:
 def as_tables(
     rows: list[dict[str, Any]], request: Request, zone: ZoneInfo, calculation_version: int
 ) -> Group:
-    """Return the rows for a terminal, with the period and what the figures rest on."""
+    """Return the rows as tables for a terminal, with the period and an explanation of terms.
+
+    `calculation_version` is the version of the rules by which the figures were computed.
+    """
     shown = "%Y-%m-%d %H:%M"
     period = (
         f"from {request.since.astimezone(zone):{shown}} "
@@ -54,8 +57,8 @@ def as_tables(
         _table(f"Usage {period}", rows, request, usage, zone),
         _table("Sessions", rows, request, sessions, zone),
         Text(
-            "coverage: share of the time due that successful polls cover · filled: share of the "
-            f"time in sessions\nthat was interpolated · {_UNKNOWN} unknown · lengths in minutes · "
+            "coverage: share of the due polls that succeeded · filled: share of the session time "
+            f"that was\ninterpolated · {_UNKNOWN} unknown · lengths in minutes · "
             f"calculation {calculation_version}",
             style="dim",
         ),
@@ -83,7 +86,7 @@ def _table(
 
 
 def _group_text(key: str, value: object, zone: ZoneInfo) -> Text:
-    """Return a cell as it is: clients choose the ids of rooms, and `[` would begin markup."""
+    """Return a cell as plain text: clients choose room ids, and rich would read `[` as markup."""
     return Text(_UNKNOWN if value is None else str(_plain(key, value, zone)))
 
 
@@ -96,7 +99,7 @@ def _text(value: object, form: str, zone: ZoneInfo) -> str:
 
 
 def _plain(key: str, value: object, zone: ZoneInfo) -> object:
-    """Return a value for JSON and CSV: days and months as such, instants in ISO 8601."""
+    """Return a value for JSON and CSV: days as 2026-02-01, months as 2026-02, times in ISO 8601."""
     if isinstance(value, datetime):
         local = value.astimezone(zone)
         if key == "day":
@@ -106,7 +109,7 @@ def _plain(key: str, value: object, zone: ZoneInfo) -> object:
 
 
 def _unformula(value: object) -> object:
-    """Keep a spreadsheet from taking a room's id, which clients choose, for a formula."""
+    """Quote a text that a spreadsheet would run as a formula, as clients choose room ids."""
     if isinstance(value, str) and value[:1] in "=+-@\t\r":
         return f"'{value}"
     return value

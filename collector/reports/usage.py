@@ -1,4 +1,4 @@
-"""What each tenant used, asked of meter.tenant_report and its relatives."""
+"""Queries the usage of tenants from meter.tenant_report and similar SQL functions."""
 
 from collections.abc import Sequence
 from contextlib import suppress
@@ -15,7 +15,7 @@ from collector.reports.figures import FIGURES
 
 By = Literal["room", "server", "day", "month"]
 
-# What identifies a row, by what the report is grouped by.
+# The columns that identify a row, for each grouping.
 GROUP_KEYS: dict[str, tuple[str, ...]] = {
     "room": ("tenant", "room"),
     "server": ("tenant", "server"),
@@ -23,7 +23,7 @@ GROUP_KEYS: dict[str, tuple[str, ...]] = {
     "month": ("tenant", "month"),
 }
 
-# A reader may not look at the ledger of migrations: this is how it shows that one is missing.
+# Readers have no access to the list of migrations. These errors show that a migration is missing.
 _NO_SCHEMA = (
     asyncpg.InvalidSchemaNameError,
     asyncpg.UndefinedTableError,
@@ -34,7 +34,11 @@ _NO_SCHEMA = (
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """What is asked for: [since, until), aware, on full minutes; one tenant or server, or all."""
+    """A period [since, until), and filters. The times are aware and on full minutes.
+
+    With `tenant` or `server` None, the report has all of them. With `by` None, it has one row per
+    tenant.
+    """
 
     since: datetime
     until: datetime
@@ -44,11 +48,11 @@ class Request:
 
 
 async def fetch_report(connection: Connection, request: Request) -> list[dict[str, Any]]:
-    """Return a row a tenant (or tenant and room, server, day, month), each a dict of the figures.
+    """Return one row per tenant (or tenant and room, server, day, month) as dicts of the figures.
 
     Unknown figures are None. Raises ReportError for an unknown tenant or server, and for a period
-    that the stored data can no longer answer exactly; MigrationError where the database lacks
-    what a report is read from; DatabaseError where it is away.
+    for which no exact data are stored any more. Raises MigrationError if the database has no
+    tables of bbbmeter, or older ones. Raises DatabaseError if it is unavailable.
     """
     _require_computable(request)
     try:
@@ -61,7 +65,7 @@ async def fetch_report(connection: Connection, request: Request) -> list[dict[st
         if isinstance(cause, asyncpg.InvalidParameterValueError):
             raise ReportError(f"{cause.message}. {cause.hint or ''}".strip()) from cause
         if isinstance(cause, _NO_SCHEMA):
-            msg = "the database has no tables of bbbmeter, or older ones: run `bbbmeter migrate`"
+            msg = "the database has no tables of bbbmeter, or old ones: run `bbbmeter migrate`"
             raise MigrationError(msg) from cause
         raise
     keys = GROUP_KEYS.get(request.by or "", ("tenant",))
@@ -73,15 +77,15 @@ async def fetch_report(connection: Connection, request: Request) -> list[dict[st
 
 def _require_computable(request: Request) -> None:
     if request.server is not None and request.by in {"day", "month"}:
-        msg = "a report for one server can be by room or by server, not by day or month"
+        msg = "a report for one server can be grouped by room or by server, not by day or month"
         raise ReportError(msg)
-    # SQL would refuse these as well, but in a database without tenants it does not look at them.
+    # SQL rejects these periods too, but not in a database without tenants.
     period = f"{request.since.isoformat()} to {request.until.isoformat()}"
     if request.until < request.since:
-        msg = f"a period must not end before it begins: {period}"
+        msg = f"the period must not end before it begins: {period}"
         raise ReportError(msg)
     if any(at.second or at.microsecond for at in (request.since, request.until)):
-        msg = f"a period must begin and end on a full minute: {period}"
+        msg = f"the period must begin and end on a full minute: {period}"
         raise ReportError(msg)
 
 
@@ -91,7 +95,7 @@ async def _require_known(connection: Connection, table: str, name: str | None) -
     rows = await connection.fetch(f"SELECT name FROM meter.{table} ORDER BY name")  # noqa: S608
     names = [row["name"] for row in rows]
     if name not in names:
-        msg = f"unknown {table} {name!r}; known are: {', '.join(names) or 'none'}"
+        msg = f"unknown {table} {name!r}; the database has: {', '.join(names) or 'none'}"
         raise ReportError(msg)
 
 
@@ -116,13 +120,13 @@ async def _query(connection: Connection, request: Request) -> Sequence[asyncpg.R
 def parse_instant(text: str, zone: ZoneInfo) -> datetime:
     """Return the instant of `2026-02-01` or `2026-02-01T08:30[+01:00]`, by default in `zone`.
 
-    Raises ReportError for anything else.
+    Raises ReportError for any other text.
     """
     instant = None
     with suppress(ValueError):
         instant = datetime.fromisoformat(text)
-    # In the first and the last year there is, other time zones can lead out of it.
+    # Exclude the first and the last year of datetime, where a change of time zone can overflow.
     if instant is None or instant.year in {MINYEAR, MAXYEAR}:
-        msg = f"{text!r} is no date such as 2026-02-01 and no time such as 2026-02-01T08:30"
+        msg = f"{text!r} is not a date such as 2026-02-01 or a time such as 2026-02-01T08:30"
         raise ReportError(msg)
     return instant if instant.tzinfo else instant.replace(tzinfo=zone)

@@ -1,7 +1,7 @@
-"""Every key of `bbbmeter.toml`, checked; reading the file and the environment.
+"""The keys of `bbbmeter.toml`, their checks, and the code that reads file and environment.
 
-`root` is the file as a whole, `servers`, `tenants` and `retention` are its parts, `file` reads it
-and `example.toml` is what `bbbmeter init` writes.
+`root` is the whole file. `servers`, `tenants` and `retention` are its parts. `file` reads the file
+and the environment. `example.toml` is the file that `bbbmeter init` writes.
 """
 
 from collector.settings.base import Section, is_tenant_name

@@ -1,4 +1,4 @@
-"""What every section of the settings is made of."""
+"""Base class and common types of all sections of the settings."""
 
 import re
 from typing import Annotated
@@ -9,7 +9,10 @@ _TENANT_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 
 
 def is_tenant_name(name: str) -> bool:
-    """Say whether `name` can name a tenant: 1 to 64 of letters, digits, `.`, `_`, `-`."""
+    """Say whether `name` is a valid tenant name.
+
+    Valid are 1 to 64 letters, digits, `.`, `_` and `-`, beginning with a letter or digit.
+    """
     return _TENANT_NAME.fullmatch(name) is not None
 
 
@@ -25,6 +28,6 @@ Days = Annotated[int, Field(ge=0)]
 
 
 class Section(BaseModel):
-    """Base of the file's tables: frozen, and unknown keys are refused."""
+    """Base class of the file's tables. Instances are frozen, and unknown keys are errors."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)

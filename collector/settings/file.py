@@ -1,4 +1,4 @@
-"""Reading the settings: the file and the environment, all problems at once, each with its key."""
+"""Read the settings from the file and the environment, and report all problems at once."""
 
 import os
 import tomllib
@@ -14,13 +14,13 @@ from collector.settings.base import Section
 from collector.settings.root import ENV_PREFIX, Settings
 from collector.settings.secrets import secret_from_file
 
-# Variables of ours that are no settings: where the file is, and what tests and the engine use.
+# Variables of bbbmeter that are not settings: the file's path, and those of tests and the engine.
 _OTHER_VARIABLES = {"BBBMETER_CONFIG", "BBBMETER_TEST_DSN", "BBBMETER_EMBEDDED_DIR"}
 _OTHER_VARIABLES |= {"BBBMETER_EMBEDDED_PASSWORD"}
 
 
 def load_settings(path: Path | None) -> Settings:
-    """Read the file at `path` (None: the environment alone) and the environment.
+    """Read the file at `path` and the environment; with `path` None, only the environment.
 
     Raises SettingsError with every problem, each with its key.
     """
@@ -32,20 +32,20 @@ def load_settings(path: Path | None) -> Settings:
         except OSError as error:
             raise SettingsError([f"cannot be read: {error.strerror}"], source) from error
         except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-            raise SettingsError([f"is no TOML: {error}"], source) from error
+            raise SettingsError([f"is not valid TOML: {error}"], source) from error
     problems = [*_unknown_variables(), *_unknown_keys(content)]
     try:
         settings = Settings(**{k: v for k, v in content.items() if k in Settings.model_fields})
     except ValidationError as error:
         problems += _problems_of(error, content)
-    except ValueError as error:  # a list or table in the environment that is no JSON
+    except ValueError as error:  # a list or table in the environment that is not JSON
         problems.append(str(error))
     if problems:
         raise SettingsError(problems, source)
     try:
         return _with_password(_resolved(settings, path))
     except RuntimeError as error:  # from expanduser
-        raise SettingsError(["a path begins with ~ and a user that is unknown"], source) from error
+        raise SettingsError(["a path begins with ~ and an unknown user name"], source) from error
 
 
 def _unknown_variables() -> Iterator[str]:
@@ -53,13 +53,13 @@ def _unknown_variables() -> Iterator[str]:
         if variable.startswith(ENV_PREFIX) and variable not in _OTHER_VARIABLES:
             key, *nested = variable.removeprefix(ENV_PREFIX).lower().split("__")
             default = Settings.model_fields[key].default if key in Settings.model_fields else None
-            # Keys inside a table are checked with it; all else has nothing inside.
+            # pydantic checks the keys inside a table. Other keys have no keys inside.
             if default is None or (nested and not isinstance(default, Section)):
                 yield f"environment variable {variable}: unknown key {'.'.join([key, *nested])}"
 
 
 def _unknown_keys(content: Mapping[str, Any]) -> Iterator[str]:
-    """Yield the file's own unknown keys; some would mean something to BaseSettings itself."""
+    """Yield the file's unknown top keys, before BaseSettings takes some as its own options."""
     for key in content:
         if key not in Settings.model_fields:
             yield f"{key}: unknown key"
@@ -74,7 +74,7 @@ def _problems_of(error: ValidationError, content: Mapping[str, Any]) -> Iterator
 
 
 def _key(location: tuple[int | str, ...], content: Mapping[str, Any]) -> str:
-    """Turn ("server", 1, "url") into `server[bbb2].url`, by the entry's name where it has one."""
+    """Turn ("server", 1, "url") into `server[bbb2].url`; `server[2].url` for a nameless entry."""
     key = ""
     entry: Any = content
     for part in location:
@@ -91,7 +91,7 @@ def _key(location: tuple[int | str, ...], content: Mapping[str, Any]) -> str:
 
 
 def _resolved(settings: Settings, path: Path | None) -> Settings:
-    """Take relative paths from the file's folder, so that the working directory does not matter."""
+    """Resolve relative paths from the file's folder, not from the working directory."""
     if path is None:
         return settings
     folder = path.resolve().parent
@@ -133,7 +133,7 @@ def _with_password(settings: Settings) -> Settings:
     scheme, _, rest = settings.database.get_secret_value().partition("://")
     user, at, place = rest.partition("@")
     if not at or not user or ":" in user or "/" in user:
-        problem = "with database_password_file it must be postgresql://user@host/name"
+        problem = "must be postgresql://USER@HOST/NAME, as database_password_file is set"
         raise SettingsError([problem], "database")
     dsn = f"{scheme}://{user}:{quote(password, safe='')}@{place}"
     return settings.model_copy(update={"database": SecretStr(dsn)})

@@ -1,4 +1,4 @@
-"""`[retention]` and `[columnstore]`: how long each table is kept, and when it becomes columns."""
+"""`[retention]` and `[columnstore]`: how long tables are kept, and when they are compressed."""
 
 from pydantic import Field
 
@@ -6,35 +6,37 @@ from collector.settings.base import Days, Section
 
 
 class RetentionSettings(Section):
-    """Days that each table is kept; 0 keeps it for ever."""
+    """Days to keep each table; 0 keeps it permanently. After a change, run `bbbmeter migrate`."""
 
-    sample: Days = Field(default=30, description="One row a session a tick.")
-    poll: Days = Field(default=30, description="One row a server a tick.")
-    usage_1m: Days = Field(default=180, description="Usage of each tenant by the minute.")
-    usage_1h: Days = Field(default=1095, description="Usage of each tenant by the hour.")
-    usage_1d: Days = Field(default=0, description="Usage of each tenant by the day.")
-    fleet_1m: Days = Field(default=180, description="Usage of all tenants by the minute.")
-    fleet_1h: Days = Field(default=1095, description="Usage of all tenants by the hour.")
-    server_1h: Days = Field(default=1095, description="Polls of each server by the hour.")
+    sample: Days = Field(default=30, description="One row per session and tick.")
+    poll: Days = Field(default=30, description="One row per server and tick.")
+    usage_1m: Days = Field(default=180, description="Usage per tenant and minute.")
+    usage_1h: Days = Field(default=1095, description="Usage per tenant and hour.")
+    usage_1d: Days = Field(default=0, description="Usage per tenant and day.")
+    fleet_1m: Days = Field(default=180, description="Usage of all tenants together, per minute.")
+    fleet_1h: Days = Field(default=1095, description="Usage of all tenants together, per hour.")
+    server_1h: Days = Field(default=1095, description="Polls per server and hour.")
     poll_1h: Days = Field(
-        default=400, description="Polls of each server by the hour, outcome and latency."
+        default=400, description="Polls per server and hour, by outcome and latency."
     )
-    server_1d: Days = Field(default=0, description="Polls of each server by the day.")
-    session: Days = Field(default=400, description="One row a session.")
-    session_1h: Days = Field(default=400, description="Usage of each session by the hour.")
-    session_1d: Days = Field(default=0, description="Sessions of each tenant by the day.")
+    server_1d: Days = Field(default=0, description="Polls per server and day.")
+    session: Days = Field(default=400, description="One row per session.")
+    session_1h: Days = Field(default=400, description="Usage per session and hour.")
+    session_1d: Days = Field(default=0, description="Sessions per tenant and day.")
     start_1h: Days = Field(
-        default=400, description="Sessions of all tenants by the hour in which they began."
+        default=400, description="Sessions of all tenants, by the hour in which they began."
     )
 
 
 class ColumnstoreSettings(Section):
-    """Days after which each table's chunks are turned into columns; 0 leaves them as rows."""
+    """Days until chunks are compressed into columns; 0: never. To apply, run `bbbmeter migrate`."""
 
-    sample: Days = Field(default=1, description="One row a session a tick.")
-    poll: Days = Field(default=1, description="One row a server a tick.")
-    usage_1m: Days = Field(default=7, description="Usage of each tenant by the minute.")
-    usage_1h: Days = Field(default=60, description="Usage of each tenant by the hour.")
-    session: Days = Field(default=30, description="One row a session.")
-    session_1h: Days = Field(default=7, description="Usage of each session by the hour.")
-    poll_1h: Days = Field(default=60, description="Polls by the hour, outcome and latency.")
+    sample: Days = Field(default=1, description="One row per session and tick.")
+    poll: Days = Field(default=1, description="One row per server and tick.")
+    usage_1m: Days = Field(default=7, description="Usage per tenant and minute.")
+    usage_1h: Days = Field(default=60, description="Usage per tenant and hour.")
+    session: Days = Field(default=30, description="One row per session.")
+    session_1h: Days = Field(default=7, description="Usage per session and hour.")
+    poll_1h: Days = Field(
+        default=60, description="Polls per server and hour, by outcome and latency."
+    )

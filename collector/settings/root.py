@@ -1,6 +1,7 @@
-"""The whole of `bbbmeter.toml`, checked as a whole.
+"""The whole of `bbbmeter.toml`, and the checks that concern several of its keys.
 
-Every field's description is its documentation: `docs/settings.md` is generated from here.
+The descriptions of the fields are the documentation: `make docs` writes `docs/settings.md` from
+them.
 """
 
 from collections.abc import Iterator
@@ -26,28 +27,29 @@ ENV_PREFIX = "BBBMETER_"
 
 
 class SpoolSettings(Section):
-    """Where batches wait on disk while the database is away, slow or refuses."""
+    """Batches wait here on disk while the database is unavailable, slow, or rejects them."""
 
     directory: Path = Field(
         default=Path("spool"),
-        description="Directory on a local disk. Each collector takes a part of its own in it.",
+        description="Directory on a local disk. Each collector uses its own subdirectory.",
     )
     max_bytes: int = Field(
         default=1024**3,
         ge=1024**2,
-        description="Largest size of one collector's spool; what it cannot take is refused.",
+        description="Maximum size of one collector's spool, in bytes. When it is full, further "
+        "polls are not stored and lower the coverage.",
     )
 
 
 class HttpSettings(Section):
-    """The daemon's own port: `/healthz`, `/readyz`, `/metrics`."""
+    """The daemon's HTTP port with `/healthz`, `/readyz` and `/metrics`. It has no login."""
 
     host: str = Field(default="127.0.0.1", description="Address to listen on.")
-    port: int = Field(default=9713, ge=0, le=65535, description="Port; 0 takes any free one.")
+    port: int = Field(default=9713, ge=0, le=65535, description="Port; 0 takes any free port.")
 
 
 class Settings(BaseSettings):
-    """The whole file. Any key can come from the environment too."""
+    """The whole file. Every key can also come from the environment."""
 
     model_config = SettingsConfigDict(
         env_prefix=ENV_PREFIX,
@@ -59,57 +61,75 @@ class Settings(BaseSettings):
 
     database: SecretStr = Field(
         default=SecretStr("embedded:./data"),
-        description="`embedded:DIRECTORY` for the built-in engine, or `postgresql://…`. "
-        "The password can also come from PGPASSWORD or a pgpass file.",
+        description="`embedded:DIRECTORY` for the built-in engine, or `postgresql://…` for a "
+        "server. The password can also come from PGPASSWORD or a pgpass file.",
     )
     database_password_file: Path | None = Field(
         default=None,
-        description="Path of a file with the database's password, so that it stands in no DSN; "
-        "line ends are cut off. `database` then names a user and no password.",
+        description="Path of a file that holds the database's password; line ends are removed. "
+        "`database` must then contain a user but no password.",
     )
     poll_interval_s: int = Field(
-        default=30, ge=5, le=60, description="Seconds between ticks; 5 to 60, and divides 60."
+        default=30,
+        ge=5,
+        le=60,
+        description="Seconds between ticks: 5, 6, 10, 12, 15, 20, 30 or 60.",
     )
     billing_timezone: str = Field(
-        default="UTC", description="Time zone in which days and months are cut."
+        default="UTC",
+        description="IANA time zone in which days and months begin, such as `Europe/Berlin`. "
+        "After a change, run `bbbmeter migrate --rebuild-days`.",
     )
     max_gap_s: int = Field(
-        default=300, ge=0, le=3600, description="Longest hole between polls that is filled."
+        default=300,
+        ge=0,
+        le=3600,
+        description="Longest gap without successful polls that is filled, in seconds. Filled "
+        "samples are interpolated and marked.",
     )
     close_after_s: int = Field(
         default=120,
         ge=0,
         le=3600,
-        description="A session has ended when successful polls have missed it for so long.",
+        description="Seconds without a sighting in successful polls after which a session counts "
+        "as ended.",
     )
     concurrent_requests: int = Field(
         default=200,
         ge=1,
         le=10_000,
-        description="Requests under way at a time; those that take longer than a second come on "
-        "top, up to twice as many.",
+        description="Maximum number of concurrent requests. Requests slower than one second are "
+        "not counted; up to twice this number of them can run in addition.",
     )
     max_body_bytes: int = Field(
         default=64 * 1024 * 1024,
         ge=1024,
-        description="Largest answer, as sent and after decompression.",
+        description="Maximum size of an answer in bytes, as sent and after decompression. A "
+        "larger answer is a failed poll.",
     )
     store_room_names: bool = Field(
         default=False,
         description="Store the names of rooms. They can be personal data: ask your data "
-        "protection officer.",
+        "protection officer first.",
     )
     large_session_participants: int = Field(
-        default=100, ge=1, description="Reports count sessions with more participants than this."
+        default=100,
+        ge=1,
+        description="Reports count a session as large if it had more participants than this. "
+        "After a change, run `bbbmeter migrate --rebuild-days`.",
     )
     log_format: Literal["console", "json"] = Field(
-        default="console", description="Log for people or for machines."
+        default="console", description="Log format: `console` for people, `json` for programs."
     )
     log_level: Literal["debug", "info", "warning", "error"] = Field(
-        default="info", description="Least severity that is logged."
+        default="info", description="Minimum severity to log."
     )
-    server: tuple[ServerSettings, ...] = Field(default=(), description="The servers.")
-    tenant: tuple[TenantSettings, ...] = Field(default=(), description="The tenants.")
+    server: tuple[ServerSettings, ...] = Field(
+        default=(), description="The servers to poll; see `[[server]]`."
+    )
+    tenant: tuple[TenantSettings, ...] = Field(
+        default=(), description="The tenants; see `[[tenant]]`."
+    )
     attribution: AttributionSettings = AttributionSettings()
     retention: RetentionSettings = RetentionSettings()
     columnstore: ColumnstoreSettings = ColumnstoreSettings()
@@ -125,7 +145,7 @@ class Settings(BaseSettings):
         dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003
         file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003
     ) -> tuple[PydanticBaseSettingsSource, ...]:
-        """Take the environment before the file, whose content comes as `init_settings`."""
+        """Let the environment override the file, whose content is `init_settings`."""
         return EnvSettingsSource(settings_cls), init_settings
 
     @field_validator("database")
@@ -143,7 +163,7 @@ class Settings(BaseSettings):
     @classmethod
     def _check_interval(cls, value: int) -> int:
         if 60 % value:
-            msg = "must divide 60: 5, 6, 10, 12, 15, 20, 30 or 60"
+            msg = "must be 5, 6, 10, 12, 15, 20, 30 or 60, as it must divide a minute"
             raise ValueError(msg)
         return value
 
@@ -151,7 +171,7 @@ class Settings(BaseSettings):
     @classmethod
     def _check_timezone(cls, value: str) -> str:
         if value not in available_timezones():
-            msg = f"{value!r} is no time zone of the IANA database, such as Europe/Berlin"
+            msg = f"{value!r} is not an IANA time zone; write one such as Europe/Berlin"
             raise ValueError(msg)
         return value
 
@@ -199,8 +219,8 @@ class Settings(BaseSettings):
             kept = self.kept_days[rollup.source]
             if kept and kept < rollup.min_source_days:
                 yield (
-                    f"retention.{rollup.source}: {kept} days are less than the "
-                    f"{rollup.min_source_days} that the refresh of {rollup.name} needs"
+                    f"retention.{rollup.source}: {kept} days are too few; the refresh of "
+                    f"{rollup.name} needs at least {rollup.min_source_days}"
                 )
 
 

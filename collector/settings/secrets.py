@@ -1,4 +1,4 @@
-"""Secrets from where settings and options say that they are."""
+"""Read secrets from the files and environment variables that settings and options name."""
 
 import os
 from pathlib import Path
@@ -9,9 +9,10 @@ from collector.errors import SettingsError
 
 
 def secret_from_file(path: Path, key: str, source: str) -> SecretStr:
-    """Return what `path` holds, without line ends at its edges.
+    """Return the content of `path` without line ends at its beginning and end.
 
-    Raises SettingsError, which names the file, the `key` that names it and the `source`.
+    Raises SettingsError if the file is empty or cannot be read. The message names the file, the
+    `key` that refers to it and the `source`.
     """
     where = f"{path} ({key})"
     try:
@@ -23,12 +24,15 @@ def secret_from_file(path: Path, key: str, source: str) -> SecretStr:
 
 
 def secret_from_env(variable: str, key: str, source: str) -> SecretStr:
-    """Return the environment variable's value. Raises SettingsError as `secret_from_file` does."""
+    """Return the variable's value.
+
+    Raises SettingsError, as `secret_from_file` does, if the variable is empty or not set.
+    """
     where = f"environment variable {variable} ({key})"
     return _given(os.environ.get(variable, ""), where, source)
 
 
 def _given(value: str, where: str, source: str) -> SecretStr:
     if not value:
-        raise SettingsError([f"{where} is empty or not set"], source)
+        raise SettingsError([f"{where} is empty or not set; it must hold the secret"], source)
     return SecretStr(value)

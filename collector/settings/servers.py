@@ -1,4 +1,4 @@
-"""`[[server]]`: the servers that are polled."""
+"""`[[server]]`: the servers to poll."""
 
 from pathlib import Path
 from typing import Literal, Self
@@ -11,39 +11,47 @@ from collector.settings.secrets import secret_from_env, secret_from_file
 
 
 class ServerSettings(Section):
-    """A BBB server, or a load balancer's API seen with one tenant's secret."""
+    """A BigBlueButton server, or a load balancer's API with one tenant's secret."""
 
     name: Name = Field(
-        description="Name in figures and logs. It is the server's identity: with a new name it is "
-        "a new server."
+        description="Name in figures and logs. The name identifies the server: if you change it, "
+        "it counts as another server."
     )
     url: str = Field(
         description="Address of BigBlueButton, with or without `api/`: "
         "`https://bbb1.example.org/bigbluebutton/`."
     )
     secret: SecretStr | None = Field(
-        default=None, description="The shared secret (`securitySalt`). One of the three is needed."
+        default=None,
+        description="The shared secret (`securitySalt`). Give exactly one of `secret`, "
+        "`secret_env` and `secret_file`.",
     )
     secret_env: str | None = Field(
         default=None, description="Name of an environment variable that holds the secret."
     )
     secret_file: Path | None = Field(
-        default=None, description="Path of a file that holds the secret; line ends are cut off."
+        default=None, description="Path of a file that holds the secret; line ends are removed."
     )
     checksum: Literal["sha1", "sha256", "sha384", "sha512"] = Field(
-        default="sha256", description="Hash of the request's checksum; the server must allow it."
+        default="sha256",
+        description="Hash algorithm of the request's checksum. The server must allow it.",
     )
     tenant: Name | None = Field(
-        default=None, description="Tenant of all of this server's meetings (rule `server`)."
+        default=None, description="Tenant of all sessions on this server (rule `server`)."
     )
     ca_file: Path | None = Field(
-        default=None, description="PEM file with certificates to trust instead of the system's."
+        default=None,
+        description="PEM file with the certificates to trust instead of the system's.",
     )
     timeout_s: float = Field(
-        default=10.0, gt=0, le=60, description="Seconds that one request may take in all."
+        default=10.0,
+        gt=0,
+        le=60,
+        description="Maximum duration of one request in seconds, from connecting to the last byte.",
     )
     enabled: bool = Field(
-        default=True, description="`false`: not polled, and no poll is due (coverage ignores it)."
+        default=True,
+        description="`false`: the server is not polled, and coverage does not include it.",
     )
 
     @field_validator("url")
@@ -52,13 +60,13 @@ class ServerSettings(Section):
         try:
             url = URL(value)
         except ValueError as error:
-            msg = "is no URL"
+            msg = "is not a valid URL; write one such as https://bbb1.example.org/bigbluebutton/"
             raise ValueError(msg) from error
         if url.scheme not in {"http", "https"} or not url.host:
             msg = "must begin with http:// or https:// and name a host"
             raise ValueError(msg)
         if url.query_string or url.fragment or url.user or url.password:
-            msg = "must have no query, fragment, user or password"
+            msg = "must not contain a query, a fragment, a user or a password"
             raise ValueError(msg)
         return value
 
@@ -66,21 +74,24 @@ class ServerSettings(Section):
     def _check_secret(self) -> Self:
         given = [k for k in ("secret", "secret_env", "secret_file") if getattr(self, k) is not None]
         if len(given) != 1:
-            msg = "needs exactly one of secret, secret_env and secret_file"
+            msg = "must have exactly one of secret, secret_env and secret_file"
             raise ValueError(msg)
         if self.secret is not None and not self.secret.get_secret_value():
-            msg = "secret is empty"
+            msg = "secret is empty; copy securitySalt from the server"
             raise ValueError(msg)
         return self
 
     @property
     def api_url(self) -> URL:
-        """The URL that call names are appended to; ends in `/api/`."""
+        """The URL to which the name of a call is appended. It ends in `/api/`."""
         path = URL(self.url).path.rstrip("/")
         return URL(self.url).with_path((path if path.endswith("/api") else f"{path}/api") + "/")
 
     def read_secret(self) -> SecretStr:
-        """Return the secret from wherever it is; SettingsError where that has none."""
+        """Return the secret from the settings, the variable or the file.
+
+        Raises SettingsError if the variable or file does not hold one.
+        """
         if self.secret is not None:
             return self.secret
         source = f"server[{self.name}]"

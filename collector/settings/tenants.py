@@ -1,4 +1,4 @@
-"""`[[tenant]]` and `[attribution]`: the tenants, and the rules that find a meeting's tenant."""
+"""`[[tenant]]` and `[attribution]`: the tenants, and the rules that find a session's tenant."""
 
 from collections.abc import Mapping
 from typing import Annotated, Literal
@@ -9,41 +9,41 @@ from collector.settings.base import Name, Section
 
 
 class TenantSettings(Section):
-    """Who is accountable for meetings."""
+    """A tenant: the organisation or unit to which sessions are charged."""
 
-    name: Name = Field(description="Name in figures, rules and marks; it never changes.")
-    title: str = Field(default="", max_length=200, description="Name for people.")
+    name: Name = Field(description="Name in figures and rules. Do not change it later.")
+    title: str = Field(default="", max_length=200, description="Name to show to people.")
     participant_limit: int | None = Field(
         default=None,
         ge=1,
         le=1_000_000,
-        description="Most participants at a time that the contract allows, over all servers.",
+        description="Maximum number of concurrent participants in the contract, over all servers.",
     )
     month_minute_limit: int | None = Field(
         default=None,
         ge=1,
-        description="Participant minutes a calendar month that the contract allows.",
+        description="Maximum number of participant minutes per calendar month in the contract.",
     )
 
 
 class ServerRule(Section):
-    """`type = "server"`: the server's own `tenant`."""
+    """`type = "server"`: the `tenant` in the server's own settings."""
 
     type: Literal["server"]
 
 
 class MetadataRule(Section):
-    """`type = "metadata"`: a metadata key that a load balancer writes."""
+    """`type = "metadata"`: the value of a metadata key that a load balancer writes."""
 
     type: Literal["metadata"]
     key: str = Field(
         min_length=1,
         description="`bbblb-tenant` (BBBLB), `tenant-id` (Scalelite) or `b3s-frontend` (b3scale). "
-        "Only a key that the load balancer itself writes can be trusted; clients set the others.",
+        "Trust only a key that the load balancer itself writes; clients can set all others.",
     )
     tenants: Mapping[str, Name] = Field(
         default_factory=dict,
-        description="Table value → tenant. When empty, the value is the tenant's name.",
+        description="Table from value to tenant. If it is empty, the value is the tenant's name.",
     )
 
     @field_validator("key")
@@ -57,12 +57,12 @@ class SuffixRule(Section):
 
     type: Literal["suffix"]
     separator: str = Field(
-        default="-bbblb-", min_length=1, description="What stands between id and tenant."
+        default="-bbblb-", min_length=1, description="Text between the id and the tenant."
     )
     tenants: Mapping[str, Name] = Field(
         default_factory=dict,
-        description="Table suffix → tenant. When empty, the suffix is the tenant's name. A suffix "
-        "is 1 to 16 letters and digits, as BBBLB names tenants.",
+        description="Table from suffix to tenant. If it is empty, the suffix is the tenant's "
+        "name. A suffix has 1 to 16 letters and digits, like tenant names in BBBLB.",
     )
 
 
@@ -70,19 +70,21 @@ class PrefixRule(Section):
     """`type = "prefix"`: room ids that begin with `prefix` belong to `tenant`."""
 
     type: Literal["prefix"]
-    prefix: str = Field(min_length=1, description="Beginning of the (unscoped) room id.")
-    tenant: Name = Field(description="The tenant.")
+    prefix: str = Field(
+        min_length=1, description="Beginning of the room id, without a load balancer's suffix."
+    )
+    tenant: Name = Field(description="Tenant of these rooms.")
 
 
 class OriginRule(Section):
-    """`type = "origin"`: the client's host in `bbb-origin-server-name`. Clients set it freely."""
+    """`type = "origin"`: the host in `bbb-origin-server-name`, which clients can set freely."""
 
     type: Literal["origin"]
-    hosts: Mapping[str, Name] = Field(description="Table host → tenant.")
+    hosts: Mapping[str, Name] = Field(description="Table from host to tenant.")
 
 
 class ParentRule(Section):
-    """`type = "parent"`: a breakout belongs to the tenant of its parent."""
+    """`type = "parent"`: a breakout room belongs to the tenant of its parent."""
 
     type: Literal["parent"]
 
@@ -94,12 +96,12 @@ Rule = Annotated[
 
 
 class AttributionSettings(Section):
-    """Whose meeting is it? Rules in order, the first match wins."""
+    """Rules that find a session's tenant. They are tried in order; the first match wins."""
 
     rules: tuple[Rule, ...] = Field(
         default=(ServerRule(type="server"), ParentRule(type="parent")),
-        description="The rules, in order; see below. By default only what cannot be forged.",
+        description="The rules, in order; see below. Clients cannot forge the two default rules.",
     )
     default: Name = Field(
-        default="unassigned", description="Tenant of meetings that no rule matches."
+        default="unassigned", description="Tenant of sessions that no rule matches."
     )

@@ -1,8 +1,8 @@
-"""A fleet of BigBlueButton servers that does not exist, with the truth about its usage.
+"""Simulates a fleet of BigBlueButton servers, and computes its exact usage.
 
 `plan` → `schedule` (when and where sessions run) → `meeting` (who is in them) → `render`
-(BBB's XML) and `truth` (the exact figures), both behind `fleet.Fleet`; `server` answers over
-HTTP with `faults`, and `command` is `bbbmeter simulate`.
+(BBB's XML) and `truth` (the exact figures). `fleet.Fleet` offers both. `server` answers over HTTP,
+with `faults`. `command` is `bbbmeter simulate`.
 """
 
 from collector.simulator.fleet import Fleet

@@ -1,4 +1,4 @@
-"""`bbbmeter simulate`: a simulated fleet to point a collector at, with settings for it."""
+"""`bbbmeter simulate`: run a simulated fleet, and write settings with which to poll it."""
 
 import asyncio
 import json
@@ -31,13 +31,14 @@ _LAST_PORT = 65_535
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SimulateOptions:
-    """The options of `bbbmeter simulate`; each field is the option of that name.
+    """The options of `bbbmeter simulate`. Each field is the option with the same name.
 
-    `sessions` is the mean number at a time, `speed` simulated seconds a second, `duration_s`
-    real seconds (None: until SIGINT or SIGTERM), `port` the first server's (0: any free
-    ones), `fault` texts such as `sim02:http_502:20-40` in simulated seconds. `config` is where
-    to write settings for the collector, `truth` where to write the truth at the end. Without
-    `secret_file` and `secret_env` a new secret is made, and written to `config`.
+    `sessions` is the mean number of concurrent sessions. `speed` is in simulated seconds per real
+    second. `duration_s` is in real seconds; None means until SIGINT or SIGTERM. `port` is the port
+    of the first server; 0 takes any free ports. `fault` has texts such as `sim02:http_502:20-40`,
+    in simulated seconds. `config` is the file to which settings for the collector are written.
+    `truth` is the file to which the truth is written at the end. Without `secret_file` and
+    `secret_env`, a new secret is generated and written to `config`.
     """
 
     servers: int = 4
@@ -61,8 +62,9 @@ async def simulate(
 ) -> None:
     """Run a simulated fleet for its duration or until SIGINT or SIGTERM.
 
-    `ready` is called once all servers listen and the settings are written. Raises
-    UsageError for options that cannot be used, a port or a file that cannot be had.
+    `ready` is called when all servers listen and the settings are written. Raises UsageError for
+    options that are not valid, a port that cannot be used, or a file that cannot be read or
+    written.
     """
     _check(options)
     secret = _secret(options)
@@ -102,7 +104,7 @@ async def simulate(
 
 @contextmanager
 def _stop(duration_s: float | None) -> Iterator[asyncio.Event]:
-    """Give an event that is set after `duration_s` seconds, or on SIGINT or SIGTERM."""
+    """Yield an event that is set after `duration_s` seconds, or on SIGINT or SIGTERM."""
     loop = asyncio.get_running_loop()
     stopped = asyncio.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
@@ -118,7 +120,7 @@ def _stop(duration_s: float | None) -> Iterator[asyncio.Event]:
 
 
 def _check(options: SimulateOptions) -> None:
-    """Raise UsageError with every option that cannot be used."""
+    """Raise UsageError with every option that is not valid."""
     last_port = options.port + options.servers - 1
     problems = {
         f"servers: must be 1 to {_MOST_SERVERS}": not 1 <= options.servers <= _MOST_SERVERS,
@@ -128,25 +130,28 @@ def _check(options: SimulateOptions) -> None:
         "duration: must be above 0 seconds": (
             options.duration_s is not None and options.duration_s <= 0
         ),
-        f"port: must be 0, or such that all servers' ports are 1 to {_LAST_PORT}": (
+        f"port: must be 0, or leave room for all servers' ports up to {_LAST_PORT}": (
             options.port < 0 or (options.port > 0 and last_port > _LAST_PORT)
         ),
-        "secret-file and secret-env: only one can be given": (
+        "secret-file and secret-env: use only one of them": (
             options.secret_file is not None and options.secret_env is not None
         ),
-        "needs one of secret-file, secret-env and config, else nobody knows the secret": (
+        "needs one of secret-file, secret-env and config; otherwise the secret stays unknown": (
             options.secret_file is None and options.secret_env is None and options.config is None
         ),
     }
     found = [problem for problem, is_so in problems.items() if is_so]
     if options.config is not None and _is_foreign(options.config):
-        found.append(f"config: {options.config} exists and is not of the simulator")
+        found.append(
+            f"config: {options.config} exists, but the simulator did not write it; "
+            "choose another file"
+        )
     if found:
         raise UsageError(found, "simulate")
 
 
 def _is_foreign(path: Path) -> bool:
-    """Say whether there is a file that an earlier run did not write."""
+    """Say whether the file exists and was not written by the simulator."""
     try:
         with path.open(encoding="utf-8", errors="replace") as file:
             return file.readline() != _FIRST_LINE
@@ -157,7 +162,7 @@ def _is_foreign(path: Path) -> bool:
 
 
 def _secret(options: SimulateOptions) -> SecretStr:
-    """Return the servers' secret: as the options say, or a new one."""
+    """Return the servers' secret from the options, or a new one."""
     if options.secret_env is not None:
         return secret_from_env(options.secret_env, "secret-env", "simulate")
     if options.secret_file is not None:
@@ -166,7 +171,7 @@ def _secret(options: SimulateOptions) -> SecretStr:
 
 
 def _write(path: Path, text: str) -> None:
-    """Write a file that only its owner may read: it can hold the secret."""
+    """Write a file that only its owner can read, as it can contain the secret."""
     try:
         path.touch(mode=0o600)
         path.write_text(text, encoding="utf-8")
@@ -177,10 +182,10 @@ def _write(path: Path, text: str) -> None:
 def settings_toml(
     simulated: SimulatedFleet, secret: dict[str, str], head: Mapping[str, str | int] | None = None
 ) -> str:
-    """Return a `bbbmeter.toml` with the servers, the tenants and the rules that find them.
+    """Return a `bbbmeter.toml` with the servers, the tenants and the attribution rules.
 
-    `secret` is the one key by which the settings find the secret, and its value; `head` holds
-    keys of the file's top.
+    `secret` has one item: the key for the secret in the settings, and its value. `head` has further
+    keys for the top of the file.
     """
     lines = [_FIRST_LINE]
     lines += [f"{key} = {_toml(value)}" for key, value in (head or {}).items()]
@@ -197,7 +202,7 @@ def settings_toml(
 
 
 def _secret_key(options: SimulateOptions, secret: SecretStr) -> dict[str, str]:
-    """Return the settings' key for the secret that the options name, and its value."""
+    """Return the settings' key for the secret and its value, according to the options."""
     if options.secret_env is not None:
         return {"secret_env": options.secret_env}
     if options.secret_file is not None:
@@ -206,7 +211,7 @@ def _secret_key(options: SimulateOptions, secret: SecretStr) -> dict[str, str]:
 
 
 def _toml(value: str | int | dict[str, Any]) -> str:
-    """Return a string, number or inline table in TOML, whose strings are those of JSON."""
+    """Return a string, number or inline table in TOML. Strings are written as in JSON."""
     if isinstance(value, str | int):
         return json.dumps(value, ensure_ascii=False)
     pairs = ", ".join(f"{_toml(key)} = {_toml(item)}" for key, item in value.items())

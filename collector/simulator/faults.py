@@ -1,4 +1,4 @@
-"""Faults that simulated servers show on demand; none of them changes the truth."""
+"""Faults that simulated servers can have. A fault does not change the truth."""
 
 import re
 from dataclasses import dataclass
@@ -9,16 +9,16 @@ from collector.errors import UsageError
 from collector.simulator.plan import epoch_ms
 
 FaultKind = Literal[
-    "refuse",  # the connection is closed at once
-    "hang",  # no answer, ever
+    "refuse",  # the server closes the connection immediately
+    "hang",  # the server never answers
     "http_502",  # nginx's page while bbb-web is down
-    "reset",  # the connection is closed in the middle of the body
-    "garbage",  # 200, but no XML
+    "reset",  # the server closes the connection in the middle of the body
+    "garbage",  # status 200, but the body is not XML
     "checksum",  # FAILED checksumError, as with a wrong secret
-    "malformed",  # one attendee's customdata makes the whole answer malformed
+    "malformed",  # one attendee's customdata make the whole answer malformed
     "slow",  # the answer takes 3 real seconds
-    "empty",  # bbb-web was restarted: running meetings vanish
-    "skew",  # meetings created meanwhile have a createTime 5 minutes ahead
+    "empty",  # bbb-web was restarted: running meetings are not listed
+    "skew",  # meetings created during the fault have a createTime 5 minutes ahead
 ]
 KINDS: tuple[FaultKind, ...] = get_args(FaultKind)
 
@@ -31,7 +31,7 @@ _SPEC = re.compile(r"([^:]+):([^:]+):(\d+(?:\.\d+)?)-(\d+(?:\.\d+)?)")
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """One fault of one server, in [since, until) of simulated time."""
+    """A fault of one server in [since, until), in simulated time."""
 
     server: str
     kind: FaultKind
@@ -44,9 +44,9 @@ class Fault:
 
 
 def parse_fault(text: str, servers: tuple[str, ...], start: datetime) -> Fault:
-    """Return the fault that `sim02:http_502:20-40` means: seconds of simulated time after start.
+    """Return the fault for a text such as `sim02:http_502:20-40`.
 
-    Raises UsageError where it means nothing.
+    The numbers are simulated seconds after `start`. Raises UsageError for a text that is not valid.
     """
     found = _SPEC.fullmatch(text)
     if found is None:
@@ -55,10 +55,10 @@ def parse_fault(text: str, servers: tuple[str, ...], start: datetime) -> Fault:
     server, kind, since_s, until_s = found.groups()
     problems = []
     if server not in servers:
-        problems.append(f"{text!r}: no server {server!r}, they are {servers[0]} to {servers[-1]}")
+        problems.append(f"{text!r}: no server {server!r}; use {servers[0]} to {servers[-1]}")
     kinds = [known for known in KINDS if known == kind]
     if not kinds:
-        problems.append(f"{text!r}: no kind {kind!r}, they are {', '.join(KINDS)}")
+        problems.append(f"{text!r}: no kind {kind!r}; use one of {', '.join(KINDS)}")
     if float(since_s) >= float(until_s):
         problems.append(f"{text!r}: must end after its beginning")
     if problems:
@@ -68,7 +68,7 @@ def parse_fault(text: str, servers: tuple[str, ...], start: datetime) -> Fault:
 
 
 def malform(body: bytes) -> bytes:
-    """Return the answer with one element whose name is none; unchanged without attendees."""
+    """Return the answer with one element whose name is not valid; unchanged without attendees."""
     for place, before, after in (
         (b"<customdata>\n", b"", b""),
         (b"</clientType>\n", b"<customdata>\n", b"</customdata>\n"),
@@ -79,10 +79,10 @@ def malform(body: bytes) -> bytes:
 
 
 def skew(body: bytes, fault: Fault) -> bytes:
-    """Return the answer of a server whose clock was wrong in the fault's time.
+    """Return the answer of a server whose clock was wrong during the fault.
 
-    All timestamps from that time are moved, also within ids: what was created then keeps
-    its wrong createTime for good.
+    All timestamps from that time are moved, including those in ids: a meeting that was created
+    then keeps its wrong createTime permanently.
     """
     since_ms, until_ms = epoch_ms(fault.since), epoch_ms(fault.until)
 

@@ -1,4 +1,4 @@
-"""A simulated fleet: what each server would answer at any instant, and the truth about it."""
+"""A simulated fleet: the answer of each server at any instant, and the exact usage."""
 
 from collections.abc import Iterator
 from datetime import datetime
@@ -11,10 +11,9 @@ from collector.simulator.truth import Truth, measure
 
 
 class Fleet:
-    """The fleet of a plan. Pure: the same plan gives the same answers, in any order of calls.
+    """The fleet of a plan. The same plan gives the same answers, in any order of calls.
 
-    Only sessions under way are held in detail, so the memory grows with their number and, a
-    few hundred bytes each, with that of the sessions so far.
+    Only running sessions are kept in detail. All sessions so far need a few hundred bytes each.
     """
 
     def __init__(self, plan: FleetPlan) -> None:
@@ -29,8 +28,9 @@ class Fleet:
     def answer(self, server: str, at: datetime) -> bytes:
         """Return the getMeetings XML of a server at an instant, not before the plan's start.
 
-        Whatever happens at `at` has happened. Calls for a server are fast while `at` does not
-        decrease. Raises KeyError for an unknown server, ValueError for an earlier instant.
+        Events at `at` itself have happened. Calls for a server are fast while `at` does not
+        decrease. Raises KeyError for an unknown server, and ValueError for an instant before the
+        plan's start.
         """
         view = self._servers[server]
         if at < self.plan.start:
@@ -41,7 +41,10 @@ class Fleet:
         return view.answer(instant_ms)
 
     def truth(self, since: datetime, until: datetime) -> Truth:
-        """Return the exact usage in [since, until), which begins in the plan's time."""
+        """Return the exact usage in [since, until).
+
+        Raises ValueError if the period is empty or begins before the plan's start.
+        """
         if not self.plan.start <= since < until:
             msg = "since must be before until, and not before the start of the plan"
             raise ValueError(msg)
@@ -49,7 +52,7 @@ class Fleet:
         return measure(names, self.meetings(since, until), since, until)
 
     def meetings(self, since: datetime, until: datetime) -> Iterator[Meeting]:
-        """Yield all meetings, breakouts too, that are listed at any instant of [since, until)."""
+        """Yield all meetings, also breakouts, that are listed at some time in [since, until)."""
         since_ms, until_ms = epoch_ms(since), epoch_ms(until)
         self._schedule.extend(until_ms)
         for sessions in self._schedule.by_server:
@@ -61,11 +64,11 @@ class Fleet:
 
 
 class _Server:
-    """One server's view, which moves forward in time, or starts over."""
+    """The meetings of one server. It moves forward in time; for an earlier time it starts over."""
 
     def __init__(self, plan: FleetPlan, sessions: list[Session]) -> None:
         self._plan = plan
-        self._sessions = sessions  # the schedule appends to it
+        self._sessions = sessions  # the schedule appends to this list
         self._started = 0
         self._views: list[MeetingView] = []
         self._at_ms = 0

@@ -1,7 +1,7 @@
 """How load balancers and clients mark a meeting with its tenant.
 
-A mark decides the room's id, the meeting's external id, its metadata, and the attribution
-rule that finds the tenant again.
+The mark determines the room's id, the meeting's external id, its metadata, and the attribution rule
+that finds the tenant.
 """
 
 import hashlib
@@ -27,7 +27,7 @@ SUBJECTS = (
 
 
 def room_id(tenant: SimTenant, number: int) -> str:
-    """Return the id of a tenant's room as the client chose it, without a load balancer's part."""
+    """Return the id of a tenant's room as the client chose it, without a load balancer's suffix."""
     digest = hashlib.sha1(f"{tenant.name}/{number}".encode(), usedforsecurity=False).hexdigest()
     if tenant.mark == "moodle":
         return f"{digest}-{100 + number}-{number % 7 + 1}"
@@ -61,7 +61,7 @@ def tenant_id(tenant: SimTenant) -> str:
 def metadata(
     tenant: SimTenant, room: str, name: str, server: str, size: int, rng: random.Random
 ) -> dict[str, str]:
-    """Return the metadata of one session, keys in BBB's (lower) case and sorted."""
+    """Return the metadata of one session, sorted, with keys in lower case as in BBB."""
     context = {"bbb-context-id": room, "bbb-context-name": name}
     callback = {"endcallbackurl": f"https://{origin_host(tenant)}/cb?x=1&y={len(room)}"}
     origin = {"bbb-origin-server-name": origin_host(tenant), **context, **callback}
@@ -95,7 +95,7 @@ def metadata(
 
 
 def attribution_rules(tenants: Iterable[SimTenant]) -> list[dict[str, Any]]:
-    """Return entries for `attribution.rules` of the settings that find these tenants again."""
+    """Return entries for `attribution.rules` of the settings that find these tenants."""
     by_mark: dict[Mark, list[SimTenant]] = {}
     for tenant in tenants:
         by_mark.setdefault(tenant.mark, []).append(tenant)
@@ -107,7 +107,7 @@ def attribution_rules(tenants: Iterable[SimTenant]) -> list[dict[str, Any]]:
         rules.append({"type": "metadata", "key": "tenant-id", "tenants": table})
     if "b3scale" in by_mark:
         rules.append({"type": "metadata", "key": "b3s-frontend"})
-    # The longest first: one tenant's name may be the beginning of another's.
+    # The longest name first, as one tenant's name can be the beginning of another's.
     for tenant in sorted(by_mark.get("prefix", []), key=lambda t: (-len(t.name), t.name)):
         rules.append({"type": "prefix", "prefix": f"{tenant.name}-", "tenant": tenant.name})
     hosts = {

@@ -1,4 +1,4 @@
-"""What happens in a session: who joins and leaves when, with voice and webcam, and breakouts."""
+"""The events in a session: who joins and leaves when, voice, webcams, and breakout rooms."""
 
 import hashlib
 import random
@@ -10,13 +10,13 @@ from collector.simulator.people import Person, invent, invent_caller
 from collector.simulator.plan import FleetPlan
 from collector.simulator.schedule import Session
 
-_EARLY_SHARE = 0.85  # of the persons arrive around the beginning
-_STAYING_SHARE = 0.7  # of them stay until the end
-_REJOIN_SHARE = 0.06
-_LINGER_SHARE = 0.5  # of those who leave are still listed for up to a minute
-_LINGER_MS = 60_000
-_BREAKOUT_SHARE = 0.9  # of those present go into their breakout room
-_SECOND_STREAM_SHARE = 0.03
+_EARLY_SHARE = 0.85  # of all persons, who arrive around the beginning
+_STAYING_SHARE = 0.7  # of all persons, who stay until the end
+_REJOIN_SHARE = 0.06  # of all persons, who leave and join again
+_LINGER_SHARE = 0.5  # of the persons who leave, who are still listed for some time
+_LINGER_MS = 60_000  # the longest such time
+_BREAKOUT_SHARE = 0.9  # of the persons present, who go into their breakout room
+_SECOND_STREAM_SHARE = 0.03  # of the persons with a webcam, who share a second stream
 
 
 class Span(NamedTuple):
@@ -28,10 +28,10 @@ class Span(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Stay:
-    """A person from joining until leaving, epoch ms.
+    """A person's stay, from joining to leaving. Times are in epoch ms.
 
-    The person counts as participant until `left_ms`, but stays listed as attendee until
-    `gone_ms`, with voice and webcams, as BBB does. Each span of `video` is one stream.
+    The person counts as participant until `left_ms`. As in BBB, the person is listed as attendee
+    until `gone_ms`, with voice and webcams. Each span of `video` is one stream.
     """
 
     person: Person
@@ -55,10 +55,10 @@ class Stay:
 
 @dataclass(frozen=True, slots=True)
 class Meeting:
-    """A session as its server lists it, main or breakout, while start_ms <= t < end_ms.
+    """A main or breakout session as its server lists it, while start_ms <= t < end_ms (epoch ms).
 
-    `sequence` is 0 for a main session. `room` is the tenant's own id of the room; a breakout
-    has its parent's.
+    `sequence` is 0 for a main session. `room` is the tenant's own id of the room. A breakout has
+    the room of its parent.
     """
 
     tenant: str
@@ -156,7 +156,10 @@ def _stays(rng: random.Random, plan: FleetPlan, session: Session) -> list[Stay]:
 
 
 def _from_until(rng: random.Random, first_ms: int, session: Session) -> tuple[int, int]:
-    """Return when a person joins and leaves: mostly at the beginning and in a burst at the end."""
+    """Return when a person joins and leaves (epoch ms).
+
+    Most persons join around the beginning, and most leave together at the end.
+    """
     last_ms = session.last_left_ms
     length_ms = last_ms - first_ms
     if rng.random() < _EARLY_SHARE:
@@ -179,7 +182,7 @@ def _stay(
     *,
     old: bool,
 ) -> Stay:
-    """Return a stay with its voice and webcams; BBB 3 counts listeners as voice."""
+    """Return a stay with its voice and webcams. BBB 3 counts listeners as voice."""
     gone_ms = present.end_ms
     if session.end_ms > session.last_left_ms and rng.random() < _LINGER_SHARE:
         most_ms = min(_LINGER_MS, session.end_ms - session.last_left_ms)
@@ -202,7 +205,7 @@ def _stay(
 
 
 def _video(rng: random.Random, plan: FleetPlan, possible: Span) -> tuple[Span, ...]:
-    """Return the webcam streams of a stay: mostly none, else one at a time, seldom two."""
+    """Return the webcam streams of a stay: usually none, sometimes one, rarely two at once."""
     if rng.random() >= plan.webcam_share:
         return ()
     start_ms = rng.randint(*possible)
@@ -214,9 +217,9 @@ def _video(rng: random.Random, plan: FleetPlan, possible: Span) -> tuple[Span, .
 
 
 def _in_breakout(rng: random.Random, stay: Stay, window: Span, sequence: int) -> Stay | None:
-    """Return somebody's stay in a breakout room, None if there is none.
+    """Return the stay of a person in a breakout room, None if the person does not go there.
 
-    Voice and webcam move with the person, who stays in the parent all the time.
+    Voice and webcam move with the person. The person also stays in the parent all the time.
     """
     hesitation_ms = rng.randint(500, max(501, (window.end_ms - window.start_ms) // 15))
     inside = Span(window.start_ms + hesitation_ms, min(stay.left_ms, window.end_ms))
@@ -235,7 +238,7 @@ def _in_breakout(rng: random.Random, stay: Stay, window: Span, sequence: int) ->
 
 
 def _breakout(main: Meeting, window: Span, sequence: int, stays: list[Stay]) -> Meeting:
-    """Return a breakout room of `main`; it inherits what BBB lets it inherit."""
+    """Return a breakout room of `main`. It inherits the same properties as in BBB."""
     start_ms = window.start_ms + 20 * sequence
     return Meeting(
         tenant=main.tenant,
@@ -256,13 +259,13 @@ def _breakout(main: Meeting, window: Span, sequence: int, stays: list[Stay]) -> 
 
 
 def _within(spans: tuple[Span, ...], limits: Span) -> tuple[Span, ...]:
-    """Return the parts of `spans` that lie in `limits`."""
+    """Return the parts of `spans` inside `limits`."""
     cut = (Span(max(s.start_ms, limits.start_ms), min(s.end_ms, limits.end_ms)) for s in spans)
     return tuple(span for span in cut if span.start_ms < span.end_ms)
 
 
 def _without(spans: tuple[Span, ...], limits: Span) -> tuple[Span, ...]:
-    """Return the parts of `spans` that lie outside of `limits`."""
+    """Return the parts of `spans` outside `limits`."""
     before = _within(spans, Span(0, limits.start_ms))
     return before + _within(spans, Span(limits.end_ms, max((s.end_ms for s in spans), default=0)))
 

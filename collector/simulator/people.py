@@ -1,4 +1,4 @@
-"""Invented people: names, some of them awkward, and what their clients send along."""
+"""Invented people: their names, some of them difficult to parse, and their custom data."""
 
 import random
 from dataclasses import dataclass
@@ -36,7 +36,7 @@ _ALPHABET = "abcdefghijklmnopqrstuvwxyz0123456789"
 
 @dataclass(frozen=True, slots=True)
 class Person:
-    """Somebody in a meeting. `customdata` is one element, name and value, or None."""
+    """A person in a meeting. `customdata` is the name and value of one element, or None."""
 
     user_id: str
     name: str
@@ -46,7 +46,7 @@ class Person:
 
 
 def invent(rng: random.Random, *, host: bool) -> Person:
-    """Return a new person; the host is moderator and presenter."""
+    """Return a new person. The host is moderator and presenter."""
     name = f"{rng.choice(_FIRST)} {rng.choice(_LAST)}"
     if rng.random() < _AWKWARD_SHARE:
         name = rng.choice(_AWKWARD)
@@ -60,7 +60,7 @@ def invent(rng: random.Random, *, host: bool) -> Person:
 
 
 def invent_caller(rng: random.Random) -> Person:
-    """Return somebody on the telephone, whose number BBB takes for the name."""
+    """Return a person on the telephone. BBB uses the telephone number as the name."""
     return Person(
         user_id=f"v_{''.join(rng.choices(_ALPHABET, k=12))}",
         name=f"4930{rng.randrange(10**7):07}",

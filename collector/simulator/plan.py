@@ -1,4 +1,4 @@
-"""What a simulated fleet is like: the one input from which everything else follows."""
+"""The plan of a simulated fleet. It determines everything that the simulator does."""
 
 import math
 from dataclasses import dataclass
@@ -28,7 +28,7 @@ def instant_of(instant_ms: int) -> datetime:
 
 @dataclass(frozen=True, slots=True)
 class SimTenant:
-    """A tenant, how its meetings are marked, and its weight among the tenants."""
+    """A tenant, the mark of its meetings, and its share of the sessions relative to others."""
 
     name: str
     mark: Mark
@@ -36,7 +36,7 @@ class SimTenant:
 
 
 def sim_tenants(number: int) -> tuple[SimTenant, ...]:
-    """Return `number` tenants, each smaller than the one before, with the marks in turn."""
+    """Return `number` tenants with decreasing shares. The marks are assigned in turn."""
     return tuple(
         SimTenant(
             name=_TENANTS[at] if at < len(_TENANTS) else f"tenant{at + 1}",
@@ -49,10 +49,11 @@ def sim_tenants(number: int) -> tuple[SimTenant, ...]:
 
 @dataclass(frozen=True, slots=True)
 class Rhythm:
-    """How arrivals swing over the day and the week; flat by default, 1 on average over a week.
+    """The rate of new sessions over the day and the week: a factor with the weekly mean 1.
 
-    `amplitude` 0 to 1 is the swing around the day's mean, with its top at 13 h in `time_zone`;
-    `weekend` is the weight of a Saturday or Sunday against a weekday's 1.
+    By default, the rate is constant. `amplitude`, 0 to 1, is the swing around the mean of a day,
+    with its maximum at 13:00 in `time_zone`. `weekend` is the weight of a Saturday or Sunday; a
+    weekday has the weight 1.
     """
 
     amplitude: float = 0.0
@@ -65,7 +66,7 @@ class Rhythm:
         return max(1.0, self.weekend) * (1 + self.amplitude) / self._mean
 
     def at(self, instant_ms: int) -> float:
-        """Return the factor on the rate of arrivals at an instant (epoch ms)."""
+        """Return the factor for the rate of new sessions at an instant (epoch ms)."""
         if not self.amplitude and self.weekend == 1:
             return 1.0
         local = instant_of(instant_ms).astimezone(ZoneInfo(self.time_zone))
@@ -81,16 +82,15 @@ class Rhythm:
 
 @dataclass(frozen=True, slots=True)
 class FleetPlan:
-    """A fleet and its users, from `start` until `end` (aware); after `end` no session begins.
+    """A fleet and its users, from `start` until `end` (aware). After `end`, no session begins.
 
-    `concurrent_sessions` is the mean number of main sessions listed at a time. Shares are
-    probabilities per session, but those of voice, listeners and webcams are per person.
-    `mean_length_s` and `mean_size` (persons that ever join) are those of ordinary sessions;
-    besides there are sessions that nobody joins, very short, large (> 100 persons) and huge
-    ones (> 1000). The last `old_servers` servers, never the first, run BBB 2.x: huge sessions
-    are placed there, listeners are counted apart from voice, and counts carry a thousands
-    separator. Sessions
-    are under way at `start` already.
+    `concurrent_sessions` is the mean number of concurrent main sessions. Shares are probabilities
+    per session; those of voice, listeners and webcams are per person. `mean_length_s` and
+    `mean_size` (persons that join at some time) are those of ordinary sessions. There are also
+    sessions that nobody joins, very short sessions, large ones (> 100 persons) and huge ones
+    (> 1000). The last `old_servers` servers, but never the first server, run BBB 2.x: they get the
+    huge sessions, count listeners separately from voice, and write counts with a thousands
+    separator. At `start`, sessions are already running.
     """
 
     seed: int
@@ -119,16 +119,16 @@ class FleetPlan:
     rhythm: Rhythm = Rhythm()
 
     def __post_init__(self) -> None:
-        """Raise ValueError, with the field's name, where the plan makes no sense."""
+        """Raise ValueError, with the field's name, if the plan is not valid."""
         problems = {
             "start must have a time zone": self.start.tzinfo is None,
             "end must have a time zone": self.end.tzinfo is None,
-            "servers must be 1 at least": self.servers < 1,
-            "tenants must be 1 at least": not self.tenants,
+            "servers must be at least 1": self.servers < 1,
+            "tenants must have at least one entry": not self.tenants,
             "tenants must differ in name": len({t.name for t in self.tenants}) < len(self.tenants),
             "tenants must have a share above 0": any(t.share <= 0 for t in self.tenants),
             "concurrent_sessions must be above 0": self.concurrent_sessions <= 0,
-            "mean_size must be 1 at least": self.mean_size < 1,
+            "mean_size must be at least 1": self.mean_size < 1,
             "lengths must be: empty_linger_s * 2 < min_length_s < mean_length_s < max_length_s": (
                 not self.empty_linger_s * 2
                 < self.min_length_s
@@ -145,7 +145,7 @@ class FleetPlan:
 
     @property
     def server_names(self) -> tuple[str, ...]:
-        """The servers are called `sim01`, `sim02` and so on."""
+        """The names of the servers: `sim01`, `sim02` and so on."""
         return tuple(f"sim{number:02}" for number in range(1, self.servers + 1))
 
     def is_old(self, server: int) -> bool:
@@ -163,7 +163,7 @@ class FleetPlan:
         servers: int = 4,
         concurrent_sessions: float = 24.0,
     ) -> "FleetPlan":
-        """Return a plan in which much happens within 80 seconds, to be looked at."""
+        """Return a plan with many short sessions, so that 80 seconds show many events."""
         return cls(
             seed=seed,
             start=start,

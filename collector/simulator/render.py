@@ -1,4 +1,4 @@
-"""BBB's XML, byte by byte as its templates lay it out; a meeting is rendered once per change."""
+"""BBB's XML, with the same bytes as its templates. A meeting is rendered only after a change."""
 
 import html
 
@@ -18,12 +18,12 @@ VERSION = b"""<response>
 <bbbVersion></bbbVersion>
 </response>"""
 _NEVER_MS = 1 << 62
-# createTime is followed by startTime about so much later, BBB's own work.
+# Time from createTime to startTime in ms, in which BBB starts the meeting.
 _STARTUP_MS = 47
 
 
 def failed(key: str, message: str) -> bytes:
-    """Return BBB's answer to a call that it refuses (HTTP 200 nevertheless)."""
+    """Return BBB's answer to a call that it rejects. Its HTTP status is still 200."""
     return (
         "<response>\n<returncode>FAILED</returncode>\n"
         f"<messageKey>{key}</messageKey>\n<message>{message}</message>\n</response>"
@@ -31,7 +31,7 @@ def failed(key: str, message: str) -> bytes:
 
 
 def get_meetings(meetings: list[bytes]) -> bytes:
-    """Return the answer to getMeetings from the `<meeting>` elements."""
+    """Return the answer to getMeetings with these `<meeting>` elements."""
     if not meetings:
         return NO_MEETINGS
     return b"".join(
@@ -44,10 +44,10 @@ def get_meetings(meetings: list[bytes]) -> bytes:
 
 
 class MeetingView:
-    """One `<meeting>` element through time; rendered again only after something has happened."""
+    """One `<meeting>` element over time. It is rendered again only after an event."""
 
     def __init__(self, meeting: Meeting) -> None:
-        """Prepare what never changes; nothing has happened yet."""
+        """Render the parts that never change. No event has happened yet."""
         self.end_ms = meeting.end_ms
         self._meeting = meeting
         self._head = _head(meeting)
@@ -58,7 +58,7 @@ class MeetingView:
         self._xml = b""
 
     def at(self, instant_ms: int) -> bytes:
-        """Return the element at `instant_ms`, empty while unlisted; instants must not decrease."""
+        """Return the element at `instant_ms`, empty if not listed; calls go forward in time."""
         if instant_ms >= self._next_ms:
             self._turn(instant_ms)
         return self._xml
@@ -86,7 +86,7 @@ class MeetingView:
             video += view.video
             moderators += view.moderators
         self._attendees = listed
-        # BBB 2.x wrote counts of 1,000 and more in the manner of the JVM's locale (#22102).
+        # BBB 2.x wrote counts from 1,000 on in the format of the JVM's locale (BBB issue 22102).
         form = "," if meeting.old else ""
         joined = len(self._coming) < len(meeting.stays)
         breakouts, changes_ms = _breakouts(meeting, instant_ms)
@@ -116,7 +116,7 @@ class MeetingView:
 
 
 class _AttendeeView:
-    """One `<attendee>` element through time, and what it adds to the meeting's counts."""
+    """One `<attendee>` element over time, and its contribution to the meeting's counts."""
 
     __slots__ = (
         "_stay",
@@ -136,7 +136,7 @@ class _AttendeeView:
         self.participants = self.listeners = self.voice = self.video = self.moderators = 0
 
     def turn(self, instant_ms: int) -> None:
-        """Bring everything to `instant_ms`; `xml` is empty when the attendee is gone."""
+        """Move to `instant_ms`. `xml` is empty if the attendee is no longer listed."""
         stay = self._stay
         if instant_ms >= stay.gone_ms:
             self.xml, self.next_ms = b"", _NEVER_MS
@@ -154,7 +154,7 @@ class _AttendeeView:
 
 
 def escape(text: str) -> str:
-    """Escape `text` as BBB's templates do; runs of white space collapse."""
+    """Escape `text` like BBB's templates. Each run of white space becomes one space."""
     return html.escape(" ".join(text.split())).replace("&#x27;", "&apos;")
 
 
@@ -167,7 +167,7 @@ def _bool(value: bool) -> str:  # noqa: FBT001 - a formatter
 
 
 def _head(meeting: Meeting) -> bytes:
-    """Return the element's beginning, up to what changes."""
+    """Return the beginning of the element, up to the first part that changes."""
     created = instant_of(meeting.start_ms).strftime("%a %b %d %H:%M:%S UTC %Y")
     return (
         "<meeting>\n"
@@ -204,7 +204,7 @@ def _attendee(stay: Stay, listeners: int, voice: int, video: int) -> bytes:
 
 
 def _metadata(meeting: Meeting) -> bytes:
-    """Return the element's part from the attendees' end to isBreakout."""
+    """Return the part of the element from the end of the attendees to isBreakout."""
     entries = "".join(f"<{key}>{escape(text)}</{key}>\n" for key, text in meeting.metadata.items())
     return (
         f"</attendees>\n<metadata>\n{entries}</metadata>\n"
@@ -213,7 +213,7 @@ def _metadata(meeting: Meeting) -> bytes:
 
 
 def _breakouts(meeting: Meeting, instant_ms: int) -> tuple[bytes, int]:
-    """Return the element's end, about breakouts, and when that changes."""
+    """Return the end of the element, about breakouts, and when it changes next (epoch ms)."""
     if meeting.sequence:
         parent = (
             f"<parentMeetingID>{meeting.parent_internal_id}</parentMeetingID>\n"

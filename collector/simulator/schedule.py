@@ -1,6 +1,6 @@
-"""When and where sessions run: arrivals, rooms and placement, in a compact form.
+"""When and where sessions run: their starts, rooms and servers, in a compact form.
 
-A session here is a few numbers; who is in it is worked out in `meeting` when it is needed.
+A session here is only a few numbers. `meeting` computes the people in it when they are needed.
 """
 
 import heapq
@@ -13,16 +13,16 @@ from collector.simulator.plan import FleetPlan, epoch_ms
 
 _SPREAD = 0.9  # sigma of the lognormal lengths: the longest tenth takes 2.5 times the mean
 _SIZE_SPREAD = 0.7
-_SHORT_S = (3.0, 20.0)  # shorter than a tick of 30 s
+_SHORT_S = (3.0, 20.0)  # shorter than a poll interval of 30 s
 _LARGE = (120, 450)
 _HUGE = (1150, 1500)
 _BREAKOUT_MS = 15 * 60 * 1000
-_BREAKOUT_SIZE = 4  # a smaller session has no use for breakouts
-_ROOMS_A_SESSION = 4  # rooms that a tenant has for each of its concurrent sessions
+_BREAKOUT_SIZE = 4  # smaller sessions have no breakouts
+_ROOMS_A_SESSION = 4  # rooms of a tenant per concurrent session
 
 
 class Breakouts(NamedTuple):
-    """The breakout rooms of a session: how many, and when (epoch ms)."""
+    """The breakout rooms of a session: their number, begin and end (epoch ms)."""
 
     rooms: int
     start_ms: int
@@ -30,10 +30,10 @@ class Breakouts(NamedTuple):
 
 
 class Session(NamedTuple):
-    """A main session. Times in epoch ms; it is listed while start_ms <= t < end_ms.
+    """A main session. It is listed while start_ms <= t < end_ms; times are in epoch ms.
 
-    The last person leaves at `last_left_ms`. `size` is the number of persons, 0 when nobody
-    joins. `tenant` and `server` are indices into the plan, `room` numbers the tenant's rooms.
+    The last person leaves at `last_left_ms`. `size` is the number of persons, 0 if nobody joins.
+    `tenant` and `server` are indices into the plan. `room` is the number of the tenant's room.
     """
 
     number: int
@@ -48,10 +48,10 @@ class Session(NamedTuple):
 
 
 class Schedule:
-    """The sessions of a plan, made in the order of their start, as far as they are needed."""
+    """The sessions of a plan. They are made when they are needed, in the order of their start."""
 
     def __init__(self, plan: FleetPlan) -> None:
-        """Prepare; no session is made yet."""
+        """Start without sessions."""
         self.by_server: list[list[Session]] = [[] for _ in range(plan.servers)]
         self._plan = plan
         self._rng = random.Random(f"schedule/{plan.seed}")
@@ -60,7 +60,7 @@ class Schedule:
         self._load = [0] * plan.servers
         total = sum(tenant.share for tenant in plan.tenants)
         rooms = plan.concurrent_sessions * _ROOMS_A_SESSION / total
-        # For each of a tenant's rooms, when it becomes free (epoch ms).
+        # For each tenant, when each of its rooms becomes free (epoch ms).
         self._free_ms = [[0] * (1 + int(rooms * tenant.share)) for tenant in plan.tenants]
         self._next = next(self._coming, None)
 
@@ -91,10 +91,10 @@ class Schedule:
             )
 
     def _arrivals(self) -> Iterator[int]:
-        """Yield starts in epoch ms: a Poisson process, thinned to the rhythm.
+        """Yield the starts of sessions in epoch ms: a Poisson process, thinned to the rhythm.
 
-        It begins one longest session before the plan's start, so that the fleet is in its
-        steady state there.
+        It begins `max_length_s` before the plan's start, so that the fleet has its usual number of
+        sessions at the start.
         """
         plan, rng = self._plan, self._rng
         ordinary = 1 - plan.short_share - plan.unjoined_share
@@ -112,7 +112,7 @@ class Schedule:
                 yield int(at_ms)
 
     def _kind(self) -> tuple[int, bool, int]:
-        """Return length in ms, whether the empty session lingers, and the number of persons."""
+        """Return a session's length (ms), whether it stays listed while empty, and its size."""
         plan, rng = self._plan, self._rng
         kind = rng.random()
         if kind < plan.unjoined_share:
@@ -147,7 +147,7 @@ class Schedule:
         return Breakouts(rng.randint(2, min(6, size // 2)), first_ms, first_ms + duration_ms)
 
     def _place(self, start_ms: int, end_ms: int, size: int) -> int:
-        """Return the server with the least load; persons and, a little, sessions are load."""
+        """Return the server with the smallest load: 1 per person, plus 3 per session."""
         plan, load = self._plan, self._load
         while self._running and self._running[0][0] <= start_ms:
             _, server, weight = heapq.heappop(self._running)
@@ -163,7 +163,7 @@ class Schedule:
         return server
 
     def _room(self, tenant: int, start_ms: int, end_ms: int) -> int:
-        """Return a room of the tenant that is free now; a new one where chance finds none."""
+        """Return a free room of the tenant, or a new room if four random tries find none."""
         free_ms = self._free_ms[tenant]
         for _ in range(4):
             room = self._rng.randrange(len(free_ms))

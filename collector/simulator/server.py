@@ -1,4 +1,4 @@
-"""The simulated fleet over HTTP: one port a server, checksums, nginx's manners, and faults."""
+"""The simulated fleet over HTTP: a port per server, checksums, nginx's behaviour, and faults."""
 
 import asyncio
 import gzip
@@ -25,12 +25,12 @@ _GARBAGE = bytes(range(256)) * 4
 
 
 class SimulatedFleet:
-    """The servers of a fleet, listening; an async context manager.
+    """The servers of a fleet, which listen while this async context manager is open.
 
-    Simulated time begins at the plan's start when this object is made, and goes on at `speed`
-    simulated seconds a second of `clock`. With `base_port` the servers take that port and the
-    following ones, else any free ones. Each answer takes `latency_s` real seconds longer.
-    Nothing is logged, and entering raises OSError where a port cannot be had.
+    Simulated time begins at the plan's start when this object is made. It advances by `speed`
+    simulated seconds per second of `clock`. With `base_port`, the servers use this port and the
+    following ones, otherwise any free ports. Each answer is delayed by `latency_s` real seconds.
+    Nothing is logged. Entering raises OSError if a port cannot be used.
     """
 
     def __init__(
@@ -44,7 +44,7 @@ class SimulatedFleet:
         latency_s: float = 0.0,
         clock: Clock | None = None,
     ) -> None:
-        """Prepare; nothing listens yet. `secret` is every server's shared secret."""
+        """Prepare the servers, which do not listen yet. All have the shared secret `secret`."""
         self.fleet = fleet
         self.urls: dict[str, str] = {}
         self._secret = secret
@@ -58,7 +58,7 @@ class SimulatedFleet:
         self._stack = AsyncExitStack()
 
     async def __aenter__(self) -> Self:
-        """Listen on every server's port; `urls` then names them."""
+        """Listen on every server's port, and set `urls`: the URL of each server by name."""
         async with AsyncExitStack() as stack:
             for number, name in enumerate(self.fleet.plan.server_names):
                 server = web.Server(
@@ -80,17 +80,17 @@ class SimulatedFleet:
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        """Close all ports, and whatever request is still under way."""
+        """Close all ports, and abort requests that are not finished."""
         await self._stack.aclose()
 
     def now(self) -> datetime:
-        """Return the present in simulated time."""
-        # A clock that is set back must not lead before the plan's start.
+        """Return the current simulated time."""
+        # If the clock is set back, do not return a time before the plan's start.
         passed = max(self._clock.now() - self._anchor, timedelta(0))
         return self.fleet.plan.start + passed * self._speed
 
     def fault(self, server: str, kind: FaultKind, since: datetime, until: datetime) -> None:
-        """Give a server a fault in [since, until) of simulated time."""
+        """Add a fault to a server, in [since, until) of simulated time."""
         self._faults.append(Fault(server, kind, since, until))
 
     async def _handle(self, name: str, request: web.BaseRequest) -> web.StreamResponse:
@@ -115,7 +115,7 @@ class SimulatedFleet:
     def _answer(
         self, name: str, request: web.BaseRequest, now: datetime, faults: set[FaultKind]
     ) -> web.Response:
-        """Return what bbb-web or the nginx before it answers."""
+        """Return the answer of bbb-web, or of the nginx in front of it."""
         path, _, query = request.raw_path.partition("?")
         if path.rstrip("/") == _API:
             return _xml(request, render.VERSION)
@@ -136,7 +136,7 @@ class SimulatedFleet:
 
 
 def _xml(request: web.BaseRequest, body: bytes) -> web.Response:
-    """Return a body as nginx passes it on: compressed where the client takes gzip."""
+    """Return a body as nginx sends it: compressed if the client accepts gzip."""
     headers = {"Server": "nginx", "Content-Type": "text/xml;charset=utf-8"}
     if "gzip" in request.headers.get("Accept-Encoding", ""):
         headers |= {"Content-Encoding": "gzip", "Vary": "Accept-Encoding"}
@@ -145,7 +145,7 @@ def _xml(request: web.BaseRequest, body: bytes) -> web.Response:
 
 
 def _nginx_page(status: int, reason: str) -> web.Response:
-    """Return one of nginx's own pages."""
+    """Return an error page of nginx."""
     title = f"{status} {reason}"
     text = (
         f"<html>\r\n<head><title>{title}</title></head>\r\n<body>\r\n"
@@ -161,7 +161,7 @@ def _nginx_page(status: int, reason: str) -> web.Response:
 
 
 def _cut(request: web.BaseRequest) -> web.Response:
-    """Close the connection at once; the response satisfies aiohttp and never arrives."""
+    """Close the connection immediately. aiohttp needs a response, but does not send it."""
     if request.transport is not None:
         request.transport.abort()
     return web.Response()

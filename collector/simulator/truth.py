@@ -1,4 +1,4 @@
-"""What really happened in a simulated fleet: exact integrals, computed without sampling."""
+"""The true usage of a simulated fleet: exact integrals, computed without sampling."""
 
 import json
 from collections.abc import Iterable, Sequence
@@ -17,14 +17,14 @@ _INTERVALS_S = (5, 6, 10, 12, 15, 20, 30, 60)
 
 @dataclass(frozen=True, slots=True)
 class TenantTruth:
-    """A tenant's usage in a period, breakouts apart.
+    """A tenant's usage in a period. Only `breakout_participant_seconds` includes breakouts.
 
-    `*_seconds` are integrals over time of what the servers' XML reports: participantCount,
+    `*_seconds` are integrals over time of the figures in the servers' XML: participantCount,
     voiceParticipantCount, videoCount, listenerCount, dial-in attendees and listed sessions.
-    `sessions` began in the period. `max_session_size` is the largest participantCount of one
-    session. The peaks are the highest one-minute means, over whole UTC minutes, of the sum
-    over all sessions on all servers (what lies outside of the period counts 0), and
-    `peak_minute` is the first minute with the peak of participants, None without any.
+    `sessions` is the number of sessions that began in the period. `max_session_size` is the largest
+    participantCount of one session. The peaks are the highest means of a whole UTC minute, of the
+    sum over all sessions on all servers; time outside the period counts as 0. `peak_minute` is the
+    first minute with the peak of participants, None if there were no participants.
     """
 
     participant_seconds: float
@@ -45,8 +45,8 @@ class TenantTruth:
 class SessionTruth:
     """One session that was listed in the period.
 
-    `start` and `end` are its createTime and the instant at which it disappears, even where they
-    lie outside of the period; the figures are those within. A breakout's room is its parent's.
+    `start` is its createTime, and `end` the instant at which it disappears. Both can be outside the
+    period; the figures are those inside. A breakout has the room of its parent.
     """
 
     tenant: str
@@ -62,7 +62,7 @@ class SessionTruth:
 
 @dataclass(frozen=True, slots=True)
 class Truth:
-    """The usage of a fleet in [since, until): by tenant (all of the plan's) and by session."""
+    """The usage of a fleet in [since, until): of every tenant in the plan, and of every session."""
 
     since: datetime
     until: datetime
@@ -70,10 +70,10 @@ class Truth:
     sessions: tuple[SessionTruth, ...]
 
     def sessions_outliving(self, interval_s: int) -> dict[str, int]:
-        """Return by tenant how many of its `sessions` polls at `interval_s` can see.
+        """Return, for each tenant, the number of its `sessions` that polls can see.
 
-        Those are listed at one tick (a multiple of the interval since the epoch) at least
-        that lies in the period.
+        These are listed at one or more ticks in the period. A tick is a multiple of `interval_s`
+        seconds since 1970.
         """
         interval_ms = interval_s * 1000
         since_ms, until_ms = epoch_ms(self.since), epoch_ms(self.until)
@@ -87,10 +87,10 @@ class Truth:
         return seen
 
     def to_json(self) -> str:
-        """Return all as a JSON object; instants in ISO 8601.
+        """Return the truth as a JSON object, with times in ISO 8601.
 
-        Besides the fields there is `sessions_outliving`: poll interval in seconds → tenant →
-        number, for every interval that bbbmeter accepts.
+        In addition to the fields, the object has `sessions_outliving`: poll interval in seconds →
+        tenant → number, for every interval that bbbmeter accepts.
         """
         content: dict[str, Any] = asdict(self)
         content["sessions_outliving"] = {
@@ -102,7 +102,7 @@ class Truth:
 def measure(
     tenants: Sequence[str], meetings: Iterable[Meeting], since: datetime, until: datetime
 ) -> Truth:
-    """Compute the truth from all the meetings that are listed in [since, until), once each."""
+    """Compute the truth. `meetings` must have each meeting listed in [since, until) once."""
     period = Span(epoch_ms(since), epoch_ms(until))
     sums = {tenant: _Sum(period) for tenant in tenants}
     sessions = tuple(sums[meeting.tenant].add(meeting) for meeting in meetings)
@@ -110,7 +110,7 @@ def measure(
 
 
 class _Sum:
-    """A tenant's figures while they are added up, in milliseconds."""
+    """The sums of a tenant's figures, in milliseconds."""
 
     def __init__(self, period: Span) -> None:
         self._period = period
@@ -176,14 +176,14 @@ class _Sum:
 
 
 class _Minutes:
-    """The time that spans cover in a period, in all and in each UTC minute."""
+    """The time that spans cover in a period, in total and in each UTC minute."""
 
     def __init__(self, period: Span) -> None:
         self._period = period
         self._first = period.start_ms // _MINUTE_MS
         minutes = period.end_ms // _MINUTE_MS - self._first + 2
-        # What the edges of spans cover of a minute, and at which minutes spans begin (+1) and
-        # stop (-1) to cover whole minutes.
+        # For each minute: a correction for spans that begin or end inside it, and how many spans
+        # begin (+1) and end (-1) to cover whole minutes.
         self._edges_ms = [0] * minutes
         self._steps = [0] * minutes
         self.total_ms = 0
@@ -195,7 +195,8 @@ class _Minutes:
         if start_ms >= end_ms:
             return
         self.total_ms += end_ms - start_ms
-        # As if it covered both minutes from their beginning: the latter adds, the former takes.
+        # The steps count the minute of the start as whole and the minute of the end not at all. So
+        # subtract the time before the start, and add the time of the last minute.
         start, before_ms = divmod(start_ms, _MINUTE_MS)
         end, beyond_ms = divmod(end_ms, _MINUTE_MS)
         self._edges_ms[start - self._first] -= before_ms
@@ -204,7 +205,7 @@ class _Minutes:
         self._steps[end - self._first] -= 1
 
     def highest(self) -> tuple[int, datetime | None]:
-        """Return the most that one minute holds, and the first such minute."""
+        """Return the largest time of one minute in ms, and the first such minute."""
         whole = accumulate(self._steps)
         covered_ms = [
             edge_ms + count * _MINUTE_MS
@@ -222,8 +223,8 @@ def _highest(spans: Iterable[Span], period: Span) -> int:
     for start_ms, end_ms in spans:
         if start_ms < period.end_ms and end_ms > period.start_ms and start_ms < end_ms:
             edges += [(start_ms, 1), (end_ms, -1)]
-    # Sorted, those who leave at an instant come before those who join at it, as it should be.
-    # One who left before the period is no edge here, and all others overlap it.
+    # At the same instant, -1 (leave) sorts before +1 (join), which is the right order. All edges
+    # belong to spans that overlap the period.
     before = sum(1 for edge in edges if edge[1] > 0 and edge[0] <= period.start_ms)
     inside = [step for at_ms, step in sorted(edges) if period.start_ms < at_ms < period.end_ms]
     return max(accumulate(inside, initial=before))

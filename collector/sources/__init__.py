@@ -1,5 +1,5 @@
-"""What servers and files report, turned into the facts of `collector.model`.
+"""Sources turn the reports of servers and files into the data types of `collector.model`.
 
-A folder for each way in which facts arrive. A source knows neither the database nor the command
-line: it hands its facts to a callback.
+Each way in which data arrive has its own folder. A source does not know the database or the command
+line. It passes its results to a callback.
 """

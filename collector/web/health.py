@@ -1,4 +1,4 @@
-"""The daemon's own port: is it alive, is it ready, what does it count."""
+"""The daemon's HTTP port: `/healthz`, `/readyz` and `/metrics`."""
 
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -10,7 +10,7 @@ from prometheus_client.exposition import CONTENT_TYPE_LATEST
 from collector.metrics import Metrics
 from collector.settings import HttpSettings
 
-# A probe: the reason why not, or None.
+# Returns None if the daemon is alive or ready, else the reason why it is not.
 Probe = Callable[[], str | None]
 
 
@@ -18,9 +18,10 @@ Probe = Callable[[], str | None]
 async def serve_health(
     http: HttpSettings, metrics: Metrics, *, alive: Probe, ready: Probe
 ) -> AsyncIterator[int]:
-    """Serve `/healthz`, `/readyz` and `/metrics`; yield the port.
+    """Serve `/healthz`, `/readyz` and `/metrics` until the context ends; yield the port.
 
-    `/healthz` and `/readyz` answer 200 `ok`, or 503 with the reason.
+    `/healthz` and `/readyz` answer 200 `ok`, or 503 with the reason. Raises OSError if the port
+    cannot be used.
     """
 
     def answer(probe: Probe) -> Callable[[web.Request], object]:

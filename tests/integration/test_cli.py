@@ -82,10 +82,10 @@ async def test_init_writes_settings_once(bbbmeter: Shell) -> None:
 
 async def test_run_without_servers(bbbmeter: Shell) -> None:
     """A collector with nothing to do says so and ends, whether it has a file or not."""
-    (await bbbmeter("run")).require_refusal("server: there is none to poll")
+    (await bbbmeter("run")).require_refusal("server: no server to poll; add an enabled [[server]]")
     server = '[[server]]\nname = "b"\nurl = "http://b.invalid/"\nsecret = "s"\nenabled = false\n'
     bbbmeter.configure("embedded:data", server)
-    (await bbbmeter("run")).require_refusal("bbbmeter.toml", "server: there is none to poll")
+    (await bbbmeter("run")).require_refusal("bbbmeter.toml", "server: no server to poll")
     (await bbbmeter("run", "-c", "other.toml")).require_refusal("other.toml", "cannot be read")
 
 
@@ -208,15 +208,15 @@ async def test_check(bbbmeter: Shell, dsn: str, fleet: SimulatedFleet) -> None:
     assert (done.code, done.err) == (1, "")
     lines = lines_of(done)
     assert lines["server[sim01]"] == "FAILED: http_status:502: HTTP status 502"
-    assert lines["server[sim02]"].startswith("FAILED: reachable, but it refuses the checksum")
-    assert lines["server[sim02]"].endswith("wrong secret?")
+    assert lines["server[sim02]"].startswith("FAILED: reachable, but rejects the checksum")
+    assert lines["server[sim02]"].endswith("wrong secret, or algorithm not allowed")
     assert lines["database"].startswith("ok:")
     assert SECRET not in done.said
 
     bbbmeter.config.write_text(f'database = "{dsn}"\nbogus = 1\n', encoding="utf-8")
     (await bbbmeter("check")).require_refusal("bogus: unknown key")
     bbbmeter.config.write_text(f'database = "{dsn}"\n', encoding="utf-8")
-    assert "server: there is none to poll" in (await bbbmeter("check")).out
+    assert "server: no server to poll; add a [[server]] entry" in (await bbbmeter("check")).out
 
 
 # -- psql ---------------------------------------------------------------------------------------

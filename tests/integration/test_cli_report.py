@@ -110,10 +110,10 @@ async def test_report_of_the_present(metered: Shell) -> None:
 async def test_reports_that_cannot_be(metered: Shell) -> None:
     """Each is refused with what is wrong with it."""
     refusals = {
-        ("--tenant", "Acme"): ("unknown tenant 'Acme'", "known are: acme, law"),
-        ("--server", "bbb3"): ("unknown server 'bbb3'", "known are: bbb1, bbb2"),
-        ("--from", "1.2.2026"): ("'1.2.2026' is no date such as 2026-02-01",),
-        ("--to", "0001-01-01"): ("'0001-01-01' is no date",),
+        ("--tenant", "Acme"): ("unknown tenant 'Acme'", "the database has: acme, law"),
+        ("--server", "bbb3"): ("unknown server 'bbb3'", "the database has: bbb1, bbb2"),
+        ("--from", "1.2.2026"): ("'1.2.2026' is not a date such as 2026-02-01",),
+        ("--to", "0001-01-01"): ("'0001-01-01' is not a date",),
         ("--from", "2026-03-03", "--to", "2026-03-02"): ("must not end before it begins",),
         ("--from", "2026-03-02T10:00:30"): ("must begin and end on a full minute",),
         ("--server", "bbb1", "--by", "day"): ("by room or by server, not by day or month",),

@@ -271,7 +271,7 @@ class TestFaults:
         for nonsense, told in (
             ("sim02", "SERVER:KIND:FROM-UNTIL"),
             ("sim09:hang:1-2", "no server 'sim09'"),
-            ("sim01:fire:1-2", f"no kind 'fire', they are {KINDS[0]}"),
+            ("sim01:fire:1-2", f"no kind 'fire'; use one of {KINDS[0]}"),
             ("sim01:hang:2-2", "must end after"),
         ):
             with pytest.raises(UsageError, match=told):
@@ -363,7 +363,7 @@ class TestCommand:
             ({"speed": 0}, "speed: must be above 0"),
             ({"duration_s": 0}, "duration: must be above 0"),
             ({"port": 65_534}, "port: must be 0, or"),
-            ({"secret_file": Path("/x"), "secret_env": "X"}, "only one can be given"),
+            ({"secret_file": Path("/x"), "secret_env": "X"}, "use only one of them"),
             ({"secret_file": Path("/nonexistent/x")}, r"/nonexistent/x \(secret-file\)"),
             ({"secret_env": "SIMULATED_NOTHING"}, r"\(secret-env\) is empty or not set"),
             ({"config": None}, "needs one of secret-file, secret-env and config"),
@@ -382,7 +382,7 @@ class TestCommand:
         """A settings file that the simulator did not write stays as it is."""
         config = tmp_path / "bbbmeter.toml"
         config.write_text("poll_interval_s = 30\n")
-        with pytest.raises(UsageError, match="is not of the simulator"):
+        with pytest.raises(UsageError, match="exists, but the simulator did not write it"):
             await simulate(SimulateOptions(config=config, duration_s=5))
         assert config.read_text() == "poll_interval_s = 30\n"
 

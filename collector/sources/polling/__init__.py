@@ -1,6 +1,6 @@
 """Polling: ask every server for its meetings at every tick.
 
-`poller` asks a fleet through clients of `collector.bbb`, one result a server, always. `parser`
-turns an answer's bytes into meetings, with `attendees` (cut out before parsing) and `ambiguity`
-(answers that a client's data make readable in several ways).
+`poller` asks a fleet through clients of `collector.bbb`, and returns one result for every server.
+`parser` turns the bytes of an answer into meetings. `attendees` removes the attendees before
+parsing. `ambiguity` handles answers that a client's data make readable in several ways.
 """

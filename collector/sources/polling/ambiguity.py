@@ -1,33 +1,35 @@
-"""The ways to read an answer in which a client's name may have brought markup with it.
+"""Finds all ways to read an answer that may contain markup from the name of a client's data.
 
-A client chooses the NAME of its custom data, which a server writes as `<NAME>value</NAME>`. The
-value is escaped. So is NAME with every BigBlueButton known, and then nothing here has work to do.
-If a server left NAME as it is, it could end its meeting, make up others and begin one more, and
-two names made for each other could do so in XML that is well-formed. What no name can do is to
-stand in the answer once:
+A client chooses the NAME of its custom data. The server writes them as `<NAME>value</NAME>`. The
+value is escaped. Every known BigBlueButton also escapes NAME, and then this module has nothing to
+do. If a server did not escape NAME, markup in NAME could end its meeting, invent other meetings
+and begin one more. Two names made for each other could do this in well-formed XML. But a name
+always occurs twice in the answer, in the opening and in the closing tag. This reveals it:
 
-1. *Plain* custom data are `<customdata>`, elements `<K>text</K>` (K without `<` and `>`), and
-   `</customdata></attendee>` before `<attendee>` or `</attendees>`. An answer is plain if each
-   `<customdata>` begins such a run and each `</customdata>` ends one. If NAME holds markup, the
-   answer is not plain: the run it stands in either fails within NAME, or NAME's first copy is
-   read as elements `K…`, `</customdata></attendee>` and more. Then the second copy has these
-   too, behind the `</K` of `</NAME>`: it begins within an element, where the first begins before
-   one. No run can end at the same `</customdata>` from both, so that of the second is left over.
-   (A self-closed `<K/>` is an element only where the answer has no `</K/>`, as it would have if
-   NAME began with `K/>`.) Hence, the first place that is not plain lies within `<NAME>…</NAME>`
-   of the first NAME with markup, and all before that NAME was read as the server meant it.
-2. At that place every `<N>text</N>` around it that begins where an element may begin is tried as
-   being such a name; what follows it is read on by the same rules. The truth is among the
-   readings that come to the end of the answer and have no session twice, as BigBlueButton never
-   has. As a rule it is the only one.
-3. In a reading, each name with markup is cut out, and a mark left which makes its meeting
-   unreadable. A meeting counts if every reading has it, with the same figures.
+1. *Plain* custom data are a run of `<customdata>`, elements `<K>text</K>` (K without `<` and `>`),
+   and `</customdata></attendee>` before `<attendee>` or `</attendees>`. An answer is plain if each
+   `<customdata>` begins a run and each `</customdata>` ends one. If NAME contains markup, the
+   answer is not plain. For the run in which NAME stands, there are two cases. Either the run fails
+   within NAME. Or NAME's first copy is read as elements `K…`, `</customdata></attendee>` and more.
+   In the second case, NAME's second copy contains these too, behind the `</K` of `</NAME>`. The
+   second copy begins within an element, but the first copy begins before one. No run can end at
+   the same `</customdata>` from both beginnings, so the `</customdata>` of the second copy is left
+   over. (A self-closed `<K/>` is an element only if the answer has no `</K/>`. It would have one if
+   NAME began with `K/>`.) So the first place that is not plain lies within `<NAME>…</NAME>` of the
+   first NAME with markup, and everything before that NAME was read as the server meant it.
+2. At that place, the search considers every `<N>text</N>` that contains the place and begins where
+   an element may begin. It tries each N as a name with markup, and reads on behind it by the same
+   rules. The truth is among the readings that reach the end of the answer and contain no session
+   twice, as BigBlueButton lists none twice. Usually there is only one such reading.
+3. In each reading, every name with markup is removed, and a mark in its place makes its meeting
+   unreadable. A meeting counts if every reading contains it with the same figures.
 
-So no name, nor any number of names made for each other, adds a meeting or changes the figures or
-the tenant of another one. What a client can still reach: a meeting other than its own is skipped
-where names can be so made that a reading without that meeting is complete, for which all that the
-server wrote between two of the client's names must be repeated, or read as custom data. And
-names that allow many readings, or none, have the whole answer refused: unknown is not zero.
+So neither one name nor several names made for each other can add a meeting, or change the figures
+or the tenant of another meeting. A client can still do two things. First, it can cause a meeting
+other than its own to be skipped, if its names allow a complete reading without that meeting. For
+this, everything that the server wrote between two of the client's names must be repeated, or be
+readable as custom data. Second, names that allow many readings, or none, make bbbmeter reject the
+whole answer: unknown is not zero.
 """
 
 import re
@@ -39,7 +41,7 @@ from typing import NamedTuple
 
 from collector.errors import NotXmlError
 
-# A name that begins with a slash has two before its second copy.
+# Without the `<`: a name that begins with a slash has two slashes before its second copy.
 _TAG_END = b"customdata>"
 _OPEN, _CLOSE = b"<" + _TAG_END, b"/" + _TAG_END
 _END = rb"</customdata>\s*+</attendee>\s*+(?=<attendee>|</attendees>)"
@@ -52,33 +54,37 @@ _RUN, _RUN_OR_CLOSED = (
     for element in (_ONE, _ONE_OR_CLOSED)
 )
 _RUN_END = re.compile(_END)
-# A name that ends in a slash, and is no self-closed element.
+# The closing tag of a name that ends in a slash, which is not a self-closed element.
 _SLASHED = re.compile(rb"</[^<>]*/>")
-# What a name with markup begins with: if it is all in front of the next `<`, there is a `>` in
-# it, and one behind it.
+# The beginning of a name with markup. If the whole name is before the next `<`, there is a `>` in
+# the name and another one behind it.
 _BEGINNING = rb"(?=([^<>]*+>(?=[^<>]*+>)|[^<]*+<?))"
 _OPENING, _CLOSING = re.compile(rb"<" + _BEGINNING), re.compile(rb"</" + _BEGINNING)
-# Metadata whose key is "customdata".
+# A metadata entry with the key `customdata`.
 _METADATA = re.compile(rb"<customdata>\s*+[^<\s][^<]*+</customdata>")
-# How BigBlueButton begins a meeting; no custom data look like it but by names with markup.
+# The beginning of a meeting in BigBlueButton's layout. Custom data can look like it only through
+# names with markup.
 _SESSION = re.compile(
     rb"<meeting>\s*+<meetingName>[^<]*+</meetingName>\s*+<meetingID>[^<]*+</meetingID>\s*+"
     rb"<internalMeetingID>([^<]*+)</internalMeetingID>"
 )
-# Ends the block of attendees and begins a second one; a meeting with two is unreadable.
+# Ends the block of attendees and begins a second one. A meeting with two blocks is unreadable.
 _MARK = b"</attendees><attendees>"
 
+# Length of the keys in the index of second copies. It limits the memory of the index.
 _KEY_BYTES = 64
+# An answer with more readings is rejected. It limits memory and time.
 _MAX_READINGS = 16
-# What the search may cost: bytes read, and so many for each comparison.
+# Limit of the search's work: bytes read, plus a fixed number for each comparison.
 _MAX_WORK_BYTES = 1 << 26
 _COMPARISON_BYTES = 1 << 9
 
 
 def readings(text: bytes) -> list[bytes]:
-    """Return every reading of `text`, an answer; mostly that is `text` alone.
+    """Return every reading of the answer `text`; usually that is only `text` itself.
 
-    Raises NotXmlError where names with markup allow no reading, or too many.
+    Raises NotXmlError if names with markup allow no reading or too many, or if the search takes
+    too long.
     """
     if _is_plain(text, _RUN):
         return [text]
@@ -99,9 +105,10 @@ def _is_plain(text: bytes, run: re.Pattern[bytes]) -> bool:
 
 
 class _Cut(NamedTuple):
-    """A name with markup, `text[start:end]` being `<N>text</N>`.
+    """A name with markup: `text[start:end]` is its `<N>text</N>`.
 
-    `before` is the cut before it in the reading, and `sessions` what the reading has so far.
+    `before` is the previous cut of the reading, None for the first. `sessions` are the internal
+    ids that the reading contains up to `start`.
     """
 
     start: int
@@ -128,26 +135,27 @@ class _Search:
                 if self._sessions(before, len(self._text)) is not None:
                     found.append(self._without(before))
             else:
-                # Of two that end at one place, the one that begins first has no meeting more.
+                # If two candidates end at the same place, try only the one that begins first. Its
+                # reading contains no additional meeting.
                 starts = {end: start for start, end in reversed(spans) if end > stop}
                 for end, start in starts.items():
                     sessions = self._sessions(before, start)
                     if sessions is not None:
                         paths.append(_Cut(start, end, before, sessions))
             if len(found) > _MAX_READINGS:
-                msg = "an attendee's data bring markup that can be read in many ways"
+                msg = "an attendee's custom data contain markup that can be read in many ways"
                 raise NotXmlError(msg)
         if not found and self._has_markup():
-            msg = "an attendee's data bring markup that cannot be told apart"
+            msg = "an attendee's custom data contain markup that cannot be removed safely"
             raise NotXmlError(msg)
-        # Without any such name, it is a server that writes custom data in another way.
+        # There is no name with markup: the server writes custom data in another layout.
         return found or [self._text]
 
     def _read(self, cut: _Cut | None) -> tuple[int | None, list[tuple[int, int]]]:
-        """Read on behind `cut` to where the answer is not plain, or to its end.
+        """Read on behind `cut` to the first place that is not plain, or to the end of the answer.
 
-        Return that place (None for the end), and start and end of all that may be names with
-        markup on the way, in the order in which they begin.
+        Return that place, None for the end. Also return start and end of all candidates for names
+        with markup on the way, in the order in which they begin.
         """
         text, spans = self._text, list[tuple[int, int]]()
         at, in_run = (cut.end, True) if cut else (0, False)
@@ -180,12 +188,12 @@ class _Search:
         return stop, spans
 
     def _ends(self, start: int) -> Iterator[int]:
-        """Yield where a name with markup ends that begins with the `<` at `start`."""
+        """Yield all possible ends of a name with markup that begins with the `<` at `start`."""
         text = self._text
         opening = _OPENING.match(text, start)
         seconds = self._seconds.get(opening[1][:_KEY_BYTES], []) if opening else []
         for second in seconds[bisect_right(seconds, start) :]:
-            # text[start:] is `<N>value</N>`, its second N begins at `second`.
+            # text[start:] begins with `<N>value</N>`, whose second N begins at `second`.
             first_end = text.rfind(b">", start, second)
             length = first_end - start - 1
             end = second + length + 1
@@ -204,14 +212,14 @@ class _Search:
 
     @cached_property
     def _seconds(self) -> dict[bytes, list[int]]:
-        """Where the second copy of a name may begin, by the name's beginning."""
+        """Possible positions of the second copy of a name, by the first bytes of the name."""
         seconds = defaultdict(list)
         for tag in _CLOSING.finditer(self._text):
             seconds[tag[1][:_KEY_BYTES]].append(tag.start(1))
         return seconds
 
     def _sessions(self, before: _Cut | None, end: int) -> frozenset[bytes] | None:
-        """Return which sessions a reading has up to `end`, or None if it has one twice."""
+        """Return the sessions that a reading contains up to `end`, or None if one occurs twice."""
         start, known = (before.end, before.sessions) if before else (0, frozenset[bytes]())
         self._work(end - start)
         new = _SESSION.findall(self._text, start, end)
@@ -222,7 +230,7 @@ class _Search:
         return any(any(self._ends(tag.start())) for tag in _OPENING.finditer(self._text))
 
     def _without(self, cut: _Cut | None) -> bytes:
-        """Return the answer with a mark for each name that was cut out of it."""
+        """Return the answer with a mark in place of each name that was removed."""
         pieces: list[bytes] = []
         end = len(self._text)
         while cut:
@@ -233,5 +241,5 @@ class _Search:
     def _work(self, size_bytes: int) -> None:
         self._work_bytes -= size_bytes
         if self._work_bytes < 0:
-            msg = "an attendee's data bring markup that takes too long to tell apart"
+            msg = "an attendee's custom data contain markup that takes too long to remove"
             raise NotXmlError(msg)

@@ -1,23 +1,25 @@
-"""The blocks of attendees in a getMeetings answer, cut out before it is parsed.
+"""Removes the blocks of attendees from a getMeetings answer before it is parsed.
 
-The cut saves time, and keeps one client from blinding the meter. Custom data come from clients as
-`<NAME>value</NAME>`; BigBlueButton escapes the value *and* the name, but does not check that the
-name can name an element. `userdata-1st attr`, `userdata-/attendees` or `userdata-![CDATA[` make
-the whole answer malformed. With the escaping, a name has no `<` or `>` of its own. Therefore:
+This saves time, and one client cannot make a whole answer unreadable. Clients choose their custom
+data, and BigBlueButton writes them as `<NAME>value</NAME>`. It escapes the value *and* the name,
+but does not check that the name is a valid element name. `userdata-1st attr`,
+`userdata-/attendees` or `userdata-![CDATA[` make the whole answer malformed. Because of the
+escaping, a name contains no `<` or `>` of its own. Therefore:
 
 - An `</attendees>` that such a name makes is either the end of `<attendees>value</attendees>` or
-  the beginning of `</attendees>value<//attendees>`. `_block_end` passes over both, every other
-  `</attendees>` is the real end, and the cut is exact whatever the names are.
-- What lies outside the blocks is well-formed whatever the names are, except for characters that
-  XML forbids; these are removed at a second try.
+  the beginning of `</attendees>value<//attendees>`. `_block_end` skips both. Every other
+  `</attendees>` is the real end of a block. So exactly the blocks are removed, whatever the names
+  are.
+- The text outside the blocks is well-formed, whatever the names are. The only exception are
+  characters that XML forbids. The parser removes these in a second attempt.
 
-Names that are not escaped are the business of readings.py, which comes first.
+`ambiguity.py` handles names that are not escaped. It runs first.
 """
 
 import re
 
 OPEN, CLOSE = b"<attendees>", b"</attendees>"
-# The beginning of an attendee. The name `attendee` can make the tag, but then a `</` follows.
+# The beginning of an attendee. A client's name `attendee` can make this tag, but then `</` follows.
 _ATTENDEE = re.compile(rb"<attendee>\s*(?=<[^/])")
 
 
@@ -31,7 +33,7 @@ def without_attendees(text: bytes, begin: int = 0) -> bytes:
         end = _block_end(text, start)
         if end < 0:
             break
-        # Without markup it is empty, or the value of a metadata key of that name.
+        # A block without markup is empty, or it is the value of a metadata key `attendees`.
         if text.find(b"<", start, end) >= 0:
             pieces += (text[kept:start], b"%d" % _dialins(text, start, end))
             kept = end
@@ -40,7 +42,7 @@ def without_attendees(text: bytes, begin: int = 0) -> bytes:
 
 
 def _block_end(text: bytes, start: int) -> int:
-    """Return where the block of attendees that begins at `start` ends, or -1."""
+    """Return where the block of attendees that begins at `start` ends, or -1 if it does not end."""
     end = text.find(CLOSE, start)
     while end >= 0:
         before = text.rfind(b"<", start, end)
@@ -53,11 +55,11 @@ def _block_end(text: bytes, start: int) -> int:
 
 
 def _dialins(text: bytes, start: int, end: int) -> int:
-    """Count the dial-ins in a block of attendees; custom data cannot fake one."""
-    # One character is found many times faster than several.
+    """Count the dial-ins in a block of attendees. Custom data cannot fake a dial-in."""
+    # Searching for one character is many times faster than for several.
     if text.find(b"-", start, end) < 0 or text.find(b"DIAL-IN", start, end) < 0:
         return 0
-    # Custom data stand last in an attendee.
+    # Custom data are the last part of an attendee.
     attendees = (a.partition(b"<customdata>")[0] for a in _ATTENDEE.split(text[start:end]))
     return sum(
         b"<role>DIAL-IN-USER</role>" in a or b"<clientType>DIAL-IN</clientType>" in a

@@ -1,9 +1,9 @@
-"""A getMeetings answer, from bytes to meetings.
+"""Parses the bytes of a getMeetings answer into meetings.
 
-Nothing is wanted from the attendees but the number of dial-ins, and they are most of an answer.
-So their blocks are cut out of the bytes first, and names, user ids and custom data are never
-parsed at all. What is left of a meeting as BigBlueButton lays it out is read by one regular
-expression, and what is laid out in any other way by lxml, with the same outcome.
+The attendees are most of an answer, but only the number of dial-ins is needed. So the blocks of
+attendees are removed from the bytes first. Names, user ids and custom data are never parsed. If
+the answer has BigBlueButton's own layout, one regular expression reads its meetings. Otherwise
+lxml parses the answer, with the same result.
 """
 
 import re
@@ -21,11 +21,11 @@ from collector.model import Answer, Meeting
 from collector.sources.polling.ambiguity import readings
 from collector.sources.polling.attendees import CLOSE, OPEN, without_attendees
 
-_MAX_TEXT = 512
-_MAX_NUMBER = 32  # characters
-_MAX_COUNT = 32_767
-_MAX_SALVAGED = 10_000
-# What cannot be by the poller's clock is the pipeline's to correct.
+_MAX_TEXT = 512  # characters of an id, a name or a metadata value
+_MAX_NUMBER = 32  # characters of a number
+_MAX_COUNT = 32_767  # the largest number that the database can store (smallint)
+_MAX_SALVAGED = 10_000  # meetings of a malformed answer, which are parsed one by one
+# Plausible times of createTime, in ms. The pipeline corrects times that our clock contradicts.
 _MIN_CREATED_MS = 1_262_304_000_000  # 2010
 _MAX_CREATED_MS = 4_102_444_800_000  # 2100
 _NOTHING: Mapping[str, str] = MappingProxyType({})
@@ -37,7 +37,7 @@ _NO_TAG = re.compile(r"<[!?]")
 _FORBIDDEN = dict.fromkeys({*range(32), 0xFFFE, 0xFFFF} - set(b"\t\n\r"))
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 
-# Counts as they are written, nearly all.
+# Nearly all counts, by their text: a lookup is faster than parsing.
 _USUAL = {str(count): count for count in range(1000)}
 _SCALARS = (
     *("meetingName", "meetingID", "internalMeetingID", "createTime", "recording"),
@@ -50,9 +50,9 @@ _METADATA = _SCALARS.index("metadata")
 _ENTITY = re.compile("&(?:amp|lt|gt|quot|apos|#39);")
 
 
-# A meeting as BigBlueButton lays it out, once its attendees are cut: elements in this order, any
-# of which may be missing. The groups are `_SCALARS`, in their order; the last of the metadata's
-# keys is among them because the expression refers to it.
+# Matches a meeting in BigBlueButton's layout, without its attendees. The elements are in this
+# order, and each can be missing. The groups are `_SCALARS`, in their order. The group for a
+# metadata key is among them because the expression refers back to it.
 def _layout() -> re.Pattern[str]:
     order = (
         *("meetingName", "meetingID", "internalMeetingID", "createTime", "createDate"),
@@ -82,7 +82,7 @@ _END = re.compile(r"</meetings>\s*</response>")
 
 
 class _Wanted(NamedTuple):
-    """What the caller wants of a meeting; `metadata` finds it among well-formed metadata."""
+    """What the caller needs of a meeting. `metadata` finds these keys in well-formed metadata."""
 
     metadata_keys: frozenset[str]
     metadata: re.Pattern[str]
@@ -95,13 +95,13 @@ def _wanted(metadata_keys: frozenset[str], room_names: bool) -> _Wanted:  # noqa
     return _Wanted(metadata_keys, re.compile(f"<({keys})>([^<]*+)"), room_names)
 
 
-# The texts of a meeting's `_SCALARS`, None for what it lacks, and its metadata as (key, text). The
+# The texts of a meeting's `_SCALARS`, None for a missing one, and its metadata as (key, text). The
 # text of `attendees` is the number of dial-ins, if there are attendees.
 _Fields = tuple[Sequence[str | None], Sequence[tuple[str, str]]]
 
 
 class _UnreadableMeetingError(Exception):
-    """A meeting of which no trustworthy sample can be made; it is counted as skipped."""
+    """A meeting from which no reliable sample can be made. It is counted as skipped."""
 
 
 def parse_meetings(
@@ -113,10 +113,10 @@ def parse_meetings(
     """Return the running meetings of a getMeetings answer.
 
     `metadata_keys` (lower case) names the metadata to keep, `room_names` keeps the meetings'
-    names. A meeting that cannot be read is left out and counted in `Answer.skipped`; meetings
-    that have ended are left out silently.
+    names. A meeting that cannot be read is omitted and counted in `Answer.skipped`. A meeting
+    that has ended is omitted and not counted.
 
-    Raises NotXmlError where `body` is no whole getMeetings answer, and ApiError where
+    Raises NotXmlError if `body` is not a complete getMeetings answer, and ApiError if
     BigBlueButton answered FAILED.
     """
     wanted = _wanted(metadata_keys, room_names)
@@ -145,7 +145,7 @@ def _answer(text: bytes, wanted: _Wanted) -> Answer:
 
 
 def _common(answer: Answer, others: list[Answer]) -> Answer:
-    """Return the meetings that `answer` and all `others` have, the rest as skipped."""
+    """Return the meetings that are equal in `answer` and all `others`; the rest are skipped."""
     by_id = [{meeting.internal_id: meeting for meeting in other.meetings} for other in others]
     meetings = tuple(m for m in answer.meetings if all(m == o.get(m.internal_id) for o in by_id))
     known = max(len(a.meetings) + a.skipped for a in (answer, *others))
@@ -153,22 +153,22 @@ def _common(answer: Answer, others: list[Answer]) -> Answer:
 
 
 def _envelope(body: bytes) -> bytes:
-    """Return `<response>…</response>` without what may stand before it: BOM and declaration.
+    """Return `<response>…</response>` without a BOM and an XML declaration before it.
 
-    An answer that was cut off is refused here: the meetings it lacks must not look ended.
+    Raises NotXmlError for an incomplete answer: its missing meetings must not look ended.
     """
     start = body.find(b"<response")
     prolog = body[: max(start, 0)].removeprefix(b"\xef\xbb\xbf").strip()
     text = body[start:].rstrip() if start >= 0 else b""
     declaration = prolog.startswith(b"<?xml") and prolog.find(b"?>") == len(prolog) - 2
     if not text.endswith(b"</response>") or (prolog and not declaration):
-        msg = "the answer is no whole <response>"
+        msg = "the answer is not a complete <response>"
         raise NotXmlError(msg)
     return text
 
 
 def _plain(text: bytes, wanted: _Wanted) -> tuple[list[_Fields], int] | None:
-    """Return the meetings of an answer as BigBlueButton lays it out; None if it is none."""
+    """Return the meetings of an answer in BigBlueButton's layout; None for any other layout."""
     begin = _BEGIN.match(text)
     if not begin or _has(text, _CDATA):
         return None
@@ -187,7 +187,7 @@ def _plain(text: bytes, wanted: _Wanted) -> tuple[list[_Fields], int] | None:
         scalars: Sequence[str | None] = match.groups()
         metadata = wanted.metadata.findall(scalars[_METADATA] or "")
         if meetings.find("&", at, end) >= 0:
-            # lxml refuses any other.
+            # lxml rejects all other entities, so it must decide about the meeting.
             if "&" in _ENTITY.sub("", match[0]):
                 return None
             scalars = [text and unescape(text) for text in scalars]
@@ -213,7 +213,7 @@ def _parsed_by_lxml(text: bytes) -> tuple[list[_Fields], int]:
 
 
 def _fields(meeting: etree._Element) -> _Fields:
-    """Return what a `<meeting>` has; nothing if it has something twice."""
+    """Return the fields of a `<meeting>`; no fields if one of its elements occurs twice."""
     fields: dict[str, str] = {}
     metadata: list[tuple[str, str]] = []
     for child in meeting:
@@ -230,24 +230,24 @@ def _fields(meeting: etree._Element) -> _Fields:
 
 
 def _root(text: bytes) -> etree._Element | None:
-    """Return the root element, or None where `text` is malformed outside the attendees too."""
+    """Return the root element, or None if `text` is malformed outside the attendees too."""
     outside = without_attendees(text)
-    # In CDATA and comments tags are no tags, which only a parse of the whole can tell. That is
-    # never BigBlueButton itself; if it is a client's name, the whole is malformed, as the name's
-    # second copy makes `</!`.
+    # In CDATA and comments, tags are only text, which needs a parse of the whole answer to see.
+    # BigBlueButton writes neither. If a client's name does, the whole answer is malformed, as the
+    # second copy of the name makes `</!`.
     no_tag = _NO_TAG.search(outside.decode(errors="replace"))
     root = _parsed(text) if no_tag or _has(text, _CDATA) else None
     return root if root is not None or no_tag else _parsed(outside)
 
 
 def _has(text: AnyStr, part: AnyStr) -> bool:
-    # One character is found many times faster than several.
+    # Searching for one character is many times faster than for several.
     return part[:1] in text and part in text
 
 
 def _parsed(text: bytes) -> etree._Element | None:
     parser = etree.XMLParser(
-        # Whatever was declared; without a DOCTYPE there are no entities, and none gets this far.
+        # UTF-8, whatever is declared. An answer with a DOCTYPE, and so entities, is rejected.
         encoding="utf-8",
         resolve_entities=False,
         no_network=True,
@@ -270,16 +270,16 @@ def _cleaned(text: bytes) -> bytes:
 
 
 def _allowed(text: str) -> str:
-    # What is printable has none of them, and nearly all is: that is looked up faster.
+    # Nearly all texts are printable and have no forbidden characters. This check is fast.
     return text if text.isprintable() else text.translate(_FORBIDDEN)
 
 
 def _salvaged(text: bytes) -> tuple[list[_Fields], int]:
-    """Cut a malformed answer at `<meeting>`, and parse each meeting on its own."""
+    """Split a malformed answer at `<meeting>`, and parse each meeting separately."""
     outside = without_attendees(text)
     head, _, rest = outside.partition(b"<meetings>")
     root = _parsed(head + b"</response>")
-    # With a stray tag, nobody knows where the attendees end.
+    # With an unpaired tag, it is not clear where the attendees end.
     stray = outside.count(OPEN) != outside.count(CLOSE)
     if root is None or stray or _NO_TAG.search(outside.decode(errors="replace")):
         msg = "the answer is malformed"
@@ -287,7 +287,7 @@ def _salvaged(text: bytes) -> tuple[list[_Fields], int]:
     _check_returncode(root)
     pieces = [piece.partition(b"</meeting>") for piece in rest.split(b"<meeting>")[1:]]
     if len(pieces) > _MAX_SALVAGED:
-        msg = "the answer is malformed, and has more meetings than any server"
+        msg = f"the answer is malformed and has more than {_MAX_SALVAGED} meetings"
         raise NotXmlError(msg)
     parsed = [_parsed(b"<meeting>" + inner + end) for inner, end, _ in pieces]
     meetings = [_fields(element) for element in parsed if element is not None]
@@ -302,7 +302,7 @@ def _check_returncode(root: etree._Element) -> None:
     if root.tag == "response" and returncode == "FAILED":
         raise ApiError(root.findtext("messageKey") or "")
     if root.tag != "response" or returncode != "SUCCESS":
-        msg = "the answer has no <returncode>"
+        msg = "the answer has no valid <returncode>"
         raise NotXmlError(msg)
 
 
@@ -316,7 +316,7 @@ def _meeting(
         return None
     internal_id = _identifier(internal_id)
     breakout = is_breakout == "true"
-    # By position, as in the pipeline's samples: keywords take twice as long, for every meeting.
+    # Positional arguments, as in the pipeline's samples: keywords take twice as long per meeting.
     return Meeting(
         internal_id,
         _identifier(external_id),
@@ -353,7 +353,7 @@ def _metadata(elements: Sequence[tuple[str, str]], keys: frozenset[str]) -> dict
 
 def _identifier(text: str | None) -> str:
     if text and len(text) <= _MAX_TEXT and text.isprintable() and not text.isspace():
-        return text  # nearly all
+        return text  # nearly all identifiers
     text = _allowed(text or "")
     if not text or text.isspace() or len(text) > _MAX_TEXT:
         raise _UnreadableMeetingError
@@ -363,12 +363,12 @@ def _identifier(text: str | None) -> str:
 
 
 def _number(text: str | None) -> int:
-    """Return a number as BigBlueButton writes it for machines, or 0 where it is none."""
+    """Return a decimal number without sign and separators, or 0 if `text` is not one."""
     return int(text) if text and text.isdecimal() and len(text) <= _MAX_NUMBER else 0
 
 
 def _created_ms(text: str | None, internal_id: str) -> int:
-    """Return createTime or, where that is missing, the end of the internal id."""
+    """Return createTime or, if it is missing or not plausible, the time in the internal id (ms)."""
     created_ms = _number(text)
     if not _MIN_CREATED_MS <= created_ms < _MAX_CREATED_MS:
         created_ms = _number(internal_id.rpartition("-")[2])
@@ -378,7 +378,7 @@ def _created_ms(text: str | None, internal_id: str) -> int:
 
 
 def _count(text: str | None) -> int:
-    """Return a count, from 1,000 on with a separator of any locale: `1,202`, `1.202`, `1 202`."""
+    """Return a count; from 1,000 on with any locale's separator: `1,202`, `1.202`, `1 202`."""
     if text in _USUAL:
         return _USUAL[text]
     count = int(_digits(text or ""))

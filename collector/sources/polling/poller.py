@@ -1,4 +1,4 @@
-"""Polling a fleet for one tick: bounded concurrency, a deadline, one result a server, always."""
+"""Polls a fleet for one tick, with limited concurrency and a deadline. Each server has a result."""
 
 import asyncio
 import time
@@ -17,40 +17,40 @@ log = structlog.get_logger(__name__)
 
 _NO_REPLY = Reply(NO_ANSWER, clock_skew_s=None, tls_expires_at=None)
 
-# A request that takes longer gives its slot to another one, and goes on beside the slots: so many
-# requests a slot, as each costs a socket and little else.
+# Seconds after which a request gives its slot to another one, and continues without a slot.
 PATIENCE_S = 1.0
+# Requests per slot that can continue without a slot. Each needs a socket and little else.
 _SLOW_PER_SLOT = 2
-# Servers that a line of the log names.
+# Maximum number of servers that one log line names.
 _MAX_NAMED = 20
 
 
 class Client(Protocol):
-    """Asks one server for its meetings: `BbbClient`, or a stand-in of the tests."""
+    """Asks one server for its meetings: a `BbbClient`, or a fake in tests."""
 
     async def ask(self) -> Reply[Answer]:
-        """Return the server's meetings. Raises PollError where it gives none."""
+        """Return the server's meetings. Raises PollError if there is no valid answer."""
 
 
 class _Slots:
-    """Bounds the requests under way, so that the healthy don't wait for those that hang."""
+    """Limits concurrent requests, so that healthy servers do not wait for servers that hang."""
 
     def __init__(self, count: int) -> None:
-        """Have `count` slots, and room for `_SLOW_PER_SLOT` slow requests each."""
+        """Start with `count` slots, and room for `_SLOW_PER_SLOT` slow requests per slot."""
         self.free = asyncio.Semaphore(count)
         self.room = _SLOW_PER_SLOT * count
 
     async def take(self) -> "_Slot":
-        """Return a slot, as soon as one is free."""
+        """Wait until a slot is free, and return it."""
         await self.free.acquire()
         return _Slot(self)
 
 
 class _Slot:
-    """A slot that was taken: it is given back later, as soon as there is room beside the slots."""
+    """A slot in use. After `PATIENCE_S` it is released, as soon as a slow request has room."""
 
     def __init__(self, slots: _Slots) -> None:
-        """Take one of `slots`, which has been acquired."""
+        """Use a slot of `slots` that was acquired."""
         self._slots = slots
         self._slow = False
         self._wait()
@@ -67,7 +67,7 @@ class _Slot:
             self._wait()
 
     def release(self, _: object) -> None:
-        """Give it back: the request is done."""
+        """Release the slot, or the room of a slow request, as the request is done."""
         self._timer.cancel()
         if self._slow:
             self._slots.room += 1
@@ -76,10 +76,10 @@ class _Slot:
 
 
 class Poller:
-    """Asks every server once a tick; those that failed last come last."""
+    """Asks every server once per tick. Servers whose last poll failed come last."""
 
     def __init__(self, clients: Mapping[str, Client], concurrency: int) -> None:
-        """Ask `clients` (by server name), `concurrency` at a time and those that are slow."""
+        """Use `clients`, by server name, with `concurrency` requests at once plus slow ones."""
         self._clients = clients
         self._slots = _Slots(concurrency)
         self._failing: set[str] = set()
@@ -92,9 +92,9 @@ class Poller:
         deliver: Callable[[PollResult], None],
         servers: Iterable[str] | None = None,
     ) -> None:
-        """Poll `servers` (by default all) for the tick `ts`; `deliver` each result as it comes in.
+        """Poll `servers` (default: all) for the tick `ts`; call `deliver` with each result at once.
 
-        After `deadline_s` seconds the rest is delivered as failed (`deadline`).
+        After `deadline_s` seconds, the remaining servers are delivered as failed (`deadline`).
         """
         started = time.monotonic()
         names = list(self._clients if servers is None else servers)
@@ -125,11 +125,11 @@ class Poller:
         latency_ms = round((time.monotonic() - started) * 1000)
         for name in sorted(waiting):
             deliver(PollResult(name, ts, ok=False, latency_ms=latency_ms, outcome=Outcome.DEADLINE))
-        # Who found no slot has not failed, and is not put behind those who hang.
+        # A server that got no slot has not failed, so it need not come last in the next tick.
         self._failing |= waiting & asked
 
     def cut(self, grace_s: float) -> None:
-        """Let the tick that runs end within `grace_s` seconds."""
+        """End the running tick, if there is one, within `grace_s` seconds."""
         if self._timeout is not None:
             when = asyncio.get_running_loop().time() + grace_s
             self._timeout.reschedule(min(when, self._timeout.when() or when))
@@ -143,9 +143,9 @@ class Poller:
         except PollError as failure:
             outcome = failure.full_outcome
             log.info("poll_failed", server=name, outcome=outcome)
-        except Exception as failure:  # noqa: BLE001 - one server's trouble stays its own
+        except Exception as failure:  # noqa: BLE001 - a failure must not stop other polls
             outcome = Outcome.INTERNAL
-            # Its message could hold what the server sent.
+            # Log only the type, as the message could contain what the server sent.
             log.error("poll_crashed", server=name, error=type(failure).__name__)
         return PollResult(
             server=name,

@@ -36,13 +36,13 @@ class TestFile:
     def test_what_is_no_toml_is_refused_with_its_line(self, problems: Problems) -> None:
         """The message says where the syntax is wrong."""
         (problem,) = problems("poll_interval_s = 30\npoll_interval_s 30\n")
-        assert problem.startswith("is no TOML: ")
+        assert problem.startswith("is not valid TOML: ")
         assert "line 2" in problem
 
     def test_what_is_no_utf8_is_refused(self, path: Path) -> None:
         """A file in another encoding gives no traceback."""
         path.write_bytes(b'billing_timezone = "\xff"')
-        with pytest.raises(SettingsError, match="is no TOML"):
+        with pytest.raises(SettingsError, match="is not valid TOML"):
             load_settings(path)
 
     def test_all_problems_come_at_once_each_with_its_key(self, problems: Problems) -> None:
@@ -54,7 +54,7 @@ class TestFile:
         assert sorted(found) == [
             "bogus: unknown key",
             "http.prt: unknown key",
-            "poll_interval_s: must divide 60: 5, 6, 10, 12, 15, 20, 30 or 60",
+            "poll_interval_s: must be 5, 6, 10, 12, 15, 20, 30 or 60, as it must divide a minute",
             "server[2].name: Field required",
             "server[bbb1].url: must begin with http:// or https:// and name a host",
         ]
@@ -120,7 +120,7 @@ class TestPaths:
     def test_a_tilde_of_an_unknown_user_is_refused(self, problems: Problems) -> None:
         """A home that nobody knows is an error of the settings."""
         (problem,) = problems('database = "embedded:~no-such-user/data"')
-        assert problem == "a path begins with ~ and a user that is unknown"
+        assert problem == "a path begins with ~ and an unknown user name"
 
     def test_other_databases_stay_as_they_are(self, load: Load) -> None:
         """Memory and servers have no path."""

@@ -18,8 +18,8 @@ class TestRetention:
         needed = ROLLUPS[rollup].min_source_days
         found = problems(f"[retention]\n{source} = {needed - 1}")
         assert (
-            f"retention.{source}: {needed - 1} days are less than the {needed} that the "
-            f"refresh of {rollup} needs"
+            f"retention.{source}: {needed - 1} days are too few; the refresh of {rollup} needs "
+            f"at least {needed}"
         ) in found
         longest = max(r.min_source_days for r in ROLLUPS.values() if r.source == source)
         assert getattr(load(f"[retention]\n{source} = {longest}").retention, source)

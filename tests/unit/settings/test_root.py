@@ -29,7 +29,7 @@ class TestTop:
         """Names of the IANA database are taken, others are not."""
         assert load('billing_timezone = "Europe/Berlin"').billing_timezone == "Europe/Berlin"
         (problem,) = problems('billing_timezone = "Europe/Bonn"')
-        assert problem.startswith("billing_timezone: 'Europe/Bonn' is no time zone")
+        assert problem.startswith("billing_timezone: 'Europe/Bonn' is not an IANA time zone")
 
     def test_names_are_used_once(self, problems: Problems) -> None:
         """Two servers or tenants of one name would be one in the figures."""

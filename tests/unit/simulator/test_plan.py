@@ -46,8 +46,8 @@ class TestSessions:
     [
         ({"start": START.replace(tzinfo=None)}, "start must have a time zone"),
         ({"end": START}, "end must be after start"),
-        ({"servers": 0}, "servers must be 1"),
-        ({"tenants": ()}, "tenants must be 1"),
+        ({"servers": 0}, "servers must be at least 1"),
+        ({"tenants": ()}, "tenants must have at least one entry"),
         ({"tenants": TENANTS * 2}, "differ in name"),
         ({"tenants": (SimTenant("a", "moodle", 0),)}, "share above 0"),
         ({"concurrent_sessions": 0}, "concurrent_sessions"),
