@@ -97,7 +97,7 @@ async def test_filled_beside_real(whole: Feed, settings: Settings) -> None:
     found = await look(whole, settings)
     assert found["samples"].total == 2
     assert {(f.expected, f.found) for f in found["samples"].findings} == {
-        ("what the poll saw", "a filled sample"),
+        ("no filled sample, as a poll succeeded", "a filled sample"),
         ("one sample", "2 filled samples"),
     }
     assert all(finding.repairable for finding in found["samples"].findings)

@@ -58,14 +58,14 @@ async def test_policies(whole: Feed) -> None:
         ("policy_refresh_continuous_aggregate of usage_1d", "a policy", "none"),
         (
             "policy_refresh_continuous_aggregate of usage_1m",
-            "start_offset for ever",
+            "start_offset without limit",
             "start_offset",
         ),
         ("policy_retention of sample", "no such policy", "job"),
     ]
     other = make_settings(retention=KEEP_ALL, billing_timezone="Europe/Paris")
     found = {f.what: (f.expected, f.found) for f in (await look(whole, other))["policies"].findings}
-    assert found["days by billing_timezone"] == ("Europe/Paris", "Europe/Berlin")
+    assert found["billing_timezone of the day rollups"] == ("Europe/Paris", "Europe/Berlin")
 
 
 async def test_policies_of_other_settings(make_feed: MakeFeed) -> None:
