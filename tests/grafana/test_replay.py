@@ -244,7 +244,7 @@ LINK = [{"title": "x", "url": '/d/x?var-a=${__data.fields["room"]:percentencode}
         (
             make_panel("heatmap"),
             Frame([TIME, Field("many", "number", [1, 2])], {"time": "timestamptz", "many": "int8"}),
-            "no number: many",
+            "not a number: many",
         ),
         (
             make_panel("timeseries", fieldConfig=override("lost", "unit", "s")),

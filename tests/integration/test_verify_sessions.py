@@ -28,7 +28,7 @@ async def test_sessions_that_are_wrong(whole: Feed, settings: Settings) -> None:
 
 
 async def test_sessions_that_are_lost_or_doubled(whole: Feed, settings: Settings) -> None:
-    """bbbmeter cannot know which row is right, or what a lost row contained: no repair."""
+    """The right row, or the content of a lost row, cannot be known: there is no repair."""
     one, other = [run_of(HOURS[n]) for n in (0, 2)]
     await whole.pool.execute("DELETE FROM meter.session WHERE session_id = $1", one)
     await whole.pool.execute(
