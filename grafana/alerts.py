@@ -110,7 +110,7 @@ SELECT
 FROM (
     SELECT
         c.tenant,
-        'participants at a time' AS agreed,
+        'concurrent participants' AS agreed,
         max(c.peak_participants / nullif(c.participant_limit, 0)) AS use
     FROM meter.concurrency(now() - interval '1 hour', now(), '1 minute') AS c
     GROUP BY c.tenant

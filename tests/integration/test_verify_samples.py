@@ -63,7 +63,7 @@ async def test_a_poll_that_is_gone(whole: Feed, settings: Settings) -> None:
 
 
 async def test_polls_that_nobody_could_bring(whole: Feed, settings: Settings) -> None:
-    """What a hand-over or the lack of a collector explains is told, and is no finding."""
+    """Polls that are missing because of a handover or without a collector are only in the note."""
     begin = HOURS[1] - 3 * HOUR
     await whole.pool.execute(
         "INSERT INTO meter.server_due (server_id, since, until) "

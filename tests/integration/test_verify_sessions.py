@@ -6,7 +6,7 @@ from tests.support.verify import HOURS, look, mended, run_of, wrong
 
 
 async def test_sessions_that_are_wrong(whole: Feed, settings: Settings) -> None:
-    """Figures that are not those of the samples, and what should have ended, are computed anew."""
+    """Sessions with wrong figures, and open ones that should have ended, are recomputed."""
     one, other = [run_of(HOURS[n]) for n in (0, 1)]
     table = "SELECT * FROM meter.session ORDER BY started_at, session_id"
     before = await whole.pool.fetch(table)
