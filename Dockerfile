@@ -1,4 +1,4 @@
-# bbbmeter for a TimescaleDB server. The embedded engine needs Node, which is not in here.
+# bbbmeter for a TimescaleDB server. The embedded engine needs Node, which this image lacks.
 
 FROM python:3.13-slim-trixie AS build
 ENV PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_CACHE_DIR=1
@@ -21,10 +21,10 @@ LABEL org.opencontainers.image.title="bbbmeter" \
       org.opencontainers.image.description="Usage metering for BigBlueButton fleets" \
       org.opencontainers.image.licenses="Apache-2.0"
 COPY --from=build /opt/bbbmeter /opt/bbbmeter
-# A new volume takes over this folder's owner.
+# A new volume gets the owner of this folder.
 COPY --from=build --chown=10001:10001 /opt/spool /var/lib/bbbmeter/spool
-# Nothing is written but the spool, and logs to standard error: the root file system can be read-only.
-# In a container the port is reached from outside of it, or not at all.
+# bbbmeter writes only the spool, and logs to standard error. So the root file system can be
+# read-only. HTTP listens on all addresses, because requests come from outside of the container.
 ENV PATH=/opt/bbbmeter/bin:$PATH \
     PYTHONDONTWRITEBYTECODE=1 \
     PYTHONUNBUFFERED=1 \

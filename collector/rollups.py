@@ -1,8 +1,8 @@
-"""The rollups of the database: what each is made from, how wide, when refreshed.
+"""The rollups of the database: their sources, widths of buckets, and refresh times.
 
-Migration, policies, jobs, verification and the docs read this table, or are tested against it. What
-a rollup computes stands in `schema/migrations`, and once more, by other queries, in
-`collector/verify/recount.py`.
+Migration, policies, jobs, verification and the docs read this table, or are tested against it. The
+SQL of a rollup is in `schema/migrations`. For verification, `collector/verify/recount.py` has other
+queries with the same result.
 """
 
 from dataclasses import dataclass
@@ -13,10 +13,10 @@ from collector.model import LATER_COUNTS
 
 @dataclass(frozen=True, slots=True)
 class Grain:
-    """The width of a rollup's buckets, and what its refresh policy follows from that.
+    """The width of a rollup's buckets, and the times of its refresh policy.
 
-    `width` is the longest that a bucket can be. A bucket is refreshed when it has been over for
-    `delay`; the policy runs `every` so often.
+    `width` is the maximum width of a bucket. A bucket is refreshed once it has been over for
+    `delay`. `every` is the interval between two runs of the policy.
     """
 
     width: timedelta
@@ -26,7 +26,7 @@ class Grain:
 
 MINUTE = Grain(timedelta(minutes=1), timedelta(minutes=1), timedelta(minutes=1))
 HOUR = Grain(timedelta(hours=1), timedelta(hours=1), timedelta(minutes=10))
-# A day has 25 hours when the clocks go back.
+# When the clocks go back, a day has 25 hours.
 DAY = Grain(timedelta(hours=25), timedelta(days=1), timedelta(hours=1))
 
 
@@ -34,11 +34,11 @@ DAY = Grain(timedelta(hours=25), timedelta(days=1), timedelta(hours=1))
 class Rollup:
     """A continuous aggregate `meter.<name>`.
 
-    `source` is the table or rollup that it is made from. `min_source_days` is for how many days
-    that must be kept at least: the refresh runs late when everything stood still for a weekend, a
-    session changes until it has ended, and a refresh that reaches behind what is kept would delete
-    the rollup's rows. `kept_as` names the rollup whose settings hold for this one too; None where
-    it has settings of its own.
+    `source` is the table or rollup that it is computed from. `min_source_days` is the minimum
+    number of days that the source must be kept. A refresh can run late, as after an outage over a
+    weekend, and a session changes until it has ended. A refresh of time that the source no longer
+    holds would delete the rollup's rows. `kept_as` names the rollup whose settings
+    hold for this one too; None if it has settings of its own.
     """
 
     name: str
@@ -48,7 +48,7 @@ class Rollup:
     kept_as: str | None = None
 
 
-# By name, each after its source: in this order they are refreshed.
+# By name. Each rollup comes after its source, so they are refreshed in this order.
 ROLLUPS = {
     rollup.name: rollup
     for rollup in (

@@ -1,4 +1,4 @@
-// One client of the wire server: collects its messages into batches and runs them in its turn.
+// One client of the wire server: collects its messages into batches, and runs them in its turn.
 
 import { createHash, randomBytes } from 'node:crypto';
 import { execute, session } from './backend.mjs';
@@ -10,8 +10,10 @@ import {
 import { BASE_SQL, CAPTURE_SQL, REPAIR_SQL } from './settings.mjs';
 import { request } from './turns.mjs';
 
-const MAX_BATCH_BYTES = 256 * 1024 * 1024; // the engine's memory ends at 2 GiB
-const PAUSE_BYTES = 32 * 1024 * 1024; // stop reading from a client with more than this queued
+// Bounds one batch: the engine cannot use more than 2 GiB of memory.
+const MAX_BATCH_BYTES = 256 * 1024 * 1024;
+// Nothing is read from a client while more than this is queued.
+const PAUSE_BYTES = 32 * 1024 * 1024;
 
 export const clients = new Set();
 let nextId = 1;
@@ -22,12 +24,12 @@ export class Client extends Connection {
   status = 'I'; // of the last ReadyForQuery: I idle, T in a transaction, E in a failed one
   open = false; // an implicit transaction is open: Bind or an error, then Flush, no Sync yet
   dirty = false; // the settings may have changed since they were captured
-  sqlPrepared = false;
+  sqlPrepared = false; // it used the SQL statement PREPARE
   statements = new Set(); // backend names of its prepared statements
-  configStatements = new Set(); // those that call set_config
+  configStatements = new Set(); // backend names of statements that call set_config
   unnamed = null; // backend name of its unnamed statement
   unnamedCount = 0;
-  stale = []; // former unnamed statements, to be closed
+  stale = []; // former unnamed statements that must be closed
   batch = []; // messages since the last batch end
   batchBytes = 0;
   copying = false;
@@ -40,7 +42,7 @@ export class Client extends Connection {
     clients.add(this);
   }
 
-  /** Whether it keeps the backend to itself. */
+  /** Whether no other client may use the backend now. */
   holds() {
     return this.status !== 'I' || this.open;
   }
@@ -61,7 +63,7 @@ export class Client extends Connection {
     if (this.queuedBytes < PAUSE_BYTES) this.socket.resume();
   }
 
-  /** The socket has closed: what came in whole is still done, as PostgreSQL does it. */
+  /** The socket has closed. Complete batches are still run, as PostgreSQL does. */
   lost() {
     this.enqueue(() => this.leave());
   }
@@ -69,7 +71,7 @@ export class Client extends Connection {
   welcome() {
     this.phase = 'ready';
     if (this.settings) this.enqueue(() => this.greet());
-    else this.greet(); // needs nothing from the engine, so it need not wait for its turn
+    else this.greet(); // it does not use the engine, so it does not wait for its turn
   }
 
   async greet() {
@@ -79,7 +81,7 @@ export class Client extends Connection {
         this.settings = '';
         return this.fatal('28000', error.message);
       }
-      this.dirty = true; // normalise what the client asked for
+      this.dirty = true; // read the settings back in their normal form
       await this.release();
     }
     const status = {
@@ -90,7 +92,7 @@ export class Client extends Connection {
     this.send(
       message('R', int32(0)),
       ...Object.entries(status).map((pair) => message('S', ...pair.map(cstring))),
-      message('K', int32(process.pid), randomBytes(4)), // the pid also proves which engine answers
+      message('K', int32(process.pid), randomBytes(4)), // the pid also shows which engine answers
       ready('I'),
     );
   }
@@ -99,7 +101,9 @@ export class Client extends Connection {
 
   take(whole) {
     const type = String.fromCharCode(whole[0]);
-    if (!KNOWN.includes(type)) throw new ProtocolError(`unknown message type ${whole[0]}`);
+    if (!KNOWN.includes(type)) {
+      throw new ProtocolError(`message type ${whole[0]} is not part of the PostgreSQL protocol`);
+    }
     if (type === 'X') {
       this.phase = 'closed';
       return this.enqueue(async () => {
@@ -108,7 +112,7 @@ export class Client extends Connection {
       });
     }
     if (this.copying) return this.takeCopy(type, whole);
-    if ('dcf'.includes(type)) return undefined; // left over from a COPY that failed
+    if ('dcf'.includes(type)) return undefined; // the rest of a COPY that failed
     if (type === 'Q') {
       const [sql] = splitCstring(whole, 5);
       if (COPY_IN.test(sql)) {
@@ -116,7 +120,7 @@ export class Client extends Connection {
         this.push(whole);
         return this.send(message('G', Buffer.from([/\bbinary\b/i.test(sql) ? 1 : 0, 0, 0])));
       }
-      const safe = DROP_ALL.test(sql) ? sql : harmless(sql); // drop() sees to the former
+      const safe = DROP_ALL.test(sql) ? sql : harmless(sql); // drop() handles DROP_ALL
       this.push(safe === sql ? whole : query(safe));
     } else {
       this.push(whole);
@@ -127,7 +131,9 @@ export class Client extends Connection {
 
   takeCopy(type, whole) {
     if (type === 'H' || type === 'S') return; // ignored in copy mode, as in PostgreSQL
-    if (!'dcf'.includes(type)) throw new ProtocolError('unexpected message during COPY');
+    if (!'dcf'.includes(type)) {
+      throw new ProtocolError(`unexpected message ${type} during COPY FROM STDIN`);
+    }
     this.push(whole);
     if (type === 'd') return;
     this.copying = false;
@@ -137,7 +143,9 @@ export class Client extends Connection {
   push(whole) {
     this.batch.push(whole);
     this.batchBytes += whole.length;
-    if (this.batchBytes > MAX_BATCH_BYTES) throw new ProtocolError('batch too large');
+    if (this.batchBytes > MAX_BATCH_BYTES) {
+      throw new ProtocolError(`more than ${MAX_BATCH_BYTES} bytes at once: send smaller batches`);
+    }
   }
 
   finishBatch(end) {
@@ -147,11 +155,14 @@ export class Client extends Connection {
     this.enqueue(() => this.run(batch, end), bytes, end);
   }
 
-  /** The statement's name in the backend. Portals need none: they end with the transaction. */
+  /**
+   * Returns the statement's name in the backend. Portals keep their names: they end with the
+   * transaction.
+   */
   backendName(name) {
     if (!name) return this.unnamed ?? `c${this.id}:none`;
     const short = name.length < 48 ? name : createHash('sha1').update(name).digest('hex');
-    return `c${this.id}:${short}`; // PostgreSQL cuts names at 63 bytes
+    return `c${this.id}:${short}`; // PostgreSQL truncates names to 63 bytes
   }
 
   /** Renames the statement in Parse, Bind, Describe and Close. */
@@ -161,7 +172,7 @@ export class Client extends Connection {
       const [name, sqlAt] = splitCstring(whole, 5);
       const [sql, rest] = splitCstring(whole, sqlAt);
       if (!name) {
-        // Each unnamed Parse gets a fresh name, since another client may come before its Bind.
+        // Each unnamed Parse gets a new name, because another client may run before its Bind.
         if (this.unnamed) this.stale.push(this.unnamed);
         this.unnamed = `c${this.id}#${++this.unnamedCount}`;
       }
@@ -189,14 +200,14 @@ export class Client extends Connection {
   async run(batch, end) {
     if (!this.holds() && this.settings !== session.settings) {
       const error = await this.adopt();
-      if (error) return this.fatal(error.code, error.message); // e.g. its role was dropped
+      if (error) return this.fatal(error.code, error.message); // for example a dropped role
     }
     const simple = batch.find((whole) => whole[0] === 0x51);
     if (simple && await this.drop(splitCstring(simple, 5)[0])) return undefined;
     const bytes = Buffer.concat(batch.map((whole) => this.rename(whole)));
     if (simple && simple.includes('set_config')) this.dirty = true;
     const { messages, data, error } = await execute(bytes);
-    // A copy: PGlite uses its buffer again for the next batch.
+    // The data are copied, because PGlite reuses its buffer for the next batch.
     this.send(end === 'copy' ? withoutCopyIn(data) : Buffer.from(data));
     let resetAll = false;
     for (const { name, text, status } of messages) {
@@ -207,7 +218,7 @@ export class Client extends Connection {
       resetAll = text === 'RESET';
     }
     if (end === 'H') {
-      // Parse and Describe alone leave nothing open but a transaction of their own: end it, or a
+      // Parse and Describe alone leave only an implicit transaction open. It is ended here, or a
       // client that prepares early and executes later (asyncpg's prepare) would block the others.
       const done = !error && batch.every((whole) => 'PDH'.includes(String.fromCharCode(whole[0])));
       if (!this.holds() && done) await execute(SYNC);
@@ -216,7 +227,7 @@ export class Client extends Connection {
       this.open = false;
     }
     if (!error) {
-      for (const whole of batch) { // closed for good
+      for (const whole of batch) { // forget the statements that the client closed
         if (whole[0] === 0x43 && whole[5] === 0x53) {
           const mine = this.backendName(splitCstring(whole, 6)[0]);
           this.statements.delete(mine);
@@ -225,11 +236,11 @@ export class Client extends Connection {
       }
     }
     if (this.holds()) return undefined;
-    // asyncpg's pool ends each use with RESET ALL: then what is left is known without asking.
+    // asyncpg's pool ends each use with RESET ALL. Then the settings are known without a query.
     return this.release(resetAll && /\breset\s+all\s*;?\s*\0$/i.test(simple ?? ''));
   }
 
-  /** Brings the backend to this client's settings; answers with an error if it cannot. */
+  /** Applies this client's settings to the backend; returns the error if that fails. */
   async adopt() {
     const sql = this.settings ? `${BASE_SQL}; SELECT ${this.settings}` : BASE_SQL;
     const { error } = await execute(query(sql));
@@ -238,7 +249,10 @@ export class Client extends Connection {
     return error;
   }
 
-  /** Called when the client's transaction is over: notes its settings, closes stale statements. */
+  /**
+   * Called when the client's transaction is over: notes its settings and closes stale statements.
+   * `wholly` says that it has just reset all its settings.
+   */
   async release(wholly = false) {
     if (this.dirty) {
       this.dirty = false;
@@ -255,7 +269,7 @@ export class Client extends Connection {
     if (this.stale.length) await this.close(this.stale.splice(0));
   }
 
-  /** Closes prepared statements; unknown ones are no error. */
+  /** Closes prepared statements; unknown names are ignored. */
   async close(names) {
     for (const name of names) {
       this.statements.delete(name);
@@ -265,13 +279,16 @@ export class Client extends Connection {
     if (closes.length) await execute(Buffer.concat([...closes, SYNC]));
   }
 
-  /** Does DISCARD ALL and DEALLOCATE for this client's statements only; false if it is neither. */
+  /**
+   * Runs DISCARD ALL and DEALLOCATE for this client's statements only. Returns false if `sql` is
+   * another statement, or one that PostgreSQL itself must answer.
+   */
   async drop(sql) {
     const all = DROP_ALL.exec(sql)?.[1];
     const one = DROP_ONE.exec(sql);
     const mine = one && this.backendName(one[1] ?? one[2].toLowerCase());
     const discard = /^discard/i.test(all ?? '');
-    // PostgreSQL itself refuses in a failed transaction, and DISCARD ALL in any.
+    // PostgreSQL rejects these in a failed transaction, and DISCARD ALL in every transaction.
     if (this.status === 'E' || (discard && this.holds())) return false;
     if (!all && !this.statements.has(mine)) return false;
     await this.close(all ? [...this.statements] : [mine]);
@@ -285,7 +302,7 @@ export class Client extends Connection {
     return true;
   }
 
-  /** The end, however it came: rolls back, closes its statements, gives up its turn. */
+  /** Called at the end of the connection: rolls back, closes its statements, gives up its turn. */
   async leave() {
     if (this.left) return;
     this.left = true;
@@ -304,7 +321,7 @@ export class Client extends Connection {
       if (sql) await execute(query(sql));
     }
     await this.close([...this.statements]);
-    if (this.dirty) session.settings = null; // unknown: the next client puts its own in force
+    if (this.dirty) session.settings = null; // unknown: the next client applies its settings
     clients.delete(this);
   }
 }

@@ -1,19 +1,19 @@
-// One connection of the wire server: bytes to messages, start-up, password.
+// One connection of the wire server: turns bytes into messages, and handles start-up and password.
 
 import { createHash, timingSafeEqual } from 'node:crypto';
 import { ProtocolError, errorMessage, int32, message, splitCstring } from './messages.mjs';
 import { setConfig } from './settings.mjs';
 
-const MAX_MESSAGE_BYTES = 256 * 1024 * 1024;
-const MAX_STARTUP_BYTES = 10_000; // as PostgreSQL
+const MAX_MESSAGE_BYTES = 256 * 1024 * 1024; // bounds the memory of one message
+const MAX_STARTUP_BYTES = 10_000; // PostgreSQL's limit
 const SSL = 80877103, GSS = 80877104, CANCEL = 80877102;
 const PASSWORD = process.env.BBBMETER_EMBEDDED_PASSWORD;
 
 /** Subclasses add `welcome()`, `take(message)` and `lost()`. */
 export class Connection {
   phase = 'startup'; // startup, password, ready, closed
-  settings = ''; // SQL that brings back what this client has set, see settings.mjs
-  chunks = []; // bytes received and not yet taken apart
+  settings = ''; // SQL that restores what this client has set, see settings.mjs
+  chunks = []; // received bytes that are not yet split into messages
   received = 0;
   needed = 4;
 
@@ -36,7 +36,7 @@ export class Connection {
     this.lost();
   }
 
-  /** Reassembles whole messages; concatenates only when one is complete (large ones stay cheap). */
+  /** Reassembles messages; concatenates only when one is complete, so large ones stay cheap. */
   receive(chunk) {
     this.chunks.push(chunk);
     this.received += chunk.length;
@@ -49,7 +49,7 @@ export class Connection {
         if (buffer.length < this.needed) break;
         const length = buffer.readInt32BE(typed);
         if (length < 4 || length > (typed ? MAX_MESSAGE_BYTES : MAX_STARTUP_BYTES)) {
-          throw new ProtocolError(`invalid message length ${length}`);
+          throw new ProtocolError(`${length} is not a valid message length`);
         }
         this.needed = typed + length;
         if (buffer.length < this.needed) break;
@@ -67,7 +67,7 @@ export class Connection {
     this.received = buffer.length;
   }
 
-  /** The first packet: a request for encryption or cancelling (no), or who wants to come in. */
+  /** Handles the first packet: encryption and cancelling are refused, a login is accepted. */
   startup(packet) {
     const code = packet.length >= 8 ? packet.readInt32BE(4) : 0;
     if (code === SSL || code === GSS) return void this.send(Buffer.from('N'));
@@ -75,7 +75,9 @@ export class Connection {
       this.phase = 'closed';
       return void this.socket.end();
     }
-    if (code >> 16 !== 3) throw new ProtocolError('unsupported frontend protocol');
+    if (code >> 16 !== 3) {
+      throw new ProtocolError('unsupported frontend protocol: only version 3 is supported');
+    }
     const params = {};
     for (let at = 8; packet[at];) {
       const [name, middle] = splitCstring(packet, at);

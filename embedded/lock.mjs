@@ -1,11 +1,14 @@
-// One server per data directory: the lock file, which also tells clients where the server is.
+// One server per data directory: the lock file, in which clients also find the server's address.
 
 import fs from 'node:fs';
 import path from 'node:path';
 
 let lockFile = null;
 
-/** When a process started, in ticks since boot: tells a process from a later one with its pid. */
+/**
+ * Returns when a process started, in ticks since boot. It distinguishes the process from a later
+ * one with the same pid.
+ */
 export function startedAt(pid) {
   try {
     return fs.readFileSync(`/proc/${pid}/stat`, 'utf8').split(') ').pop().split(' ')[19];
@@ -15,7 +18,7 @@ export function startedAt(pid) {
 }
 
 export function alive({ pid, started = null }) {
-  if (!pid) return false; // stopped in good order
+  if (!pid) return false; // it was stopped cleanly
   try {
     process.kill(pid, 0);
   } catch (error) {
@@ -33,16 +36,16 @@ function readLock(file) {
 }
 
 export let publish = () => {}; // writes the address into the lock file
-export let formerPort = 0; // where this directory was served last: clients look there again
+export let formerPort = 0; // this directory's last port: clients look there again
 
-/** Takes the directory or ends the process with code 3. A dead process's lock is taken over. */
+/** Locks the directory, or ends the process with code 3. A dead process's lock is taken over. */
 export function lock(dir) {
   const file = path.join(dir, 'bbbmeter-engine.json');
   const mine = { pid: process.pid, started: startedAt(process.pid), dir, host: null, port: null };
   // The lock file of a copied directory names the original.
   const served = (held) => held && held.dir === dir && alive(held);
   const giveWay = () => {
-    console.error(`${dir} is served by another process`);
+    console.error(`another process already serves ${dir}`);
     process.exit(3);
   };
   for (;;) {
@@ -52,7 +55,7 @@ export function lock(dir) {
       publish = (more) => {
         Object.assign(mine, more);
         fs.writeFileSync(`${file}.new`, JSON.stringify(mine));
-        fs.renameSync(`${file}.new`, file); // readers see all of it or nothing
+        fs.renameSync(`${file}.new`, file); // readers see the whole old or the whole new file
       };
       return;
     } catch (error) {
@@ -61,8 +64,9 @@ export function lock(dir) {
     const held = readLock(file);
     if (held?.dir === dir) formerPort = held.port ?? 0;
     const young = Date.now() - (fs.statSync(file, { throwIfNoEntry: false })?.mtimeMs ?? 0) < 2000;
-    if (served(held) || (!held && young)) giveWay(); // no text yet: it is being written
-    // Of several that find it stale only one moves this very file; a fresh one is put back.
+    if (served(held) || (!held && young)) giveWay(); // empty: another process is writing it
+    // If several processes find the lock stale, only one moves this file. If the moved file is a
+    // new lock, it is put back.
     const aside = `${file}.${process.pid}`;
     try {
       fs.renameSync(file, aside);
@@ -81,7 +85,7 @@ export function unlock() {
   if (lockFile && readLock(lockFile)?.pid === process.pid) publish({ pid: 0 }); // keeps the port
 }
 
-/** Ends the process after an error that it cannot live with. */
+/** Ends the process after a fatal error. */
 export function die(text) {
   fs.writeSync(2, `${text}\n`); // synchronous: the process ends here
   unlock();

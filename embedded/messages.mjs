@@ -1,4 +1,4 @@
-// Messages of the Postgres wire protocol, and statements that need care in front of PGlite.
+// Messages of the Postgres wire protocol, and the statements that PGlite must not get unchanged.
 
 export const cstring = (text) => Buffer.from(`${text}\0`);
 export function int32(value) {
@@ -16,38 +16,38 @@ export const complete = (tag) => message('C', cstring(tag));
 export const errorMessage = (severity, code, text) =>
   message('E', ...[`S${severity}`, `V${severity}`, `C${code}`, `M${text}`, ''].map(cstring));
 export const SYNC = message('S');
-export const BATCH_ENDS = 'QSHF'; // Query, Sync, Flush, FunctionCall: an answer is due
+export const BATCH_ENDS = 'QSHF'; // Query, Sync, Flush, FunctionCall: the client awaits an answer
 export const KNOWN = 'QPBDECSHFdcfX';
 
 export class ProtocolError extends Error {}
 
-/** Splits `text\0rest`, as many messages of the extended protocol begin. */
+/** Splits `text\0rest`, with which many messages of the extended protocol begin. */
 export function splitCstring(body, from = 0) {
   const end = body.indexOf(0, from);
   if (end < 0) throw new ProtocolError('unterminated string in message');
   return [body.toString('utf8', from, end), end + 1];
 }
 
-// COPY ... FROM STDIN makes the engine read on until CopyDone; without it in the same buffer the
-// engine dies. So a plain COPY is answered here and handed on with all of its data, and a hidden
-// one (behind a comment, another statement, or in Parse) becomes an error.
+// After COPY ... FROM STDIN the engine reads until CopyDone. If CopyDone is not in the same buffer,
+// the engine dies. So a plain COPY is answered here, and passed on with all of its data. A hidden
+// one (behind a comment or another statement, or in Parse) becomes an error.
 export const COPY_IN = /^\s*copy\b[^;]*\bfrom\s+stdin\b[^;]*;?\s*$/i;
 const COPY_HIDDEN = /\bcopy\b[\s\S]*\bfrom\s+stdin\b/i;
-// DISCARD ALL and DEALLOCATE ALL would take all clients' statements with them.
+// DISCARD ALL and DEALLOCATE ALL would remove the statements of all clients.
 export const DROP_ALL = /^\s*(discard\s+all|deallocate\s+(?:prepare\s+)?all)\s*;?\s*$/i;
 const DROP_HIDDEN = /\b(?:discard|deallocate|prepare)\s+all\b/i;
 export const DROP_ONE = /^\s*deallocate\s+(?:prepare\s+)?(?:"([^"]+)"|(\w+))\s*;?\s*$/i;
-/** The statement to run instead of one that would harm the engine or the other clients. */
+/** Returns `sql`, or an error in its place if it would harm the engine or the other clients. */
 export function harmless(sql) {
   let what;
   if (COPY_HIDDEN.test(sql)) what = 'COPY FROM STDIN';
   else if (DROP_HIDDEN.test(sql)) what = 'DISCARD or DEALLOCATE ALL';
   else return sql;
   return "DO $$BEGIN RAISE EXCEPTION USING ERRCODE = '0A000', MESSAGE = "
-    + `'${what} works in the embedded engine only as a simple query of its own'; END$$`;
+    + `'the embedded engine supports ${what} only as a single statement in a simple query'; END$$`;
 }
 
-/** The engine's answer to a COPY without its CopyInResponse, which the client already has. */
+/** Returns the engine's answer to a COPY without CopyInResponse, which the client already has. */
 export function withoutCopyIn(data) {
   const kept = [];
   for (let at = 0; at < data.length;) {
@@ -58,5 +58,5 @@ export function withoutCopyIn(data) {
   return Buffer.concat(kept);
 }
 
-/** A string as SQL, however standard_conforming_strings is set. */
+/** Returns a string as SQL that is valid with any value of standard_conforming_strings. */
 export const literal = (text) => ` E'${text.replaceAll('\\', '\\\\').replaceAll("'", "''")}'`;

@@ -1,26 +1,27 @@
-// What a session's settings are and how they are put back, as SQL.
+// SQL that reads and restores a session's settings.
 
 import { literal } from './messages.mjs';
 
-// PGlite starts PostgreSQL with odd command-line settings (search_path = pg_catalog, seqscan off),
-// and RESET ALL returns to those. These are the defaults that a client should see instead.
+// PGlite starts PostgreSQL with unusual command-line settings (search_path = pg_catalog, seqscan
+// off), and RESET ALL returns to those. These are the defaults that a client should see instead.
 const BASE = {
   search_path: '"$user", public', TimeZone: 'UTC', enable_seqscan: 'on',
   client_min_messages: 'notice', log_min_messages: 'warning',
 };
 
-/** SQL that sets settings, [name, value] each, for a SELECT. */
+/** Returns the expressions of a SELECT that sets settings, given as pairs [name, value]. */
 export const setConfig = (pairs) =>
   pairs.map(([name, value]) => `set_config(${literal(name)},${literal(value)},false)`).join(',');
-/** Puts a session back to what it is at its start. */
+/** Restores a session to its state at the start. */
 export const BASE_SQL = 'SET SESSION AUTHORIZATION DEFAULT; RESET ROLE; RESET ALL; '
   + `SELECT ${setConfig(Object.entries(BASE))}`;
 const BASE_VALUES = Object.entries(BASE)
   .map(([name, value]) => `(${literal(name)},${literal(value)})`).join(',');
-// RESET leaves PGlite's own defaults behind: puts ours where the client has set nothing.
+// RESET restores PGlite's own defaults: this sets ours where the client has set nothing.
 export const REPAIR_SQL = `SELECT set_config(n, v, false)
   FROM pg_settings JOIN (VALUES ${BASE_VALUES}) b(n, v) ON name = n WHERE source <> 'session'`;
-// What a client changed, as SQL that brings it back. A role comes last: it may not set the others.
+// Returns SQL that restores a client's settings. The role comes last, as it may lack the right to
+// set the others.
 export const CAPTURE_SQL = `SELECT string_agg(format('set_config(%L,%L,false)', name, setting), ','
     ORDER BY o, name)
   FROM (SELECT 0 AS o, name, setting FROM pg_settings WHERE source = 'session'

@@ -1,4 +1,4 @@
-// Whose turn it is: clients share one backend session, each for whole transactions.
+// Gives turns to clients: they share one backend session, each for whole transactions.
 
 import { setImmediate as nextTurn } from 'node:timers/promises';
 import { checkpoint, execute, session } from './backend.mjs';
@@ -6,20 +6,21 @@ import { die } from './lock.mjs';
 import { ProtocolError, SYNC, errorMessage, query, ready } from './messages.mjs';
 import { BASE_SQL } from './settings.mjs';
 
-const IDLE_IN_TRANSACTION_MS = 60_000; // only enforced while somebody else is waiting
+// A client that is idle in a transaction for longer is ended, but only while others wait.
+const IDLE_IN_TRANSACTION_MS = 60_000;
 
 const waiting = new Set(); // clients with work, first come first served
-let holder = null; // the client in mid-transaction
+let holder = null; // the client with an open transaction
 let busy = false;
 let stopping = false;
 
-/** Asks for a turn for a client that has put a job into its queue. */
+/** Requests a turn for a client that has put a job into its queue. */
 export function request(client) {
   if (client !== holder) waiting.add(client);
   pump();
 }
 
-/** Hands out turns until nobody has work or the holder must speak first. */
+/** Gives turns until no client has a job, or until the holder must send its next message. */
 async function pump() {
   if (busy) return;
   busy = true;
@@ -40,14 +41,14 @@ async function pump() {
     holder = client.holds() ? client : null;
     if (!holder && client.queue.length) waiting.add(client);
     client.done(job);
-    await nextTurn(); // let sockets speak between two batches
+    await nextTurn(); // let sockets be read and written between two batches
   }
   busy = false;
 }
 
-/** An exception in a job: go on if the engine still answers, else end the process. */
+/** Handles an exception in a job: continues if the engine still answers, else ends the process. */
 async function survive(client, job, error) {
-  if (error instanceof ProtocolError) { // found before anything was handed on
+  if (error instanceof ProtocolError) { // raised before the engine got anything
     client.fatal('08P01', error.message);
     return;
   }
@@ -68,14 +69,14 @@ async function survive(client, job, error) {
   else client.send(errorMessage('ERROR', 'XX000', `engine error: ${error.message}`), ready('I'));
 }
 
-/** Ends a client that keeps others waiting in a transaction in which it does nothing. */
+/** Ends a client that is idle in a transaction while others wait. */
 export function endIdleTransaction() {
   if (!holder || !waiting.size || holder.queue.length) return;
   if (Date.now() - holder.lastActive < IDLE_IN_TRANSACTION_MS) return;
   holder.fatal('25P03', 'idle in transaction while other clients wait for the embedded engine');
 }
 
-/** Gives no more turns; returns when the running job has ended and what was open is undone. */
+/** Stops giving turns; returns when the running job has ended and is rolled back if still open. */
 export async function stopTurns() {
   stopping = true;
   while (busy) await nextTurn();

@@ -1,1 +1,1 @@
-"""What Grafana shows of bbbmeter: dashboards and alerts as code, and how they are checked."""
+"""Grafana's dashboards and alerts for bbbmeter as code, and the checks of them."""

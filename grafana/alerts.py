@@ -20,9 +20,9 @@ _EXPRESSIONS = "__expr__"
 class Alert:
     """One rule. It fires for each row whose number is `above` or `below` the limit.
 
-    `lasts` is for how long, as Grafana writes durations (`3m`). `missing` is the state if the query
-    returns no row: OK or Alerting. `summary` can contain `{{ $labels.… }}`, a text of the row, and
-    `{{ $values.B.Value }}`, the number.
+    `lasts` is how long the number must be beyond the limit, in Grafana's notation (`3m`).
+    `missing` is the state if the query returns no row: OK or Alerting. `summary` can contain
+    `{{ $labels.… }}`, a text of the row, and `{{ $values.B.Value }}`, the number.
     """
 
     uid: str
@@ -37,7 +37,7 @@ class Alert:
     missing: str = "OK"
 
     def rule(self) -> dict[str, Any]:
-        """Return it as Grafana's provisioning has it."""
+        """Return the rule as Grafana's provisioning expects it."""
         operator, limit = ("gt", self.above) if self.above is not None else ("lt", self.below)
         return {
             "uid": f"bbbmeter-{self.uid}",
@@ -74,7 +74,7 @@ class Alert:
 
 
 def _reduce() -> dict[str, Any]:
-    """Return the step from each series to its last number."""
+    """Return the expression that takes the last number of each series."""
     return {
         "refId": "B",
         "datasourceUid": _EXPRESSIONS,
@@ -110,7 +110,7 @@ SELECT
 FROM (
     SELECT
         c.tenant,
-        'participants at a time' AS agreed,
+        'concurrent participants' AS agreed,
         max(c.peak_participants / nullif(c.participant_limit, 0)) AS use
     FROM meter.concurrency(now() - interval '1 hour', now(), '1 minute') AS c
     GROUP BY c.tenant
@@ -296,7 +296,7 @@ ALERTS: Sequence[Alert] = (
 
 
 def provisioning() -> dict[str, Any]:
-    """Return all rules as a file of Grafana's provisioning."""
+    """Return all rules as the content of Grafana's provisioning file."""
     return {
         "apiVersion": 1,
         "groups": [

@@ -1,6 +1,7 @@
-"""Write the dashboards and alert rules that Grafana loads: `make dashboards`.
+"""Writes the dashboards and alert rules that Grafana loads: `make dashboards`.
 
-With `--check`, write nothing, name the files that differ from the code, and exit with 1 if any do.
+With `--check` it writes nothing, but lists the files that differ from the code. The exit code is 1
+if any differ.
 """
 
 import argparse
@@ -24,12 +25,12 @@ BOARDS = (fleet, tenants, tenant, rooms, room, session, quality)
 
 
 def dashboards() -> Mapping[str, Dashboard]:
-    """Return all dashboards by the name of their file."""
+    """Return all dashboards by file name without the suffix."""
     return {module.__name__.rpartition(".")[2]: module.board() for module in BOARDS}
 
 
 def files() -> dict[Path, str]:
-    """Return what is generated: each file's text."""
+    """Return the text of each generated file, by path."""
     made = {
         DASHBOARDS / f"{name}.json": json.dumps(_as_known(board), indent=2, ensure_ascii=False)
         + "\n"
@@ -43,7 +44,7 @@ def files() -> dict[Path, str]:
 
 
 def _as_known(board: Dashboard) -> Any:  # noqa: ANN401 - JSON
-    """Return a dashboard without what the SDK writes and Grafana no longer knows."""
+    """Return a dashboard without the keys that the SDK writes and Grafana no longer knows."""
     made = json.loads(json.dumps(board, cls=JSONEncoder))
     for variable in made["templating"]["list"]:
         # Keys of variables of type interval. The dashboards have no such variable.
@@ -56,7 +57,7 @@ def _as_known(board: Dashboard) -> Any:  # noqa: ANN401 - JSON
 
 
 class _Dumper(yaml.SafeDumper):
-    """Writes texts of several lines as people do."""
+    """Writes texts of several lines as YAML blocks, so that SQL stays readable."""
 
 
 _Dumper.add_representer(
@@ -68,9 +69,9 @@ _Dumper.add_representer(
 
 
 def main() -> int:
-    """Write or check, and return the exit code."""
+    """Write or check the files; return the exit code."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--check", action="store_true", help="write nothing, say what differs")
+    parser.add_argument("--check", action="store_true", help="write nothing; list differences")
     check = parser.parse_args().check
     differ = False
     for path, text in files().items():
@@ -78,7 +79,8 @@ def main() -> int:
             continue
         differ = True
         if check:
-            sys.stderr.write(f"{path.relative_to(HERE.parent)} is not what the code gives\n")
+            name = path.relative_to(HERE.parent)
+            sys.stderr.write(f"{name} differs from the code: run `make dashboards`\n")
         else:
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text(text, encoding="utf-8")

@@ -1,4 +1,4 @@
-"""`bbbmeter run`: when what is done, and by which collector."""
+"""`bbbmeter run`: the schedule of all work, and the sharing of work between collectors."""
 
 from collector.daemon.daemon import Daemon
 

@@ -1,7 +1,7 @@
-"""Contact with the database: at the start, after it was away, and what depends on it.
+"""Contact with the database: at the start, and after it could not be reached.
 
-A collector whose database is away at the start collects into its spool, if it was connected to
-that database before: then the address is right, and nobody else can poll what is polled now.
+A collector may start while its database is away. It then collects into its spool, but only if it
+has reached that database before: so the address is right.
 """
 
 from datetime import datetime
@@ -21,13 +21,13 @@ log = structlog.get_logger(__name__)
 
 
 class Contact:
-    """Meets the database: checks its schema, and stores since when polls are due.
+    """Contacts the database: checks its schema, and stores since when polls are due.
 
-    `first_tick` is the first tick that this collector polls, None until that is known.
+    `first_tick` is the first tick that this collector polls; None until that is known.
     """
 
     def __init__(self, context: Context, ticks: Ticks, share: Share) -> None:
-        """Meet nothing yet: until then, nothing is written to the database."""
+        """Close the outbox: nothing is written to the database before the first contact."""
         context.outbox.open = False
         self._context = context
         self._ticks = ticks
@@ -35,10 +35,10 @@ class Contact:
         self.first_tick: datetime | None = None
 
     async def at_first(self, *, known: bool) -> None:
-        """Meet the database at the start; where it is `known` but away, begin without it.
+        """Contact the database at the start; if it is `known` but away, begin without it.
 
-        Raises DatabaseError where it is not known, and MigrationError where its schema is not
-        this version's.
+        Raises DatabaseError if it is not known, and MigrationError if its schema does not fit
+        this version.
         """
         try:
             await self._meet(SHORT_DEADLINE_S if known else CONTACT_DEADLINE_S)
@@ -50,17 +50,20 @@ class Contact:
             log.error("database_away", error=str(error))
             settings = self._context.settings
             self.first_tick = self._ticks.next_at(settings)
-            # All of them: polled twice, beside a collector that cannot be seen, is stored once.
+            # Poll all servers. Another collector may poll them too, but each poll is stored once.
             self._ticks.servers = frozenset(server.name for server in settings.enabled_servers)
 
     async def again(self) -> None:
-        """Meet the database if it was away so far. Raises DatabaseError and MigrationError."""
+        """Contact the database if it was away so far. Raises DatabaseError and MigrationError."""
         if not self._context.outbox.open:
             await self._meet(CONTACT_DEADLINE_S)
             log.info("database_back")
 
     async def read_retention(self) -> None:
-        """Read for how long late data can be stored: `bbbmeter migrate` may have changed it."""
+        """Read how long late data can be stored, as `bbbmeter migrate` may have changed it.
+
+        Raises DatabaseError.
+        """
         if not self._context.outbox.open:
             return
         async with borrowed(
@@ -69,7 +72,7 @@ class Contact:
             self._context.outbox.late_days = await late_days(connection)
 
     async def _meet(self, deadline_s: float) -> None:
-        """Check that the database is ours and up to date, and store what is due since when."""
+        """Check that the database is bbbmeter's and up to date; store since when polls are due."""
         context = self._context
         settings = context.settings
         async with borrowed(context.pool, "connect", deadline_s) as connection:

@@ -1,4 +1,4 @@
-"""What the parts of the daemon share."""
+"""The objects that all parts of the daemon share."""
 
 from dataclasses import dataclass
 
@@ -15,9 +15,9 @@ from collector.storage.spool import Spool
 
 @dataclass(slots=True)
 class Context:
-    """One collector's parts. `reload` puts other `settings` in when the file changes.
+    """The shared objects of one collector. `reload` replaces `settings` when the file changes.
 
-    `spool` is None where the disk has none to give. `embedded` says whether the database is the
+    `spool` is None if the spool could not be opened. `embedded` says whether the database is the
     embedded engine.
     """
 

@@ -1,4 +1,4 @@
-"""`bbbmeter run`: ticks, storing, sharing, jobs, reload and an orderly end, put together."""
+"""`bbbmeter run`: combines ticks, storing, sharing, jobs and reload, and stops them in order."""
 
 import asyncio
 import contextlib
@@ -36,10 +36,11 @@ from collector.web.health import serve_health
 
 log = structlog.get_logger(__name__)
 
-# At the end: for the servers that were asked already, then for what waits to be stored.
+# At the end, servers that were asked already have this long to answer.
 CUT_GRACE_S = 3.0
+# At the end, waiting batches have this long to be stored; the others stay on disk.
 DRAIN_DEADLINE_S = 20.0
-# One for each of storing, signs of life, sessions, policies and verifying, and one more.
+# Database connections: for storing, signs of life, sessions, policies, verification, and a spare.
 CONNECTIONS = 6
 CONTACT_EVERY_S = 5.0
 RETENTION_EVERY_S = 60
@@ -48,32 +49,32 @@ POLICIES_EVERY_S = 60
 WATCH_EVERY_S = 5
 VERIFY_EVERY_S = 86_400
 VERIFY_AT = datetime(2000, 1, 1, 3, 30, tzinfo=UTC)  # each day at this time
-# Without a tick for this many intervals, the daemon calls itself dead.
+# After this many poll intervals without a tick, the liveness probe fails.
 SILENT_INTERVALS = 4
 
 
 class Daemon:
-    """One collector at work. `run` it once."""
+    """One collector. Call `run` once."""
 
     def __init__(
         self, settings: Settings, path: Path | None = None, clock: Clock | None = None
     ) -> None:
-        """Work by `settings`, which were read from `path` and are read again when it changes."""
+        """Use `settings`, which were read from `path`; they are read again when it changes."""
         self._settings = settings
         self._path = path
         self._clock = clock or SystemClock()
         self._stop = asyncio.Event()
         self.metrics = Metrics()
         self.health_port: int | None = None
-        # Called with each result, after it was processed: the demo's progress line.
+        # Called with each processed result; the demo uses it for its progress line.
         self.on_result: Callable[[PollResult], None] | None = None
 
     def stop(self) -> None:
-        """Ask for an orderly end; `run` returns soon after."""
+        """Request a clean stop; `run` returns soon after."""
         self._stop.set()
 
     async def run(self) -> None:
-        """Collect until `stop`, SIGTERM or SIGINT. Raises BbbmeterError if it cannot begin."""
+        """Collect until `stop`, SIGTERM or SIGINT. Raises BbbmeterError if it cannot start."""
         for name in (signal.SIGTERM, signal.SIGINT):
             asyncio.get_running_loop().add_signal_handler(name, self.stop)
         database = self._settings.database.get_secret_value()
@@ -82,7 +83,7 @@ class Daemon:
             spool = self._open_spool(stack)
             known = self._knows_database(spool)
             clients = await stack.enter_async_context(BbbClients())
-            # Without a connection yet where the server is known: it may be away.
+            # Do not connect yet if the server is known, because it may be away.
             pool = await stack.enter_async_context(
                 open_pool(database, max_size=CONNECTIONS, at_once=embedded or not known)
             )
@@ -98,7 +99,7 @@ class Daemon:
                     Writer(pool), spool, self.metrics, not_stored=pipeline.forget_sessions
                 ),
                 sharing=Sharing(
-                    # Without a spool it has no lasting identity: each start is another collector.
+                    # Without a spool there is no stored identity: each start is a new collector.
                     spool.collector if spool else uuid.uuid4().hex,
                     socket.gethostname(),
                     self._settings.poll_interval_s,
@@ -131,7 +132,7 @@ class Daemon:
             raise collector.fatal
 
     def _open_spool(self, stack: contextlib.AsyncExitStack) -> Spool | None:
-        """Return this collector's spool; None, with an error in the log, where there is none."""
+        """Return this collector's spool; log an error and return None if it cannot be opened."""
         spool = self._settings.spool
         try:
             opened = Spool.open(spool.directory, spool.max_bytes)
@@ -143,9 +144,9 @@ class Daemon:
         return opened
 
     def _knows_database(self, spool: Spool | None) -> bool:
-        """Say whether this collector was connected to its database before.
+        """Return whether this collector has reached its database before.
 
-        Then a database that cannot be reached is away, and its address is not misspelt.
+        If so, a database that cannot be reached is away, and its address is right.
         """
         if spool is None:
             return bool(slots(self._settings.spool.directory))
@@ -153,7 +154,7 @@ class Daemon:
 
 
 class _Collector:
-    """The parts at work: what runs at the side of the ticks, and what the probes answer."""
+    """The running parts of a collector: the schedule, storing, and the answers to probes."""
 
     def __init__(
         self, context: Context, ticks: Ticks, path: Path | None, stop: Callable[[], None]
@@ -173,13 +174,13 @@ class _Collector:
         self.fatal: BbbmeterError | None = None
 
     def reload(self) -> None:
-        """Read the settings again, soon."""
+        """Request that the settings are read again soon."""
         self._reload.request()
         self._timetable.now("settings")
 
     @contextlib.asynccontextmanager
     async def storing(self) -> AsyncIterator[None]:
-        """Store batches meanwhile; at the end, what waits is stored within a deadline."""
+        """Store batches in the background; at the end, store waiting batches within a deadline."""
         outbox = self._context.outbox
         loop = asyncio.create_task(outbox.run(), name="outbox")
         loop.add_done_callback(lambda _task: self._stop())
@@ -206,7 +207,10 @@ class _Collector:
 
     @contextlib.asynccontextmanager
     async def scheduling(self) -> AsyncIterator[None]:
-        """Run ticks and jobs meanwhile; at the end, a tick under way is cut short, not lost."""
+        """Run ticks and jobs in the background; at the end, a running tick is cut short.
+
+        The answers that arrived are kept.
+        """
         coming = self._ticks.next_at(self._context.settings)
         self._plan(max(self.contact.first_tick or coming, coming))
         async with self._timetable.running():
@@ -222,7 +226,7 @@ class _Collector:
                     pass
 
     def _plan(self, first_tick: datetime) -> None:
-        """Enter everything into the timetable; the ticks begin with `first_tick`."""
+        """Plan all ticks and jobs; the ticks begin with `first_tick`."""
         self._ticks.last_at = self._context.clock.now()
         timetable = self._timetable
         timetable.ticks(self._context.settings.poll_interval_s, first_tick, self._ticks.run)
@@ -236,7 +240,7 @@ class _Collector:
         timetable.every(VERIFY_EVERY_S, "verify", self._duties.verify, VERIFY_AT)
 
     def _plan_again(self) -> None:
-        """Plan by a clock that has stepped; a tick that comes again is not stored again."""
+        """Plan again after a step of the clock; a tick that happens twice is stored once."""
         self._plan(self._ticks.next_at(self._context.settings))
 
     def _give_up(self, error: BbbmeterError) -> None:
@@ -248,14 +252,14 @@ class _Collector:
         return (self._context.clock.now() - since).total_seconds()
 
     def not_alive(self) -> str | None:
-        """Return why the collector is dead, None where it lives: the ticks have stopped."""
+        """Return why the liveness probe must fail, None if it need not: the ticks stopped."""
         silent_s = (self._context.clock.now() - self._ticks.last_at).total_seconds()
         if silent_s > SILENT_INTERVALS * self._context.settings.poll_interval_s:
             return f"no tick for {silent_s:.0f} s"
         return None
 
     def not_ready(self) -> str | None:
-        """Return why the collector cannot do its work, None where it can."""
+        """Return why the collector cannot store polls, None if it can."""
         if self._context.outbox.failing:
-            return "the database does not take what is to be stored"
+            return "polls cannot be written to the database: see the log"
         return self.not_alive()

@@ -1,4 +1,4 @@
-"""What one collector does for all: sessions and late data, policies, verification."""
+"""Jobs that one collector does for all: sessions, late data, policies, verification."""
 
 import math
 from datetime import timedelta
@@ -12,32 +12,38 @@ from collector.verify import verify
 
 log = structlog.get_logger(__name__)
 
-# What is verified each day: that day, and some before it, for what came late.
+# The nightly verification covers this time, so that it includes data that were stored late.
 VERIFY_BACK = timedelta(days=3)
 
 
 class Duties:
-    """Jobs that do nothing where another collector leads."""
+    """Jobs that do nothing if another collector leads."""
 
     def __init__(self, context: Context, share: Share) -> None:
-        """Work for `context` while `share` leads."""
+        """Work on `context` while `share` says that this collector leads."""
         self._context = context
         self._share = share
         self._policies = PolicyRunner(context.pool)
 
     async def update_sessions(self) -> None:
-        """Settle late data, and bring open sessions up to date. Raises DatabaseError."""
+        """Settle late data, and update open sessions. Raises DatabaseError."""
         if self._share.leads():
             await settle(self._context.pool)
             await update_sessions(self._context.pool, self._context.settings.close_after_s)
 
     async def run_policies(self) -> None:
-        """Run due policies of the embedded engine, which has no scheduler. DatabaseError."""
+        """Run due policies of the embedded engine, which has no scheduler.
+
+        Raises DatabaseError.
+        """
         if self._share.leads():
             await self._policies.run_due(self._context.clock.now())
 
     async def verify(self) -> None:
-        """Verify the last days; the result is for `/metrics` and the log."""
+        """Verify the last days; publish the result in `/metrics` and the log.
+
+        Raises DatabaseError.
+        """
         if not self._share.leads():
             return
         clock, metrics = self._context.clock, self._context.metrics

@@ -1,4 +1,4 @@
-"""Settings that change while the daemon runs."""
+"""Applies changed settings while the daemon runs."""
 
 from collections.abc import Callable
 from datetime import datetime, timedelta
@@ -20,8 +20,9 @@ from collector.storage.registry import sync_fleet
 
 log = structlog.get_logger(__name__)
 
-# What takes effect only at the next start, and only at the next `bbbmeter migrate`.
+# Settings that take effect only at the next start.
 _AT_START = ("database", "http", "log_format", "log_level", "spool.directory")
+# Settings that take effect only at the next `bbbmeter migrate`.
 _AT_MIGRATE = (
     "retention",
     "columnstore",
@@ -32,7 +33,7 @@ _AT_MIGRATE = (
 
 
 class Reload:
-    """Applies the settings' file when it changes; refuses a broken one and keeps the old."""
+    """Applies the settings file when it changes; rejects an invalid file and keeps the settings."""
 
     def __init__(
         self,
@@ -42,7 +43,7 @@ class Reload:
         share: Share,
         plan: Callable[[datetime], None],
     ) -> None:
-        """Watch `path`, which was just read; `plan` is called with the first tick of a new grid."""
+        """Watch `path`, which was just read; `plan` gets the first tick of a new poll interval."""
         self._context = context
         self._path = path
         self._ticks = ticks
@@ -51,11 +52,11 @@ class Reload:
         self._read_at = _modified_at(path)
 
     def request(self) -> None:
-        """Read the file again at the next look, whether it has changed or not."""
+        """Read the file again at the next `look`, even if it has not changed."""
         self._read_at = None
 
     async def look(self) -> None:
-        """Apply the file if it has changed. Raises DatabaseError; it is tried again then."""
+        """Apply the file if it has changed. After a DatabaseError the next call tries again."""
         modified_at = _modified_at(self._path)
         if self._path is None or modified_at == self._read_at:
             return
@@ -71,7 +72,7 @@ class Reload:
         try:
             await self._apply(settings, poller)
         except DatabaseError:
-            self._read_at = None  # to be tried again
+            self._read_at = None  # so that the next look tries again
             raise
         reloads.labels("applied").inc()
 
@@ -83,7 +84,7 @@ class Reload:
         for key in _changed(old, settings, _AT_MIGRATE):
             log.warning("settings_need_migrate", key=key)
         async with ticks.lock:
-            # What the last tick stands for must be over: no second is counted twice.
+            # The time that the last tick covers must be over, so that no second counts twice.
             covered = tick_at(ticks.last_at, old.poll_interval_s)
             covered += timedelta(seconds=old.poll_interval_s)
             next_tick = ticks.next_at(settings, covered)
@@ -118,7 +119,7 @@ def _value(settings: Settings, key: str) -> object:
 
 
 def _modified_at(path: Path | None) -> float | None:
-    """Return when the file was last changed; None where there is none."""
+    """Return when the file was last changed; None if there is no file."""
     if path is None:
         return None
     try:

@@ -1,4 +1,4 @@
-"""This collector's share of the fleet: its signs of life, and the servers that it polls."""
+"""This collector's share of the servers, and its signs of life."""
 
 import structlog
 
@@ -14,7 +14,7 @@ log = structlog.get_logger(__name__)
 
 
 class Share:
-    """Takes and leaves servers as other collectors go and come."""
+    """Takes over and gives up servers as other collectors stop and start."""
 
     def __init__(self, context: Context, ticks: Ticks) -> None:
         """Share the servers that `ticks` polls."""
@@ -22,7 +22,7 @@ class Share:
         self._ticks = ticks
 
     async def beat(self) -> None:
-        """Give a sign of life, then take or leave servers. Raises DatabaseError."""
+        """Write a sign of life, then take over or give up servers. Raises DatabaseError."""
         context = self._context
         await context.sharing.beat(context.pool, context.outbox.unsafe_since, self._state())
         await self.apply()
@@ -34,15 +34,15 @@ class Share:
             }
 
     async def beat_if_met(self) -> None:
-        """Give a sign of life once the database was met."""
+        """Write a sign of life, but not before the first contact. Raises DatabaseError."""
         if self._context.outbox.open:
             await self.beat()
 
     async def apply(self) -> None:
-        """Poll the servers that are this collector's from the next tick on.
+        """Poll this collector's present servers from the next tick on.
 
-        What it remembers of a server that it left and takes again may be old; what another
-        collector left in the database lets it fill the gap of the handover.
+        The state of a server that was given up and is taken over again may be old, so it is
+        forgotten. The last poll is read from the database, to fill the gap of the handover.
         """
         context = self._context
         enabled = (server.name for server in context.settings.enabled_servers)
@@ -74,11 +74,14 @@ class Share:
             context.pipeline.restore(name, poll)
 
     def leads(self) -> bool:
-        """Say whether this collector does what one does for all: it needs the database."""
+        """Return whether this collector does the jobs that one does for all.
+
+        It needs contact with the database for that.
+        """
         return self._context.outbox.open and self._context.sharing.owns("jobs")
 
     def _state(self) -> State:
-        """Return what the sign of life reports of this collector."""
+        """Return the state of this collector that is stored with its sign of life."""
         spool = self._context.spool
         return State(
             servers=len(self._ticks.servers),

@@ -1,12 +1,12 @@
-"""Collectors side by side: signs of life, and which of them polls which server.
+"""Several collectors on one database: signs of life, and which collector polls which server.
 
-Each collector writes a sign of life to the database and computes the same rendezvous hash over all
-that live. Nothing else coordinates them: two that overlap at a handover are told apart by the
-unique key of `meter.poll`.
+Each collector writes a sign of life to the database, and computes the same rendezvous hash over all
+living collectors. Nothing else coordinates them. If two poll the same server at a handover, the
+unique key of `meter.poll` keeps one of the polls.
 
-A collector that does not reach the database gives no sign, and the others take over. It goes on
-polling what it had, into its spool: from inside, it cannot tell its own isolation from a database
-that is down for all. What it brings later counts only where no other has polled.
+A collector that cannot reach the database gives no sign of life, and the others take over. It
+continues to poll its servers into its spool. It cannot know whether only it is cut off, or the
+database is down for all. What it writes later counts only where no other collector has polled.
 """
 
 import hashlib
@@ -19,16 +19,19 @@ import asyncpg
 from collector.database import borrowed
 from collector.database.deadlines import BEAT_DEADLINE_S
 
-# In poll intervals. A tick after the last sign of life, others must take over within three.
+# Signs of life per poll interval.
 BEATS_PER_INTERVAL = 3
+# Poll intervals after which a collector without a sign of life counts as gone. With this and the
+# signs' frequency, others take over within three intervals.
 ALIVE_INTERVALS = 2
 
 
 @dataclass(frozen=True, slots=True)
 class State:
-    """What a collector tells of itself with its sign of life; None is unknown.
+    """What a collector reports with its sign of life; None is unknown.
 
-    `newest_stored_at` is the newest tick that it has stored.
+    `newest_stored_at` is the newest tick that it has stored. The order of the fields is the order
+    of the last arguments of meter.beat.
     """
 
     servers: int
@@ -43,12 +46,13 @@ class Sharing:
     """One collector among those that share a database."""
 
     def __init__(self, collector: str, host: str, interval_s: int) -> None:
-        """Be `collector` (its spool's identity, unique among the living) on `host`."""
+        """Set the collector's id (its spool's identity, unique among the living) and host."""
         self.collector = collector
         self._host = host
         self._interval_s = interval_s
         self._began = False
-        # Until the first sign of life: alone. Polling twice does no harm, polling nothing does.
+        # Until its first sign of life it assumes to be alone: to poll a server twice does no harm,
+        # but to leave it out does.
         self.living: tuple[str, ...] = (collector,)
 
     @property
@@ -57,13 +61,14 @@ class Sharing:
         return self._interval_s / BEATS_PER_INTERVAL
 
     def configure(self, interval_s: int) -> None:
-        """Take a changed poll interval."""
+        """Use a changed poll interval, in seconds."""
         self._interval_s = interval_s
 
     async def beat(self, pool: asyncpg.Pool, unsafe_since: datetime | None, state: State) -> None:
-        """Give a sign of life and learn who lives. Raises DatabaseError; `living` stays then.
+        """Write a sign of life and read the living collectors into `living`.
 
-        `unsafe_since` is the oldest tick that is in memory alone: a kill now would lose it.
+        `unsafe_since` is the oldest tick that is only in memory: a kill now would lose it.
+        Raises DatabaseError; then `living` is unchanged.
         """
         async with borrowed(pool, "sign of life", BEAT_DEADLINE_S) as connection:
             living = await connection.fetchval(
@@ -81,21 +86,21 @@ class Sharing:
         self.living = tuple(living)
 
     async def leave(self, pool: asyncpg.Pool) -> None:
-        """Let the others take over at once. Raises DatabaseError."""
+        """Sign off, so that the others take over at once. Raises DatabaseError."""
         period = timedelta(seconds=self.period_s)
         async with borrowed(pool, "sign off", BEAT_DEADLINE_S) as connection:
             await connection.execute("SELECT meter.leave($1, $2)", self.collector, period)
 
     def owns(self, name: str) -> bool:
-        """Say whether the server `name` (or any other task of that name) is this collector's."""
+        """Return whether this collector has the server (or other task) `name`."""
         alone = self.living == (self.collector,)
         return alone or owner(name, self.living) == self.collector
 
 
 def owner(name: str, collectors: Iterable[str]) -> str:
-    """Return who of `collectors` (not empty) has `name`: the rendezvous hash.
+    """Return which of `collectors` (not empty) has `name`, by the rendezvous hash.
 
-    When one comes or goes, only what it gets or had changes hands.
+    If a collector starts or stops, only the names that it gets or had move to another one.
     """
     return max(collectors, key=lambda one: (_weight(one, name), one))
 

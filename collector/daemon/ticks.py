@@ -1,4 +1,4 @@
-"""The tick: ask every server of this collector, and hand each result to the outbox."""
+"""The tick: polls every server of this collector, and puts each result into the outbox."""
 
 import asyncio
 from collections.abc import Callable
@@ -20,16 +20,16 @@ from collector.sources.polling.poller import Poller
 
 log = structlog.get_logger(__name__)
 
-# A tick ends this long before the next one begins.
+# Seconds between the end of a tick and the begin of the next, so that two never overlap.
 TICK_MARGIN_S = 1.0
 
 
 class Ticks:
-    """Polls this collector's servers, a tick after the other.
+    """Polls this collector's servers at every tick.
 
-    `servers` is what it polls. `last_at` is when the last tick ran, at first when this was made.
-    `new_certificates` is when certificates expire, by server, as far as that is not stored yet.
-    Hold `lock` to change what a tick uses: no tick runs meanwhile.
+    `servers` are the polled servers. `last_at` is when the last tick ran; before the first one, it
+    is when this object was created. `new_certificates` are the expiry times of certificates, by
+    server, that are not stored yet. Hold `lock` to change what a tick uses: no tick runs meanwhile.
     """
 
     def __init__(
@@ -38,9 +38,9 @@ class Ticks:
         clients: BbbClients,
         on_result: Callable[[PollResult], None] | None = None,
     ) -> None:
-        """Poll nothing yet; `on_result` gets each result after it was processed.
+        """Begin without servers; `on_result` gets each processed result.
 
-        Raises SettingsError where a server's secret is missing.
+        Raises SettingsError if a server's secret is missing.
         """
         self._context = context
         self._clients = clients
@@ -53,7 +53,10 @@ class Ticks:
         self.last_at = context.clock.now()
 
     def poller_for(self, settings: Settings) -> Poller:
-        """Return a poller for the enabled servers. SettingsError where a secret is missing."""
+        """Return a poller for the enabled servers.
+
+        Raises SettingsError if a server's secret is missing.
+        """
         servers = settings.enabled_servers
         limit_tls_buffers(len(servers))
         parse = partial(
@@ -67,11 +70,11 @@ class Ticks:
         return Poller(clients, settings.concurrent_requests)
 
     def use(self, poller: Poller) -> None:
-        """Ask by `poller` from the next tick on."""
+        """Use `poller` from the next tick on."""
         self._poller = poller
 
     def next_at(self, settings: Settings, not_before: datetime | None = None) -> datetime:
-        """Return the first tick that is still to come, at `not_before` or later."""
+        """Return the next tick in the future that is not before `not_before`."""
         now = self._context.clock.now()
         instant = max(now, not_before or now)
         tick = tick_at(instant, settings.poll_interval_s)
@@ -79,7 +82,7 @@ class Ticks:
         return tick if due else tick + timedelta(seconds=settings.poll_interval_s)
 
     async def run(self) -> None:
-        """Poll every server for the present tick, and hand on each result as it comes in."""
+        """Poll every server for the present tick, and process each result when it arrives."""
         clock, metrics = self._context.clock, self._context.metrics
         async with self.lock:
             now = clock.now()
@@ -91,13 +94,13 @@ class Ticks:
             metrics.tick_seconds.observe((clock.now() - ts).total_seconds())
 
     def cut(self, grace_s: float) -> None:
-        """Let the tick that runs end within `grace_s` seconds."""
+        """End the running tick within `grace_s` seconds."""
         self._poller.cut(grace_s)
 
     def forget(self, server: str) -> None:
-        """Forget a server that this collector polls no more, or takes again."""
+        """Forget a server that this collector has given up or has just taken over."""
         self._context.pipeline.forget(server)
-        # The collector that takes it has not stored its certificate yet.
+        # A collector that takes over the server must store its certificate's expiry again.
         self._certificates.pop(server, None)
         self._context.metrics.forget(server)
 
@@ -105,8 +108,8 @@ class Ticks:
         pipeline, metrics = self._context.pipeline, self._context.metrics
         try:
             batch = pipeline.process(result)
-        except Exception as failure:  # noqa: BLE001 - one server's trouble stays its own
-            # Its message could hold what the server sent.
+        except Exception as failure:  # noqa: BLE001 - one server's answer must not stop the others
+            # Only the type is logged: the message could contain data that the server sent.
             log.error("result_unusable", server=result.server, error=type(failure).__name__)
             pipeline.forget(result.server)
             result = PollResult(

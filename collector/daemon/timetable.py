@@ -1,4 +1,4 @@
-"""When what is done: the tick and the jobs, whatever becomes of the clock."""
+"""The schedule of ticks and jobs, which also handles steps of the clock."""
 
 import asyncio
 import contextlib
@@ -25,8 +25,9 @@ CLOCK_EVERY_S = 1.0
 class Timetable:
     """Runs ticks and jobs by the clock.
 
-    Plans are by the wall clock, waiting is by the monotonic one: after a step of the wall clock
-    (NTP, a machine that was suspended) `plan` is called, which is to enter everything anew.
+    Plans use the wall clock, and waiting uses the monotonic clock. After a step of the wall clock
+    (by NTP, or because the machine was suspended) `plan` is called, which must plan everything
+    again.
     """
 
     def __init__(
@@ -37,7 +38,7 @@ class Timetable:
         plan: Callable[[], None],
         give_up: Callable[[BbbmeterError], None],
     ) -> None:
-        """Begin empty; `give_up` gets the error of a job that makes going on pointless."""
+        """Begin empty; `give_up` gets the error of a job after which the daemon must stop."""
         self._clock = clock
         self._metrics = metrics
         self._plan = plan
@@ -47,7 +48,7 @@ class Timetable:
 
     @contextlib.asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
-        """Run what was planned meanwhile; at the end, begin nothing new."""
+        """Run the planned ticks and jobs in the background; cancel the jobs at the end."""
         self._scheduler.start()
         watch = asyncio.create_task(self._watch_clock(), name="clock")
         try:
@@ -57,16 +58,16 @@ class Timetable:
             for task in (watch, *self._jobs):
                 task.cancel()
             await asyncio.wait({watch, *self._jobs})
-            # Whoever waited for one of them comes to its end.
+            # Let the coroutines that waited for these tasks finish.
             await asyncio.sleep(0)
             self._scheduler.shutdown(wait=False)
 
     def pause(self) -> None:
-        """Begin nothing new from now on."""
+        """Start no further tick or job."""
         self._scheduler.pause()
 
     def ticks(self, interval_s: int, first: datetime, work: Work) -> None:
-        """Do `work` every `interval_s` seconds, for the first time at `first`."""
+        """Run `work` every `interval_s` seconds, beginning at `first`."""
         self._scheduler.add_job(
             work,
             IntervalTrigger(seconds=interval_s, start_date=first),
@@ -79,13 +80,13 @@ class Timetable:
         )
 
     def every(self, seconds: float, name: str, work: Work, at: datetime | None = None) -> None:
-        """Do the job `name` every so often; its failure is logged and counted.
+        """Run the job `name` every `seconds` seconds; a failure is logged and counted.
 
-        With `at`, an instant in the past, at times that are whole intervals from it.
+        With `at`, an instant in the past, the job runs at whole intervals from that instant.
         """
 
         async def guarded() -> None:
-            # A task of its own: at the end it is cancelled here, and not by the scheduler, to whom
+            # A separate task: at the end it is cancelled here, and not by the scheduler, for which
             # that would be an error.
             task = asyncio.create_task(work(), name=name)
             self._jobs.add(task)
@@ -112,7 +113,7 @@ class Timetable:
         )
 
     def now(self, name: str) -> None:
-        """Do the job `name` at once, if it is planned at all yet."""
+        """Run the job `name` now, if it is planned already."""
         with contextlib.suppress(JobLookupError):
             self._scheduler.modify_job(name, next_run_time=self._clock.now())
 

@@ -1,4 +1,4 @@
-"""The day rollups: they are cut in the billing time zone, and made again when that changes."""
+"""The day rollups: days of the billing time zone, rebuilt when the time zone changes."""
 
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
@@ -12,7 +12,8 @@ from collector.settings import Settings
 # The run-once files that make the day rollups, by the end of their names.
 DAYS_FILES = "_days.sql"
 _USAGE_HELD = "session_seconds + breakout_participant_seconds"
-# Each day rollup with how much it holds of a day, and the same of what it is made from.
+# Each day rollup: the SQL for the amount that it holds of a day, and a query for the same amount
+# in its source. A rebuild is refused where the source holds less than the rollup.
 _DAY_ROLLUPS = {
     "usage_1d": (
         _USAGE_HELD,
@@ -31,14 +32,18 @@ _DAY_ROLLUPS = {
         for count in LATER_COUNTS
     },
 }
-# The settings that are built into the day rollups.
+# The settings whose values are part of the day rollups' SQL.
 BAKED = ("billing_timezone", "large_session_participants")
-# The key in meter.setting that stands there from when these are made again until they are computed.
+# This key is in meter.setting from when the day rollups are created again until they are computed.
 _UNFINISHED = "days_to_be_computed"
 
 
 async def check_baked(connection: Connection, settings: Settings, *, rebuild_days: bool) -> bool:
-    """Say whether the day rollups are to be made again; refuse where history would be lost."""
+    """Return whether the day rollups must be rebuilt.
+
+    Raises MigrationError where a setting changed without `rebuild_days`, or where a rebuild would
+    lose history.
+    """
     if await connection.fetchval("SELECT to_regclass('meter.setting')") is None:
         return False
     rows = await connection.fetch("SELECT key, value FROM meter.setting")
@@ -48,10 +53,13 @@ async def check_baked(connection: Connection, settings: Settings, *, rebuild_day
         return False
     texts = ", ".join(f"{k} ({stored.get(k)} → {getattr(settings, k)})" for k in changed)
     if not rebuild_days:
-        msg = f"{texts} changed: run `bbbmeter migrate --rebuild-days` to cut all days anew"
+        msg = f"{texts} changed: run `bbbmeter migrate --rebuild-days` to rebuild the day rollups"
         raise MigrationError(msg)
     if hour_of(stored["billing_timezone"]) != hour_of(settings.billing_timezone):
-        msg = f"{texts}: hours would have to be cut anew as well, which is not possible"
+        msg = (
+            f"{texts}: the hour rollups would have to be rebuilt too, which is not possible: "
+            "set it back"
+        )
         raise MigrationError(msg)
     for rollup, (held, source) in _DAY_ROLLUPS.items():
         lost = await connection.fetchval(
@@ -68,13 +76,16 @@ async def check_baked(connection: Connection, settings: Settings, *, rebuild_day
             stored["billing_timezone"],
         )
         if lost:
-            msg = f"{texts}: {lost} days of {rollup} are older than their source and would be lost"
+            msg = (
+                f"{texts}: {lost} days of {rollup} are older than its source and would be lost: "
+                "set it back"
+            )
             raise MigrationError(msg)
     return True
 
 
 async def drop_days(connection: Connection) -> None:
-    """Drop the day rollups, and note that new ones are to be computed."""
+    """Drop the day rollups, and note that the new ones must be computed."""
     for rollup in _DAY_ROLLUPS:
         await connection.execute(f"DROP MATERIALIZED VIEW meter.{rollup}")
     await connection.execute(
@@ -84,32 +95,33 @@ async def drop_days(connection: Connection) -> None:
 
 
 async def unfinished_days(connection: Connection) -> list[str]:
-    """Return the day rollups that were made again and are not computed yet.
+    """Return the day rollups that were created again and are not computed yet.
 
-    To compute them cannot be part of the transaction that made them. The note that it made stays
-    until it is done, by the next `migrate` if not by this one.
+    Computing them cannot be part of the transaction that creates them. That transaction leaves a
+    note, which stays until they are computed: by this `migrate`, or by the next one.
     """
     query = "SELECT EXISTS (SELECT FROM meter.setting WHERE key = $1)"
     return list(_DAY_ROLLUPS) if await connection.fetchval(query, _UNFINISHED) else []
 
 
 async def compute_days(connection: Connection, rollup: str) -> None:
-    """Compute a day rollup from all that its source still holds."""
+    """Compute a day rollup from everything that its source still holds."""
     await connection.execute(
         f"CALL public.refresh_continuous_aggregate('meter.{rollup}', NULL, NULL)"
     )
 
 
 async def days_finished(connection: Connection) -> None:
-    """Take the note away: the day rollups are computed."""
+    """Remove the note: the day rollups are computed."""
     await connection.execute("DELETE FROM meter.setting WHERE key = $1", _UNFINISHED)
 
 
 def hour_of(zone: str) -> str:
-    """Return the width of the hour rollups, as SQL: an hour that days in `zone` begin on, in UTC.
+    """Return the width of the hour rollups, as SQL text such as "1 hour".
 
-    It is less than an hour where all this decade's offsets from UTC are not whole hours. Hours of
-    the zone itself would not do: where its clocks change, one of them comes twice.
+    Days in `zone` must begin at the start of a bucket, and buckets are aligned to UTC. So the width
+    is less than an hour if an offset from UTC in 2020 to 2035 is not a whole hour. Hours of the
+    zone itself would not work: when its clocks go back, one hour happens twice.
     """
     for width, minutes in (("1 hour", 60), ("30 minutes", 30)):
         if all(offset % timedelta(minutes=minutes) == timedelta() for offset in _offsets(zone)):
@@ -118,7 +130,7 @@ def hour_of(zone: str) -> str:
 
 
 def _offsets(zone: str) -> Iterator[timedelta]:
-    """Yield the zone's offsets from UTC, month by month, 2020 to 2035."""
+    """Yield the zone's offset from UTC at the start of each month, 2020 to 2035."""
     for year in range(2020, 2036):
         for month in range(1, 13):
             yield datetime(year, month, 1, tzinfo=UTC).astimezone(ZoneInfo(zone)).utcoffset() or (

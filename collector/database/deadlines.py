@@ -1,20 +1,20 @@
-"""All deadlines of work on the database, in seconds, by operation."""
+"""All deadlines of database work, in seconds, by operation."""
 
-# To reach a server, or to be told that there is none.
+# Opening a connection to a database server.
 CONNECT_DEADLINE_S = 30
-# One statement of the writer; a live batch that takes longer waits on disk, where no crash takes
-# it.
+# One statement of the writer. A live batch that takes longer than its deadline goes to the disk,
+# where it survives a crash.
 WRITE_DEADLINE_S = 60
 LIVE_WRITE_DEADLINE_S = 10.0
 # Reports, verification, policies.
 READ_DEADLINE_S = 600
-# One span of late data, over all rollups.
+# Refreshing all rollups over one span of late data.
 REFRESH_DEADLINE_S = 3600
-# To hand back all connections at the end.
+# Closing all connections at the end.
 CLOSE_DEADLINE_S = 5
-# A sign of life: the others take over servers after two intervals without one.
+# A sign of life. Other collectors take over the servers after two intervals without one.
 BEAT_DEADLINE_S = 5.0
-# The first contact with a database that this collector does not know.
+# The first contact with a database that this collector has never reached before.
 CONTACT_DEADLINE_S = 120.0
-# What a tick or a sign of life waits for: small reads and writes of a database that is there.
+# Small reads and writes that delay a tick or a sign of life.
 SHORT_DEADLINE_S = 5.0

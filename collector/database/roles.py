@@ -1,7 +1,8 @@
-"""SQL that gives a tenant a database role of its own.
+"""SQL that gives a tenant a separate database role.
 
-The role sees the tenant's rows through the views and functions `meter.my_…` alone
-(schema/current/97_tenants.sql). Nothing is changed here: an administrator reads and runs the SQL.
+The role sees only the tenant's rows, through the views and functions `meter.my_…`
+(schema/current/97_tenants.sql). This module changes nothing: an administrator reads and runs the
+SQL.
 """
 
 import re
@@ -10,7 +11,7 @@ from collector.database.pool import Connection, translated
 from collector.errors import UsageError
 from collector.settings import is_tenant_name
 
-# Plain names: they are typed by people, and stand in other programs' settings.
+# Only plain names: people type them, and other programs have them in their settings.
 _ROLE_NAME = re.compile(r"(?!pg_)[a-z_][a-z0-9_]{0,62}")
 
 _ROLE = """
@@ -23,13 +24,13 @@ WHERE t.name = $1
 """
 
 _GRANT = """\
--- Lets the role {role} read what belongs to the tenant {tenant}, and nothing else.
--- Run it as the owner of the schema meter, who may make roles. It can be run again.
+-- Lets the role {role} read the rows of the tenant {tenant}, and no others.
+-- Run it as the owner of the schema meter, who may create roles. It can be run again.
 BEGIN;
 DO $grant$
 BEGIN
     IF NOT EXISTS (SELECT FROM meter.tenant WHERE name = {tenant}) THEN
-        RAISE EXCEPTION 'there is no such tenant';
+        RAISE EXCEPTION 'there is no such tenant in the database';
     END IF;
     IF to_regrole({name}) IS NULL THEN
         CREATE ROLE {role} NOLOGIN;
@@ -37,7 +38,7 @@ BEGIN
         SELECT FROM meter.tenant_role AS r INNER JOIN meter.tenant AS t ON r.tenant_id = t.id
         WHERE r.role = {name} AND t.name = {tenant}
     ) THEN
-        RAISE EXCEPTION 'this role is there already, and is not this tenant''s';
+        RAISE EXCEPTION 'this role exists already and does not belong to this tenant';
     END IF;
     IF has_schema_privilege({name}, 'public', 'CREATE') THEN
         RAISE EXCEPTION 'everybody may create functions in the schema public'
@@ -50,7 +51,7 @@ INSERT INTO meter.tenant_role (role, tenant_id)
 SELECT {name}, id FROM meter.tenant WHERE name = {tenant}
 ON CONFLICT DO NOTHING;
 COMMIT;
--- Then, to whoever logs in: GRANT {role} TO somebody;
+-- Then grant the role to each login that needs it: GRANT {role} TO somebody;
 """
 
 _REVOKE = """\
@@ -62,7 +63,7 @@ BEGIN
         SELECT FROM meter.tenant_role AS r INNER JOIN meter.tenant AS t ON r.tenant_id = t.id
         WHERE r.role = {name} AND t.name = {tenant}
     ) THEN
-        RAISE EXCEPTION 'this role is not this tenant''s';
+        RAISE EXCEPTION 'this role does not belong to this tenant';
     END IF;
 END
 $revoke$;
@@ -73,10 +74,10 @@ COMMIT;
 
 
 async def role_of(connection: Connection, tenant: str) -> str:
-    """Return the name of the tenant's role: the one it has, else one made of its number.
+    """Return the name of the tenant's role: the existing one, else one made from its number.
 
-    Every user of a database server sees all roles' names, so a tenant's name is in none.
-    Raises UsageError where there is no such tenant, and DatabaseError.
+    Every user of a database server sees the names of all roles, so they contain no tenant's name.
+    Raises UsageError if there is no such tenant, and DatabaseError.
     """
     with translated("look up the tenant"):
         role: str | None = await connection.fetchval(_ROLE, tenant)
@@ -86,15 +87,15 @@ async def role_of(connection: Connection, tenant: str) -> str:
 
 
 def grant_sql(tenant: str, role: str) -> str:
-    """Return SQL that makes `role` and lets it see the rows of `tenant`, and of no other.
+    """Return SQL that creates `role` and lets it see the rows of `tenant`, and no others.
 
-    Raises ValueError for a name that no tenant has, or a role's that is not plain.
+    Raises ValueError if `tenant` cannot be a tenant's name, or if `role` is not a plain name.
     """
     return _fill(_GRANT, tenant, role)
 
 
 def revoke_sql(tenant: str, role: str) -> str:
-    """Return SQL that undoes `grant_sql`. Raises ValueError likewise."""
+    """Return SQL that undoes `grant_sql`. Raises ValueError as `grant_sql` does."""
     return _fill(_REVOKE, tenant, role)
 
 
@@ -104,9 +105,9 @@ def _fill(template: str, tenant: str, role: str) -> str:
         raise ValueError(msg)
     if not _ROLE_NAME.fullmatch(role):
         msg = (
-            "a role's name is 1 to 63 small letters, digits and _, and begins with neither a digit "
-            f"nor pg_: not {role!r}; name another one with --role"
+            f"{role!r} is not a valid role name: use 1 to 63 lower-case letters, digits and _, not "
+            "beginning with a digit or pg_; name another role with --role"
         )
         raise ValueError(msg)
-    # Both are of harmless letters alone: quotes, as in any SQL, and nothing to escape.
+    # Both names were checked: they contain no character that must be escaped inside the quotes.
     return template.format(tenant=f"'{tenant}'", name=f"'{role}'", role=f'"{role}"')

@@ -1,4 +1,4 @@
-"""Which TimescaleDB a database has, and whether bbbmeter can use it."""
+"""Checks which TimescaleDB a database has, and whether bbbmeter can use it."""
 
 from dataclasses import dataclass
 
@@ -17,7 +17,7 @@ _EDITIONS = {"timescale": "Community", "apache": "Apache"}
 class Found:
     """The versions of a database. `timescaledb` is None without the extension.
 
-    `license` is TimescaleDB's setting, which is known only where its library is loaded.
+    `license` is TimescaleDB's setting; None unless its library is loaded.
     """
 
     postgres: str
@@ -26,18 +26,18 @@ class Found:
 
     @property
     def refusal(self) -> str | None:
-        """Why bbbmeter cannot use this database; None where it can."""
+        """The reason why bbbmeter cannot use this database; None if it can."""
         if self.timescaledb is None:
-            return "there is no TimescaleDB in this database yet: `bbbmeter migrate` adds it"
+            return "this database has no TimescaleDB yet: run `bbbmeter migrate`, which adds it"
         if self.license == "apache":
             return (
-                "this is TimescaleDB's Apache edition, which has no continuous aggregates: "
-                "bbbmeter needs the Community edition (timescaledb.license = 'timescale')"
+                "this database has TimescaleDB's Apache edition, which has no continuous "
+                "aggregates: install the Community edition (timescaledb.license = 'timescale')"
             )
         return None
 
     def __str__(self) -> str:
-        """Return the versions for people."""
+        """Return the versions as one line of text."""
         text = f"PostgreSQL {self.postgres.split()[0]}"
         if self.timescaledb is None:
             return text
@@ -46,7 +46,7 @@ class Found:
 
 
 async def look(connection: Connection) -> Found:
-    """Return what the database has. Raises DatabaseError."""
+    """Return the versions of the database. Raises DatabaseError."""
     with translated("look for TimescaleDB"):
         row = await connection.fetchrow(_FOUND)
     assert row is not None  # noqa: S101 - a SELECT without FROM always has a row

@@ -1,4 +1,4 @@
-"""Work on the database beside polling: sessions, late data, rollups, policies."""
+"""Maintenance of the database: sessions, late data, rollups, policies."""
 
 import asyncio
 from datetime import datetime, timedelta
@@ -13,19 +13,19 @@ from collector.rollups import ROLLUPS
 
 log = structlog.get_logger(__name__)
 
-# No autovacuum runs there either.
+# The embedded engine has no autovacuum.
 VACUUM_EVERY = timedelta(hours=6)
 
-# No write that is under way now can take longer to appear.
+# A write that has begun is committed within this time, so no late data are missed.
 SETTLE_DELAY = timedelta(minutes=2)
 
-# So much is refreshed in one transaction.
+# The longest span that one transaction refreshes, so that it holds its locks only briefly.
 _REFRESH_PART = timedelta(days=1)
 _REFRESH = (
     "CALL public.refresh_continuous_aggregate("
     "$1::regclass, $2::timestamptz, $3::timestamptz, force => $4)"
 )
-# A policy that refreshes the same buckets is soon done.
+# Pause before another attempt, while a policy refreshes the same buckets.
 _REFRESH_PAUSE_S = 1.0
 _REFRESH_REACH = """
 SELECT
@@ -62,10 +62,10 @@ async def update_sessions(pool: asyncpg.Pool, close_after_s: int) -> int:
 
 
 async def settle(pool: asyncpg.Pool, delay: timedelta = SETTLE_DELAY) -> int:
-    """See to all that was stored late or filled, `delay` ago at least; return how many spans.
+    """Settle data that were stored late or filled at least `delay` ago; return how many spans.
 
-    Filled samples yield to real ones, ended sessions are opened again (`update_sessions` is to
-    follow), and the rollups of exactly the time that was touched are refreshed.
+    Real samples replace filled ones. Ended sessions are reopened, so call `update_sessions` next.
+    Exactly the rollup buckets over the touched time are refreshed. Raises DatabaseError.
     """
     async with borrowed(pool, "settle late data", READ_DEADLINE_S) as connection:
         spans = await connection.fetch("SELECT * FROM meter.settle($1)", delay)
@@ -77,9 +77,9 @@ async def settle(pool: asyncpg.Pool, delay: timedelta = SETTLE_DELAY) -> int:
 async def refresh_rollup(
     connection: Connection, rollup: str, since: datetime, until: datetime, *, force: bool = False
 ) -> None:
-    """Refresh a rollup, after whoever refreshes the same time now; by `force`, also unchanged rows.
+    """Refresh a rollup over [since, until), once no other refresh of the same time is running.
 
-    Raises what asyncpg raises.
+    With `force` rows that are not noted as changed are computed too. Raises what asyncpg raises.
     """
     while True:
         try:
@@ -91,18 +91,18 @@ async def refresh_rollup(
 
 
 async def refresh_rollups(pool: asyncpg.Pool, since: datetime, until: datetime) -> None:
-    """Refresh every rollup over [since, until), each after what it is made from.
+    """Refresh every rollup over [since, until), each after its source. Raises DatabaseError.
 
-    As far as its policy would: not behind what retention has dropped, nor into buckets that are
-    not over yet. Who does not own the rollups leaves all of it to the policies, whose windows
-    reach as far back.
+    The limits are those of the rollup's policy: no time that retention has dropped, and no bucket
+    that is not over yet. A role that does not own the rollups leaves all of it to the policies,
+    whose windows reach as far back.
     """
     async with borrowed(pool, "refresh rollups", REFRESH_DEADLINE_S) as connection:
         reach = {row["rollup"]: row for row in await connection.fetch(_REFRESH_REACH)}
         for rollup in ROLLUPS:
             if rollup not in reach:
                 continue
-            # Only whole buckets are refreshed: one more on each side, and none is cut.
+            # A refresh skips partial buckets, so one bucket is added on each side.
             width = ROLLUPS[rollup].grain.width
             begin = max(since - width, reach[rollup]["since"] or since - width)
             end = min(until + width, reach[rollup]["until"])
@@ -113,12 +113,12 @@ async def refresh_rollups(pool: asyncpg.Pool, since: datetime, until: datetime) 
                 except asyncpg.InsufficientPrivilegeError:
                     log.info("rollups_left_to_policies", rollup=rollup)
                     return
-                # The bucket that `part` cuts is the next part's.
+                # If `part` is inside a bucket, the next part refreshes that bucket.
                 begin = part - width if part < end else end
 
 
 class PolicyRunner:
-    """Runs due policies, and vacuums, where no background worker does: in the embedded engine."""
+    """Runs due policies and vacuums in the embedded engine, which has no background workers."""
 
     def __init__(self, pool: asyncpg.Pool) -> None:
         """Run policies through `pool`."""
@@ -129,8 +129,8 @@ class PolicyRunner:
     async def run_due(self, now: datetime) -> int:
         """Run each policy whose interval has passed since its last run here; return their number.
 
-        One that fails is logged, runs again when it is due, and stops no other.
-        Raises DatabaseError after the last one if any failed.
+        A failed policy is logged and runs again when it is due; the others run all the same.
+        Raises DatabaseError after the last policy if any failed.
         """
         failed = []
         ran = 0

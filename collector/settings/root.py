@@ -198,14 +198,14 @@ class Settings(BaseSettings):
         return _with_rollups(dict(self.columnstore))
 
     def refresh_days(self, rollup: Rollup) -> int | None:
-        """Return for how many days back `rollup` is refreshed; None: all that there is.
+        """Return how many days back `rollup` is refreshed; None is without limit.
 
-        Nearly as far as its source is kept. What lies before the window when a refresh passes it
-        is never computed: data that were stored late, or just before everything stood still for
-        some days. Only what has changed costs time.
+        The window covers nearly everything that the source keeps. Data before the window are never
+        computed: for example data that were stored late, or just before all collectors stopped for
+        some days. A long window is cheap, because only changed data are computed.
         """
         kept = self.kept_days[rollup.source]
-        # A day less: a chunk is dropped when it is old as a whole, and policies run late.
+        # A day less: a chunk is dropped as a whole, and policies run late.
         return kept - 1 if kept else None
 
     def _duplicates(self) -> Iterator[str]:

@@ -1,6 +1,7 @@
-"""The way into the database, exactly once.
+"""Polls are written to the database, each exactly once.
 
-`outbox` holds what is to be stored: live batches go to the database at once, the rest waits on disk
-(`spool`) and is replayed. `writer` stores a batch in one statement. `refused` remembers polls that
-found no room. `registry` keeps servers, tenants and contracts of the settings in the database.
+`outbox` holds batches until they are stored: live batches go to the database at once, the others
+wait on disk (`spool`) and are replayed. `writer` stores a batch in one statement. `refused`
+remembers polls that were dropped for lack of room. `registry` writes the servers, tenants and
+contracts of the settings to the database.
 """

@@ -1,11 +1,11 @@
-"""Between polling and the database: what is new is stored at once, what could not be waits on disk.
+"""Between polling and the database: new batches are stored at once, or else wait on disk.
 
-Two lanes lead into the database. Live batches go first, so that dashboards are never behind the
-backlog; between them, the spool is replayed in order, a piece at a time. The order in which the two
-arrive does not matter: see `meter.late`.
+Two lanes lead into the database. Live batches go first, so that dashboards do not wait for the
+backlog. Between live batches, the spool is replayed in order and in parts. The two lanes can store
+ticks out of order; `meter.late` makes that harmless.
 
-A batch is in memory until the database or the disk has it, for some seconds. What a `kill -9` takes
-from there is missing from coverage.
+A batch is in memory for some seconds, until the database or the disk has it. A `kill -9` loses the
+batches in memory, and their polls are then missing from the coverage.
 """
 
 import asyncio
@@ -32,24 +32,28 @@ from collector.storage.writer import Writer
 log = structlog.get_logger(__name__)
 T = TypeVar("T")
 
-# In memory: more is there only while the disk takes nothing either.
+# Bounds the memory. It is reached only if both the database and the disk fail.
 MAX_WAITING_SAMPLES = 500_000
 MAX_WAITING_POLLS = 100_000
+# Bounds one statement, so that it ends well before its deadline.
 MAX_STATEMENT_SAMPLES = 20_000
 MAX_STATEMENT_POLLS = 20_000
-# How long answers are gathered into one statement; an idle daemon stores the first one at once.
+# Seconds in which answers are gathered into one statement. An idle outbox stores the first answer
+# at once.
 GATHER_S = 0.5
+# Pauses after a failed write: from the first, doubled each time, to the last.
 FIRST_RETRY_S = 0.5
 LAST_RETRY_S = 30.0
-# While nothing waits, the spool is looked at this often: `bbbmeter spool retry` may have filled it,
-# and a collector that is gone may have left a backlog.
+# While nothing waits, an outbox looks at the spool this often: `bbbmeter spool retry` may have
+# filled it, and a collector that ended may have left a backlog.
 LOOK_S = 10.0
 
 
 class Outbox:
-    """Holds what is to be stored until the database has it, first in memory, then on disk.
+    """Holds batches until the database has them, first in memory, then on disk.
 
-    When both are full the newest polls are refused: counted, logged, and stored as failed later.
+    When both are full, the newest polls are dropped. They are counted, logged, and stored later as
+    failed polls.
     """
 
     def __init__(
@@ -61,10 +65,10 @@ class Outbox:
         not_stored: Callable[[str], None],
         late_days: int | None = None,
     ) -> None:
-        """Store with `writer`, and keep in `spool` (none: in memory alone) what cannot be yet.
+        """Store with `writer`; keep in `spool` what cannot be stored yet (None: only in memory).
 
         `not_stored` is called with the server of each poll that is not in the database, or not
-        yet. What is older than `late_days` days (None: nothing) goes into quarantine instead.
+        yet. Batches older than `late_days` days go into quarantine; None sets no limit.
         """
         self._writer = writer
         self._spool = spool
@@ -74,15 +78,15 @@ class Outbox:
         self._waiting: deque[Batch] = deque()
         self._samples = 0
         self._refused = Refused()
-        # The disk must not stop the event loop; one thread keeps its order.
+        # Disk access must not block the event loop. A single thread keeps the order.
         self._disk = ThreadPoolExecutor(max_workers=1, thread_name_prefix="spool")
         self._arrived = asyncio.Event()
         self._idle = asyncio.Event()
         self._idle.set()
         self.newest_stored: datetime | None = None
         self.failing = False
-        # The daemon closes it until it knows that the database is bbbmeter's and up to date; what
-        # comes meanwhile goes to the disk.
+        # False until the daemon knows that the database is bbbmeter's and up to date. Until then
+        # batches go to the disk.
         self.open = True
         self._in_a_hurry = False
         self._disk_takes = True
@@ -90,7 +94,7 @@ class Outbox:
         self._show_what_waits()
 
     def put(self, batch: Batch) -> None:
-        """Take one server's batch; refuse it when there is no room."""
+        """Accept one server's batch, or drop it if there is no room."""
         full = len(self._waiting) >= MAX_WAITING_POLLS or self._samples >= MAX_WAITING_SAMPLES
         if full:
             for poll in batch.polls:
@@ -105,25 +109,25 @@ class Outbox:
         self._arrived.set()
 
     async def resize_spool(self, max_bytes: int) -> None:
-        """Let the spool take up to `max_bytes` from now on. Raises SpoolError."""
+        """Set the maximum size of the spool to `max_bytes`. Raises SpoolError."""
         if self._spool is not None:
             await self._on_disk(partial(self._spool.resize, max_bytes))
 
     async def drain(self) -> None:
-        """Wait until all that was put is stored, on disk, or given up."""
+        """Wait until every accepted batch is stored, on disk, or given up."""
         await self._idle.wait()
 
     def hurry(self) -> None:
-        """Try again at once: the database is back."""
+        """End the pause and try again now, as when the database is back."""
         self._in_a_hurry = True
 
     async def close(self) -> None:
-        """Bring to disk what is still in memory; `run` must have ended."""
+        """Write the batches in memory to the disk; `run` must have ended."""
         await self._spill()
         self._disk.shutdown()
 
     async def run(self) -> None:
-        """Store batches for ever; a failure is retried with growing pauses."""
+        """Store batches until cancelled; a failure is retried after growing pauses."""
         pause_s = FIRST_RETRY_S
         while True:
             await self._work_to_do()
@@ -142,18 +146,18 @@ class Outbox:
 
     @property
     def storing(self) -> bool:
-        """Whether the database is known and took what it was last given."""
+        """Whether the database is known and the last write succeeded."""
         return self.open and not self.failing
 
     @property
     def unsafe_since(self) -> datetime | None:
-        """The oldest tick that is in memory alone; None where there is none."""
+        """The oldest tick that is only in memory; None if there is none."""
         polls = [*self._refused.oldest(1), *(self._waiting[0].polls if self._waiting else ())]
         return min((poll.ts for poll in polls), default=None)
 
     @property
     def _behind(self) -> bool:
-        """Whether there is more to store than what has just come in."""
+        """Whether there is something to store."""
         backlog = self._spool is not None and self._spool.polls > 0
         return backlog or len(self._waiting) > 0 or self._refused.count > 0
 
@@ -180,7 +184,7 @@ class Outbox:
                 await asyncio.wait_for(self._arrived.wait(), LOOK_S)
 
     async def _look_for_more(self) -> None:
-        """See what the command line put back, and what collectors that are gone have left."""
+        """Find batches that the command line put back or that ended collectors left."""
         if self._spool is None:
             return
         try:
@@ -191,9 +195,9 @@ class Outbox:
             log.error("spool_read_failed", error=str(error))
 
     async def _store_some(self) -> None:
-        """Store what is live, then a piece of the backlog, then what was refused."""
+        """Store live batches, then a part of the backlog, or else the dropped polls."""
         if not self.open:
-            msg = "the database was not reached yet"
+            msg = "the database has not been reached yet"
             raise DatabaseError(msg)
         if self._waiting:
             await self._store_live()
@@ -215,7 +219,7 @@ class Outbox:
         await self._write(batch, deadline_s=LIVE_WRITE_DEADLINE_S)
 
     def _pop(self, count: int) -> None:
-        """Forget the oldest of what waits: it is stored, on disk, or given up."""
+        """Forget the `count` oldest waiting batches: they are stored, on disk, or given up."""
         for _ in range(count):
             self._samples -= len(self._waiting.popleft().samples)
         if not self._waiting:
@@ -224,7 +228,7 @@ class Outbox:
     # -- the disk ----------------------------------------------------------------------------
 
     async def _spill(self) -> None:
-        """Bring to disk what waits in memory; when the disk takes nothing, it stays there."""
+        """Move the waiting batches to the disk; if that fails, they stay in memory."""
         parts = list(self._waiting)
         if self._spool is None or not parts:
             return
@@ -239,12 +243,12 @@ class Outbox:
         self._disk_takes = True
         for part in parts:
             for poll in part.polls:
-                # What comes later is stored before it: it must stand without it.
+                # Later polls are stored before this one, so they must announce their sessions.
                 self._not_stored(poll.server)
         self._pop(len(parts))
 
     async def _pause(self, pause_s: float) -> None:
-        """Wait, and bring to disk meanwhile what comes in."""
+        """Wait, and meanwhile move arriving batches to the disk."""
         until = time.monotonic() + pause_s
         left_s = pause_s
         while left_s >= 0 and not self._in_a_hurry:
@@ -254,10 +258,13 @@ class Outbox:
         self._in_a_hurry = False
 
     async def _replay(self, spool: Spool) -> None:
-        """Store the oldest of the backlog, what comes in meanwhile going to the disk."""
+        """Store the oldest part of the backlog; batches that arrive meanwhile go to the disk."""
         entries = await self._on_disk(partial(spool.oldest, MAX_STATEMENT_SAMPLES))
         if not entries and spool.polls:
-            msg = "what waits in the spool can be neither read nor put aside"
+            msg = (
+                "the oldest batches in the spool cannot be read, and cannot be moved to the "
+                "quarantine: make room on the disk or raise spool.max_bytes"
+            )
             raise SpoolError(msg)
         entries = await self._young_enough(spool, entries)
         entries = entries[: len(_fitting(entry.batch for entry in entries))]
@@ -273,7 +280,7 @@ class Outbox:
         await self._on_disk(partial(spool.remove, [entry.id for entry in entries]))
 
     async def _young_enough(self, spool: Spool, entries: list[Entry]) -> list[Entry]:
-        """Return the entries that are not too old; the others go into quarantine."""
+        """Return the entries that are not too old; move the others to the quarantine."""
         if self.late_days is None:
             return entries
         oldest = datetime.now(UTC) - timedelta(days=self.late_days)
@@ -282,7 +289,9 @@ class Outbox:
             if min(poll.ts for poll in entry.batch.polls) >= oldest:
                 young.append(entry)
                 continue
-            reason = f"older than {self.late_days} days: what it belongs to may be dropped already"
+            reason = (
+                f"older than {self.late_days} days: the data it belongs to may be deleted already"
+            )
             log.error("batch_too_old", servers=_servers(entry.batch), reason=reason)
             self._metrics.dropped_polls.labels(Outcome.TOO_OLD).inc(len(entry.batch.polls))
             await self._on_disk(partial(spool.quarantine, entry, reason))
@@ -296,7 +305,7 @@ class Outbox:
     async def _store(
         self, parts: Sequence[Batch | Entry], write: Callable[[Batch], Coroutine[Any, Any, None]]
     ) -> None:
-        """Store `parts` together, or one by one when the database refuses them together."""
+        """Store `parts` together, or one by one if the database rejects them together."""
         whole = Batch()
         for part in parts:
             whole.extend(_batch(part))
@@ -310,7 +319,7 @@ class Outbox:
                     await self._reject(part, error)
 
     async def _reject(self, part: Batch | Entry, error: RejectedBatchError) -> None:
-        """Put aside a batch whose content the database refuses, and store a failed poll for it."""
+        """Move a batch that the database rejects to the quarantine, and store failed polls."""
         polls = _batch(part).polls
         for poll in polls:
             log.error("poll_rejected", server=poll.server, error=str(error))
@@ -320,7 +329,7 @@ class Outbox:
             try:
                 await self._on_disk(partial(self._spool.quarantine, part, str(error)))
             except SpoolError as full:
-                # To keep it in memory would keep all others waiting.
+                # The batch is lost: keeping it in memory would block all others.
                 log.error("quarantine_full", error=str(full))
         try:
             failed = [poll.failed(Outcome.REJECTED) for poll in polls]
@@ -345,7 +354,7 @@ class Outbox:
 
 
 def _fitting(batches: Iterable[Batch]) -> list[Batch]:
-    """Return the first of `batches` that fit one statement: one at least, and no tick twice."""
+    """Return the first `batches` that fit one statement: at least one, and no poll twice."""
     parts: list[Batch] = []
     seen: set[tuple[str, datetime]] = set()
     samples = 0

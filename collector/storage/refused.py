@@ -1,4 +1,4 @@
-"""Polls that found no room: what they held is lost, that they were is not."""
+"""Polls that were dropped for lack of room: their data are lost, but they are recorded."""
 
 from collections import deque
 from collections.abc import Iterable
@@ -18,19 +18,19 @@ class _Span(NamedTuple):
 
 
 class Refused:
-    """The polls that were refused, as spans of ticks: a day of a thousand servers takes kilobytes.
+    """The dropped polls, as spans of ticks: a day of a thousand servers takes some kilobytes.
 
-    They are stored as failed polls once the database is back, so that the hole in the coverage
-    says where it comes from.
+    They are stored as failed polls once the database is back, so that the gap in the coverage has
+    a reason.
     """
 
     def __init__(self) -> None:
-        """Remember none."""
+        """Begin without any."""
         self._spans: dict[str, deque[_Span]] = {}
         self.count = 0
 
     def add(self, poll: PollRow) -> None:
-        """Remember a poll; of one server they come in the order of their ticks."""
+        """Remember a poll. The polls of one server must be added in the order of their ticks."""
         spans = self._spans.setdefault(poll.server, deque())
         step = timedelta(seconds=poll.seconds)
         if spans and spans[-1].seconds == poll.seconds and spans[-1].last + step == poll.ts:
@@ -40,7 +40,7 @@ class Refused:
         self.count += 1
 
     def oldest(self, most: int) -> list[PollRow]:
-        """Return `most` of them, at most, as failed polls; they stay remembered."""
+        """Return at most `most` of them as failed polls; they stay remembered."""
         rows: list[PollRow] = []
         for server, spans in self._spans.items():
             for span in spans:
@@ -53,7 +53,7 @@ class Refused:
         return rows
 
     def remove(self, rows: Iterable[PollRow]) -> None:
-        """Forget what `oldest` returned, in its order."""
+        """Forget `rows`, which `oldest` returned, in the same order."""
         for row in rows:
             spans = self._spans[row.server]
             span = spans.popleft()

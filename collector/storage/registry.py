@@ -1,4 +1,4 @@
-"""The fleet in the database: servers, tenants, and since when polls are due."""
+"""The servers and tenants in the database, and the time since which polls are due."""
 
 from collections.abc import Collection, Mapping
 from datetime import datetime, timedelta
@@ -15,10 +15,11 @@ async def sync_fleet(
     tenants: tuple[TenantSettings, ...],
     tick: datetime,
 ) -> None:
-    """Bring servers and tenants of the settings into the database.
+    """Write the servers and tenants of the settings to the database.
 
-    A server that is enabled is due from `tick` on, one that is not (any more) until `tick`.
-    Tenants and servers that left the settings stay in the database: figures name them.
+    Polls of an enabled server are due from `tick` on. Polls of a server that is disabled, or was
+    removed, are due until `tick`. Tenants and servers that were removed from the settings stay in
+    the database, because stored figures refer to them. Raises DatabaseError.
     """
     enabled = {server.name for server in servers if server.enabled}
     with translated("store the fleet"):
@@ -36,7 +37,7 @@ async def sync_fleet(
                 "WHERE id = $1 AND tenant_id IS DISTINCT FROM $2",
                 [(ids[s.name], tenant_ids[s.tenant] if s.tenant else None) for s in servers],
             )
-            # In the same order everywhere: two collectors that start must not wait for each other.
+            # The same order in every collector: two that start at once must not deadlock.
             due = sorted(ids[name] for name in enabled)
             await connection.execute(
                 "UPDATE meter.server_due SET until = greatest(since, $2) "
@@ -44,7 +45,7 @@ async def sync_fleet(
                 due,
                 tick,
             )
-            # One that was closed at this very tick goes on; a new span could have the same key.
+            # A span that ended at this tick is continued; a new span could have the same key.
             await connection.execute(
                 """
                 UPDATE meter.server_due AS x SET until = NULL
@@ -76,12 +77,12 @@ async def _sync_contracts(
     tenant_ids: Mapping[str, int],
     tick: datetime,
 ) -> None:
-    """Let each tenant have the contract of the settings from `tick` on, or none.
+    """Give each tenant the contract of the settings from `tick` on, or none.
 
-    A tenant's first one holds for the time before too: who enters contracts wants to see at once
-    who was above them last month.
+    A tenant's first contract also applies to the time before. An operator who enters contracts
+    wants to see at once which tenants were above the limit last month.
     """
-    # In the same order everywhere: two collectors that start must not wait for each other.
+    # The same order in every collector: two that start at once must not deadlock.
     rows = sorted(
         (tenant_ids[t.name], t.participant_limit, t.month_minute_limit)
         for t in tenants
@@ -102,7 +103,7 @@ async def _sync_contracts(
         *columns,
         tick,
     )
-    # One that is changed twice at a tick, or again after a stop, has the last word there.
+    # If a contract changes twice at one tick, or again after a stop, the last change applies.
     await connection.execute(
         """
         INSERT INTO meter.contract AS k (tenant_id, since, participant_limit, month_minute_limit)
@@ -129,7 +130,10 @@ async def _sync_contracts(
 
 
 async def store_certificates(connection: Connection, expires_at: Mapping[str, datetime]) -> None:
-    """Store when servers' certificates expire, by server; a server that is unknown is left out."""
+    """Store when servers' certificates expire, by server name; unknown servers are skipped.
+
+    Raises DatabaseError.
+    """
     with translated("store the certificates"):
         await connection.execute(
             "UPDATE meter.server AS v SET tls_expires_at = x.expires_at "
@@ -140,10 +144,10 @@ async def store_certificates(connection: Connection, expires_at: Mapping[str, da
 
 
 async def late_days(connection: Connection) -> int | None:
-    """Return how many days late data may come; None: any number.
+    """Return how many days late data can be stored; None is without limit.
 
-    A day less than the database's policies keep samples and polls: of what is older a part may be
-    dropped already, and rollups are not refreshed any more.
+    This is one day less than the database keeps samples and polls. A part of older data may be
+    dropped already, and rollups are no longer refreshed there. Raises DatabaseError.
     """
     with translated("read the retention"):
         days: int | None = await connection.fetchval(
@@ -158,9 +162,10 @@ async def late_days(connection: Connection) -> int | None:
 
 
 async def covered_until(connection: Connection, interval_s: int) -> datetime | None:
-    """Return until when polls at another interval than `interval_s` stand; None without any.
+    """Return the end of the time that recent polls of another interval cover; None if none does.
 
-    A collector that was restarted with a changed interval begins behind it: no second counts twice.
+    `interval_s` is the present interval. A collector that was restarted with a changed interval
+    begins after that time, so that no second counts twice. Raises DatabaseError.
     """
     with translated("read the last polls"):
         covered: datetime | None = await connection.fetchval(
@@ -174,10 +179,10 @@ async def covered_until(connection: Connection, interval_s: int) -> datetime | N
 async def last_polls(
     connection: Connection, servers: Collection[str], tick: datetime, max_gap_s: int
 ) -> dict[str, LastPoll]:
-    """Return each server's last successful poll before `tick`, where it is recent enough to fill.
+    """Return each server's last successful poll before `tick`, if recent enough to fill the gap.
 
-    So a collector that was restarted, or takes over servers, fills the hole that was left, as if
-    it had polled them all the time.
+    With it, a collector that was restarted or takes over servers fills the gap as if it had always
+    polled them. Raises DatabaseError.
     """
     since = tick - timedelta(seconds=max_gap_s + 60)
     with translated("read the last polls"):
@@ -185,7 +190,7 @@ async def last_polls(
     last: dict[str, LastPoll] = {}
     for row in rows:
         poll = last.setdefault(row["server"], LastPoll(row["ts"]))
-        # Without its row, which may wait in a spool, a session is announced again.
+        # A session without a row is announced again: its row may still be in a spool.
         if row["internal_id"] is None:
             continue
         place = Place(row["tenant"], row["room"])

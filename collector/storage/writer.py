@@ -1,4 +1,4 @@
-"""Storing a batch: one statement, atomic and idempotent, the same on every engine."""
+"""Stores a batch with one statement: atomic, idempotent, and the same on every engine."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -56,10 +56,10 @@ def _arrays_from(first: int, types: Mapping[str, str]) -> str:
 
 # A poll is the commit record of its samples: they are stored if and only if its row is new. So a
 # replay, a second collector or a retry after an unknown outcome stores nothing twice.
-# A filled sample is left out where its tick has a successful poll after all (another collector's),
-# or was filled by another one. Two that cross do not see each other: meter.settle looks again.
-# A sample names its poll by number, and its tick by the seconds that it lies before the poll's; the
-# rest follows from that. Encoding is most of what storing takes here, and times take longest.
+# A filled sample is skipped if another collector stored a successful poll of its tick, or filled
+# it. Two concurrent writers do not see each other's rows: meter.settle checks again.
+# A sample refers to its poll by number. Its tick is given as the seconds before the poll's tick.
+# This is because encoding takes most of the time here, and timestamps take longest.
 _STATEMENT = f"""
 WITH given AS (
     SELECT * FROM unnest({_arrays_from(1, _POLL)})
@@ -76,7 +76,7 @@ WITH given AS (
     )
     SELECT
         s.session_id, s.server_id, s.internal_id,
-        -- Its first start stays: one that was corrected by the server's clock differs each time.
+        -- The first start is kept: a start corrected by the server's clock differs each time.
         coalesce((
             SELECT x.started_at FROM meter.session AS x
             WHERE x.session_id = s.session_id AND x.server_id = s.server_id
@@ -140,14 +140,14 @@ Key = tuple[str, str]
 
 @dataclass(frozen=True, slots=True)
 class Stored:
-    """What a batch left behind: its polls that were new, as (server, tick), and rows written."""
+    """The result of a write: the polls that were new, as (server, tick), and the sample rows."""
 
     polls: frozenset[tuple[str, datetime]]
     samples: int
 
 
 class Writer:
-    """Writes batches through one pool, and keeps the ids of servers, tenants and rooms."""
+    """Writes batches through one pool, and caches the ids of servers, tenants and rooms."""
 
     def __init__(self, pool: asyncpg.Pool) -> None:
         """Write through `pool`."""
@@ -159,13 +159,14 @@ class Writer:
     async def write(
         self, batch: Batch, *, late: bool = False, deadline_s: float = WRITE_DEADLINE_S
     ) -> Stored:
-        """Store `batch`, all of it or nothing; no poll may be in it twice.
+        """Store `batch`, all of it or nothing; it may not contain a poll twice.
 
-        `late` says that it comes out of order, as from a spool: what hangs on the time it touches
-        is then seen to again (`meter.late`). So it is with what is more than a minute old.
+        `late` says that the batch comes out of order, as from a spool. Its time is then noted in
+        `meter.late`, so that sessions and rollups of that time are updated. The same happens with
+        polls that are more than a minute old.
 
-        Raises DatabaseError when the outcome is unknown or nothing was stored: write it again.
-        Raises RejectedBatchError when the database refuses the content.
+        Raises DatabaseError if nothing was stored or the outcome is unknown: write it again.
+        Raises RejectedBatchError if the database rejects the content.
         """
         async with borrowed(self._pool, "write", deadline_s) as connection:
             await self._resolve(connection, batch)
@@ -192,7 +193,7 @@ class Writer:
     async def _supersede(
         self, connection: Connection, batch: Batch, there: set[tuple[str, datetime]]
     ) -> Stored:
-        """Store those of the successful polls `there` in whose place a failed one stands."""
+        """Store the successful polls among `there` whose stored row is a failed poll."""
         servers = [self._servers[server] for server, _ in there]
         async with connection.transaction():
             rows = await connection.fetch(
@@ -203,14 +204,14 @@ class Writer:
             return await self._insert(connection, batch.part(self._keys(rows)), late=True)
 
     def _keys(self, rows: Iterable[Iterable[Any]]) -> frozenset[tuple[str, datetime]]:
-        """Return rows of server id and tick as pairs of server name and tick."""
+        """Turn rows of (server id, tick) into pairs of (server name, tick)."""
         names = {identity: name for name, identity in self._servers.items()}
         return frozenset((names[server], ts) for server, ts in rows)
 
     async def _resolve(self, connection: Connection, batch: Batch) -> None:
-        """Learn the ids of all names in `batch`, making rows for new ones.
+        """Read the ids of all names in `batch`, and insert rows for new names.
 
-        Outside the statement: a name without samples harms nobody.
+        This happens outside the statement, as a name without samples does no harm.
         """
         servers = {row.server for row in batch.polls} - self._servers.keys()
         if servers:
@@ -222,7 +223,7 @@ class Writer:
         await self._ensure_rooms(connection, rooms)
 
     async def _ensure_rooms(self, connection: Connection, rooms: dict[Any, str | None]) -> None:
-        """Learn the ids of rooms, given as {(tenant, external id): name or None}."""
+        """Read or insert the ids of rooms, given as {(tenant, external id): name or None}."""
         new = sorted(k for k, name in rooms.items() if k not in self._rooms or name is not None)
         if not new:
             return
@@ -245,10 +246,10 @@ class Writer:
     def _arrays(self, batch: Batch) -> Iterable[list[Any]]:
         """Return the statement's arrays, in its order.
 
-        Rows come in the same order everywhere: writers that cross wait, but not for each other.
+        Every writer sorts its rows in the same way, so that concurrent writers cannot deadlock.
         """
         polls = sorted(batch.polls, key=_poll_key)
-        # A session twice in one statement would be an error: the first one announces it.
+        # A session may be in a statement only once, so only its first row is kept.
         first = {row.session_id: row for row in reversed(batch.sessions)}
         sessions = [first[identity] for identity in sorted(first)]
         numbers = {_poll_key(row): number for number, row in enumerate(polls, 1)}
@@ -299,7 +300,7 @@ class Writer:
 
 
 async def ensure_names(connection: Connection, table: str, names: set[str]) -> dict[str, int]:
-    """Return the ids of `names` in meter.`table` (`server` or `tenant`), making missing rows."""
+    """Return the ids of `names` in meter.`table` (`server` or `tenant`); insert missing rows."""
     query = f"SELECT name, id FROM meter.{table} WHERE name = ANY($1::text[])"  # noqa: S608
     wanted = sorted(names)
     found = {row["name"]: row["id"] for row in await connection.fetch(query, wanted)}

@@ -1,7 +1,7 @@
-"""`bbbmeter verify`: everything is computed again, and compared with what is stored.
+"""`bbbmeter verify`: recomputes everything and compares it with what is stored.
 
-`run` makes the checks, a module each, over the period that `scope` describes; each gives a
-`result`, which `show` prints. It needs nothing but what a reader may see. Only `repair` writes.
+`run` runs the checks over the period that `scope` describes. Each check has a module and returns a
+`result`, which `show` prints. The checks need only the rights of a reader. Only `repair` writes.
 """
 
 from collector.verify.repair import repair

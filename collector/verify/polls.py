@@ -1,4 +1,4 @@
-"""Was every poll that was due stored, and are late data seen to?"""
+"""Checks that every due poll was stored, and that late data were settled."""
 
 import json
 from collections import Counter
@@ -9,7 +9,7 @@ import asyncpg
 from collector.verify.result import Result, Settle, Tally, merged
 from collector.verify.scope import Scope
 
-# What was polled in these last minutes may still be on its way.
+# Polls of these last minutes may not be stored yet.
 _ON_ITS_WAY = timedelta(minutes=5)
 
 _MISSING = """
@@ -29,7 +29,7 @@ GROUP BY p.ok, p.outcome
 
 
 async def check_polls(scope: Scope) -> Result:
-    """Compare the polls due with those stored; only what nothing explains is a finding."""
+    """Compare the due polls with the stored ones; only unexplained gaps are findings."""
     tally = Tally("polls")
     since = await _due_since(scope)
     if since is None:
@@ -48,16 +48,16 @@ async def check_polls(scope: Scope) -> Result:
                 _unexplained(scope, tally, row)
     for name, counts in (("missing", missing), ("failed", failed)):
         if counts:
-            told = ", ".join(f"{reason} {count}" for reason, count in counts.most_common())
-            tally.remarks.append(f"{name}: {told}")
+            reasons = ", ".join(f"{reason} {count}" for reason, count in counts.most_common())
+            tally.remarks.append(f"{name}: {reasons}")
     return tally.result()
 
 
 async def _due_since(scope: Scope) -> datetime | None:
-    """Return since when due polls should be there; None where there is nothing to expect."""
+    """Return since when due polls should be stored; None if no polls are due."""
     since = scope.kept_since("poll")
     if since is None:
-        # Not one was ever stored, or all were dropped.
+        # No poll was ever stored, or all were dropped.
         since = await scope.pool.fetchval("SELECT min(since) FROM meter.server_due")
         if since is not None and (days := scope.settings.retention.poll):
             since = max(since, scope.now - timedelta(days=days))
@@ -65,26 +65,26 @@ async def _due_since(scope: Scope) -> datetime | None:
 
 
 def _unexplained(scope: Scope, tally: Tally, row: asyncpg.Record) -> None:
-    """Note the spans of a row of _MISSING."""
+    """Add the spans of a row of _MISSING as findings."""
     tally.total += row["spans"]
     for detail in map(json.loads, row["details"]):
         span = f"{scope.local(detail['missing_since'])} to {scope.local(detail['missing_until'])}"
         what = f"polls of {scope.server(detail['server_id'])}, {span}"
-        tally.add(what, f"{detail['polls']} polls", "none, and no reason", count=0)
+        tally.add(what, f"{detail['polls']} polls", "no polls, for no known reason", count=0)
 
 
 async def check_late(scope: Scope) -> Result:
-    """Look for late data that nobody has seen to."""
+    """Look for late data that should have been settled by now."""
     tally = Tally("late data")
     tally.examined = len(scope.late) + len(scope.unsettled)
     for since, until in scope.unsettled:
         tally.add(
             f"data of {scope.local(since)} to {scope.local(until)}, stored late",
-            "seen to in 10 minutes",
-            "still noted as late",
+            "settled within 10 minutes",
+            "not settled",
             [Settle(since, until)],
         )
     tally.repairs = merged(tally.repairs)
     if scope.late:
-        tally.remarks.append(f"{len(scope.late)} are about to be seen to")
+        tally.remarks.append(f"{len(scope.late)} spans will be settled soon")
     return tally.result()

@@ -1,4 +1,4 @@
-"""Every rollup computed anew, from the raw rows or from the rollup below, in SQL."""
+"""The SQL that recomputes every rollup, from the raw rows or from another rollup."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -39,7 +39,8 @@ _SERVER_SUMS = (
 )
 _SERVER_PEAKS = ("max_participants", "max_sessions", "max_latency_ms")
 
-# Each computes the rows of a rollup in [$1, $2) anew: written differently from the rollup itself.
+# Each query computes the rows of a rollup in [$1, $2). On purpose it is written differently from
+# the rollup itself.
 _MINUTES = """
     SELECT
         public.time_bucket('1 minute', ts) AS bucket,
@@ -146,7 +147,7 @@ _FLEET_SUMS = tuple(column for column in _USAGE_SUMS if column != "listener_seco
 
 
 def _fleet(bucket: str, rows: str, peaks: str) -> str:
-    """Add all tenants up first, and only then look for the highest minute."""
+    """Return a query that adds up all tenants first, and then finds the highest minute."""
     sums = ", ".join(f"sum({column})::bigint AS {column}" for column in _FLEET_SUMS)
     minutes = f"""
         SELECT bucket, {sums}, max(max_session_size) AS max_session_size
@@ -161,7 +162,7 @@ def _fleet(bucket: str, rows: str, peaks: str) -> str:
     """  # noqa: S608
 
 
-# The classes of size of start_1h: from the first number up to the one before the next.
+# The size classes of start_1h, each from this number of participants to just below the next one.
 _SIZES = (1, 2, 3, 6, 11, 21, 51, 101, 201)
 _SIZE_COUNTS = tuple(f"sessions_of_{size}" for size in _SIZES)
 _COUNTS = ", ".join(
@@ -211,11 +212,12 @@ _POLL_OUTCOMES = f"""
 
 @dataclass(frozen=True, slots=True)
 class Recount:
-    """A rollup: how its rows are told apart in a bucket, its figures, and how to compute it.
+    """A rollup, and how to recompute it.
 
-    `anew` has a query for each relation that it can be computed from, the nearest to the raw rows
-    first; further back, where that is no longer kept, the next one takes over.
-    Of the sums of `inexact` figures, the last digits depend on the order.
+    `keys` identify a row within a bucket, and `figures` are compared. `anew` has a pair of relation
+    and query for each relation that the rollup can be computed from. The nearest to the raw rows
+    is first; the next one is used for time that the first no longer holds.
+    The last digits of `inexact` figures depend on the order of summing.
     """
 
     name: str
@@ -226,11 +228,11 @@ class Recount:
 
     @property
     def grain(self) -> Grain:
-        """The width of its buckets."""
+        """The rollup's grain: the width of its buckets, and when its policy refreshes them."""
         return ROLLUPS[self.name].grain
 
     def query(self, anew: str) -> str:
-        """Return the query that compares it with `anew`, for `examine`."""
+        """Return the query that compares the rollup with the query `anew`, for `examine`."""
         wrong = ["e.bucket IS NULL OR f.bucket IS NULL"]
         for figure in self.figures:
             if figure in self.inexact:

@@ -1,4 +1,4 @@
-"""Mending what a verification found."""
+"""Repairs what a verification found."""
 
 from collections.abc import Sequence
 
@@ -20,7 +20,8 @@ FROM unnest($1::bigint[], $2::timestamptz[]) AS r (session_id, started_at)
 WHERE s.session_id = r.session_id AND s.started_at = r.started_at
     AND s.started_at >= $3 AND s.started_at <= $4
 """
-# As if noted long enough ago to be seen to at once; what is recent keeps its delay.
+# The note is backdated, so that these spans are settled at once. Other recent notes keep their
+# delay.
 _NOTE_LATE = """
 INSERT INTO meter.late (since, until, added_at)
 SELECT *, now() - 2 * $3::interval FROM unnest($1::timestamptz[], $2::timestamptz[])
@@ -28,11 +29,11 @@ SELECT *, now() - 2 * $3::interval FROM unnest($1::timestamptz[], $2::timestampt
 
 
 async def repair(pool: asyncpg.Pool, settings: Settings, results: Sequence[Result]) -> list[str]:
-    """Mend what can be mended of `results`; return in plain words what was done.
+    """Make the repairs of `results`; return a sentence for each kind of repair.
 
-    Late data are seen to, sessions computed anew, and at last exactly the differing buckets of
-    rollups refreshed, each after what it is made of. A poll or a real sample is never touched.
-    To refresh a rollup is its owner's business: others get a DatabaseError.
+    First late data are settled, then sessions are recomputed. At last exactly the differing buckets
+    of rollups are refreshed, each rollup after its source. Polls and real samples are never
+    changed. Raises DatabaseError, also if the role does not own a rollup that must be refreshed.
     """
     repairs = [repair for result in results for repair in result.repairs]
     done = []
@@ -41,29 +42,29 @@ async def repair(pool: asyncpg.Pool, settings: Settings, results: Sequence[Resul
             await pool.execute(
                 _NOTE_LATE, [r.since for r in spans], [r.until for r in spans], SETTLE_DELAY
             )
-        done.append(f"saw to {await settle(pool)} spans of late data")
+        done.append(f"settled {await settle(pool)} spans of late data")
     sessions = [r for r in repairs if isinstance(r, Reopen)]
     if sessions:
         await _reopen(pool, sessions)
     if spans or sessions:
         touched = await update_sessions(pool, settings.close_after_s)
-        done.append(f"computed {touched} sessions anew")
+        done.append(f"recomputed {touched} sessions")
     refreshes = [r for r in repairs if isinstance(r, Refresh)]
     for rollup in ROLLUPS:
         own = [r for r in refreshes if r.rollup == rollup]
         for refresh in own:
             async with borrowed(pool, f"refresh {rollup}", REFRESH_DEADLINE_S) as connection:
-                # By force: where nothing is noted as changed, nothing would be computed.
+                # By force: else TimescaleDB computes only buckets whose source has changed.
                 await refresh_rollup(connection, rollup, refresh.since, refresh.until, force=True)
         if own:
-            done.append(f"refreshed {rollup} in {len(own)} places")
+            done.append(f"refreshed {len(own)} spans of {rollup}")
     for what in done:
         log.info("repaired", what=what)
     return done
 
 
 async def _reopen(pool: asyncpg.Pool, sessions: Sequence[Reopen]) -> None:
-    """Open sessions that had ended; those that lie in columns are unpacked for it."""
+    """Reopen ended sessions; sessions in the columnstore are decompressed for it."""
     with translated("reopen sessions"):
         async with pool.acquire() as connection, connection.transaction():
             await connection.execute(

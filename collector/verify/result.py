@@ -1,4 +1,4 @@
-"""What a check found, and what would mend it."""
+"""The findings of a check, and their repairs."""
 
 import json
 from collections import Counter
@@ -9,13 +9,13 @@ from typing import Any, Literal
 
 import asyncpg
 
-# So many findings of a check are told one by one; all are counted.
+# The most findings of a check that are listed; all are counted. It keeps the output readable.
 TOLD = 20
 
 Status = Literal["ok", "differs", "nothing", "skipped", "failed"]
 
 
-# Counting is all that most pieces need: no detail is made, and nothing is sorted.
+# Most pieces have no findings, so rows are only counted: no details are built or sorted.
 _COUNT = """
 SELECT
     count(*) AS examined,
@@ -36,7 +36,7 @@ WHERE kind <> 'explained'
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One thing that is not as it should be, in plain words; times are in the billing zone."""
+    """One difference, as texts for people; times are in the billing time zone."""
 
     check: str
     what: str
@@ -47,7 +47,7 @@ class Finding:
 
 @dataclass(frozen=True, slots=True)
 class Refresh:
-    """Compute a rollup anew over [since, until), which are whole buckets."""
+    """Repair: refresh a rollup over [since, until), which must be whole buckets."""
 
     rollup: str
     since: datetime
@@ -56,7 +56,7 @@ class Refresh:
 
 @dataclass(frozen=True, slots=True)
 class Reopen:
-    """Compute the session's figures, and whether it has ended, anew."""
+    """Repair: recompute a session's figures, and whether it has ended."""
 
     session_id: int
     started_at: datetime
@@ -64,7 +64,7 @@ class Reopen:
 
 @dataclass(frozen=True, slots=True)
 class Settle:
-    """See to what hangs on late or filled data of [since, until)."""
+    """Repair: settle late or filled data of [since, until)."""
 
     since: datetime
     until: datetime
@@ -77,8 +77,8 @@ Repair = Refresh | Reopen | Settle
 class Result:
     """The outcome of a check.
 
-    `examined` counts what was compared (buckets, sessions, polls, chunks, policies), `total` all
-    findings, of which `findings` are the first ones. `repairs` mends all that can be mended.
+    `examined` counts what was compared: buckets, sessions, polls, chunks or policies. `total`
+    counts all findings; `findings` has only the first ones. `repairs` has all possible repairs.
     """
 
     name: str
@@ -91,16 +91,16 @@ class Result:
 
     @property
     def ok(self) -> bool:
-        """Whether it found nothing wrong; it may have found nothing to examine, too."""
+        """Whether the check has no findings; also True if it had nothing to examine."""
         return self.status not in {"differs", "failed"}
 
 
 @dataclass(frozen=True, slots=True)
 class Examined:
-    """What a query looked at: how many rows, how many were explained, and where it is wrong.
+    """The rows that a query examined: their number, and the wrong ones among them.
 
-    `wrong` counts all wrong rows, whose times are in `ats`, in order and each once; `first` has
-    the time and the detail of the first ones.
+    `explained` counts differences that late data explain. `wrong` counts all wrong rows; `ats` has
+    their distinct times in order. `first` has the time and the detail of the first wrong rows.
     """
 
     rows: int
@@ -111,10 +111,11 @@ class Examined:
 
 
 async def examine(pool: asyncpg.Pool, rows: str, *arguments: object) -> Examined:
-    """Count what the query `rows` finds; ask for more only where something is wrong.
+    """Count the rows of the query `rows`; read their details only if some are wrong.
 
-    It returns all that is looked at: the time `at`, `kind` (NULL where all is right, 'explained'
-    where a difference is none), and `detail`, jsonb, of what is wrong.
+    The query must return every examined row with these columns: the time `at`; `kind`, which is
+    NULL if the row is right and 'explained' if late data explain a difference; and `detail` (jsonb)
+    of a wrong row. Raises what asyncpg raises.
     """
     count = await pool.fetchrow(_COUNT.format(rows=rows), *arguments)
     assert count is not None  # noqa: S101 - an aggregate without GROUP BY has a row
@@ -134,21 +135,21 @@ async def examine(pool: asyncpg.Pool, rows: str, *arguments: object) -> Examined
 
 @dataclass(slots=True)
 class Tally:
-    """A result in the making."""
+    """Collects findings for a result."""
 
     name: str
     examined: int = 0
     total: int = 0
     findings: list[Finding] = field(default_factory=list)
     repairs: list[Repair] = field(default_factory=list)
-    # How many were passed over, and why; then whatever else the note is to say.
+    # How many differences were not judged, by reason; and further sentences for the note.
     passed_over: Counter[str] = field(default_factory=Counter)
     remarks: list[str] = field(default_factory=list)
 
     def add(
         self, what: str, expected: str, found: str, repair: Iterable[Repair] = (), *, count: int = 1
     ) -> None:
-        """Note `count` findings of which this is one, and what would mend them."""
+        """Add `count` findings, described by this one, and their repairs."""
         self.total += count
         repairs = list(repair)
         self.repairs += repairs
@@ -161,11 +162,15 @@ class Tally:
         describe: Callable[[dict[str, Any]], tuple[str, str, str]],
         mend: Callable[[datetime], Repair | None] = lambda _at: None,
     ) -> None:
-        """Note what was examined; `describe` gives what, expected and found of a detail."""
+        """Add the result of `examine`.
+
+        `describe` returns the texts (what, expected, found) of a detail. `mend` returns the repair
+        of a wrong row by its time, or None.
+        """
         self.examined += found.rows
         self.total += found.wrong
         if found.explained:
-            self.passed_over["late data are about to be seen to"] += found.explained
+            self.passed_over["late data will be settled soon"] += found.explained
         for at, detail in found.first:
             if len(self.findings) < TOLD:
                 finding = Finding(self.name, *describe(detail), repairable=mend(at) is not None)
@@ -174,7 +179,7 @@ class Tally:
         self.repairs = merged([*self.repairs, *repairs])
 
     def result(self) -> Result:
-        """Return the result."""
+        """Return the collected result."""
         notes = [f"{count} not judged: {why}" for why, count in self.passed_over.items()]
         return Result(
             self.name,
@@ -188,7 +193,7 @@ class Tally:
 
 
 def merged(repairs: Iterable[Repair]) -> list[Repair]:
-    """Return the repairs with those in one that follow upon each other; they come in order."""
+    """Return the repairs, with adjacent ones joined; they must be in order."""
     whole: list[Repair] = []
     for repair in repairs:
         both = _joined(whole[-1], repair) if whole else None
@@ -200,7 +205,7 @@ def merged(repairs: Iterable[Repair]) -> list[Repair]:
 
 
 def _joined(first: Repair, then: Repair) -> Repair | None:
-    """Return one repair in place of two; None where they do not touch."""
+    """Return one repair that replaces two; None if they do not touch."""
     if isinstance(first, Refresh) and isinstance(then, Refresh):
         if (first.rollup, first.until) == (then.rollup, then.since):
             return Refresh(first.rollup, first.since, then.until)

@@ -1,4 +1,4 @@
-"""Do the rollups hold what the rows they are made of add up to?"""
+"""Checks that each rollup equals the sum of its source's rows."""
 
 import asyncio
 from bisect import bisect_left, bisect_right
@@ -16,12 +16,12 @@ from collector.verify.recount import RECOUNTS, Recount
 from collector.verify.result import Examined, Refresh, Result, Tally, examine
 from collector.verify.scope import Scope
 
-# A bucket that is over has surely been refreshed after its policy's delay and two of its turns,
-# and in any case this long.
+# A bucket is compared once its policy must have refreshed it: after the policy's delay and two of
+# its runs, but not earlier than this.
 MIN_THROUGH = timedelta(minutes=10)
 _HOUR_S = {"1 hour": 3600, "30 minutes": 1800, "15 minutes": 900}
-# Where sessions have changed since a rollup of them was computed: they change until they have
-# ended, and its policy comes round later.
+# The times whose sessions changed since a rollup of them was computed. A session changes until it
+# has ended, and the rollup's policy runs later.
 _CHANGED = """
 WITH rollup AS (
     SELECT
@@ -52,7 +52,7 @@ WHERE c.hi >= p.lo AND c.lo <= p.hi
 
 @dataclass(slots=True)
 class _Comparison:
-    """A rollup under comparison: its tally, and the pieces in which it differs."""
+    """A rollup that is being compared: its tally, and the pieces in which it differs."""
 
     rollup: Recount
     tally: Tally
@@ -66,10 +66,10 @@ class _Comparison:
 
 
 async def check_rollups(scope: Scope, second_look_s: float) -> list[Result]:
-    """Compare every rollup with what it is made of, bucket by bucket.
+    """Compare every rollup with its source, bucket by bucket.
 
-    Where one differs, it is looked at again `second_look_s` later: a refresh that was under way,
-    or due, between two looks has been there then.
+    If a rollup differs, it is compared again `second_look_s` seconds later. Meanwhile a refresh
+    that was running or due is completed.
     """
     comparisons = [_Comparison(r, Tally(f"rollup {r.name}")) for r in RECOUNTS]
     for comparison in comparisons:
@@ -96,7 +96,7 @@ async def _guarded(
 
 
 async def _first_look(scope: Scope, comparison: _Comparison) -> None:
-    """Tally the pieces in which nothing differs, and note the others."""
+    """Count the pieces without a difference, and remember the others for the second look."""
     rollup, tally = comparison.rollup, comparison.tally
     async for anew, since, until in _pieces(scope, rollup):
         found = await _compare(scope, rollup, anew, since, until)
@@ -132,15 +132,15 @@ async def _compare(
         scope.sql(rollup.query(anew)),
         since,
         until,
-        [lo for lo, _ in late],
-        [hi for _, hi in late],
+        [late_since for late_since, _ in late],
+        [late_until for _, late_until in late],
     )
 
 
 async def _pieces(scope: Scope, rollup: Recount) -> AsyncIterator[tuple[str, datetime, datetime]]:
-    """Yield what to compare: the query, and a day or less of whole buckets.
+    """Yield what to compare: the query, and the bounds of whole buckets of at most a day.
 
-    From where both sides hold all to where the refresh is through.
+    The pieces begin where both sides are complete, and end where the refresh is complete.
     """
     grain = rollup.grain
     end = scope.now - max(grain.delay + 2 * grain.every, MIN_THROUGH)
@@ -156,13 +156,13 @@ async def _pieces(scope: Scope, rollup: Recount) -> AsyncIterator[tuple[str, dat
 
 
 async def _whole_since(scope: Scope, rollup: Recount, source: str) -> datetime | None:
-    """Return the first bucket of which both the rollup and `source` still hold all.
+    """Return the first bucket of which both the rollup and `source` still hold all rows.
 
-    None where `source` has nothing.
+    Returns None if `source` is empty.
     """
     kept_since = scope.kept_since(source)
     if source in ROLLUPS:
-        # What was not refreshed yet stands in no chunk, but readers see it.
+        # Rows that were not refreshed yet are in no chunk, but readers see them.
         first = await scope.pool.fetchval(f"SELECT min(bucket) FROM meter.{source}")  # noqa: S608
         kept_since = min(filter(None, (kept_since, first)), default=None)
     if kept_since is None:
@@ -170,7 +170,7 @@ async def _whole_since(scope: Scope, rollup: Recount, source: str) -> datetime |
     since = _bucket(scope, rollup.grain, kept_since)
     oldest = await scope.pool.fetchval(f"SELECT min(bucket) FROM meter.{rollup.name}")  # noqa: S608
     if oldest is not None and oldest < since:
-        # There was more once: of the bucket that the oldest chunk cuts, a part may be gone.
+        # Older rows were dropped: the bucket in which the oldest chunk begins may be incomplete.
         since = _next_bucket(scope, rollup.grain, kept_since)
     if days := scope.settings.kept_days[rollup.name]:
         dropped_until = min(
@@ -181,7 +181,7 @@ async def _whole_since(scope: Scope, rollup: Recount, source: str) -> datetime |
 
 
 def _bucket(scope: Scope, grain: Grain, at: datetime) -> datetime:
-    """Return the beginning of the bucket that `at` lies in."""
+    """Return the beginning of the bucket that contains `at`."""
     if grain is DAY:
         return scope.days[max(bisect_right(scope.days, at) - 1, 0)]
     epoch_s = int(at.timestamp())
@@ -201,9 +201,9 @@ def _width_s(scope: Scope, grain: Grain) -> int:
 
 
 async def _mendable_since(scope: Scope, rollup: Recount) -> datetime:
-    """Return since when a refresh computes the rollup, and deletes nothing of it.
+    """Return since when a refresh of the rollup deletes no rows.
 
-    As far back as its policy would look, and the relation it is refreshed from holds all.
+    That is as far back as its policy refreshes and its source is complete.
     """
     source = ROLLUPS[rollup.name].source
     since = await _whole_since(scope, rollup, source) or scope.now
@@ -212,7 +212,7 @@ async def _mendable_since(scope: Scope, rollup: Recount) -> datetime:
 
 
 def _refresh(scope: Scope, rollup: Recount, since: datetime, at: datetime) -> Refresh | None:
-    """Return what mends the bucket `at`; None before `since`."""
+    """Return the repair of the bucket `at`; None before `since`."""
     if at < since:
         return None
     end = _next_bucket(scope, rollup.grain, at + timedelta(seconds=1))
@@ -226,7 +226,7 @@ def _describe(scope: Scope, rollup: Recount, detail: dict[str, Any]) -> tuple[st
         "tenant_id": scope.tenant,
         "server_id": scope.server,
         "session_id": lambda number: f"session {number}",
-        "breakout": lambda is_one: "breakout" if is_one else "no breakout",
+        "breakout": lambda is_one: "breakout" if is_one else "not a breakout",
         "ok": lambda is_ok: "ok" if is_ok else "failed",
         "outcome": str,
         "latency_class": lambda number: f"latency class {number}",
@@ -240,9 +240,9 @@ def _describe(scope: Scope, rollup: Recount, detail: dict[str, Any]) -> tuple[st
         if not (expected and found) or expected[figure] != found[figure]
     ]
 
-    def told(values: dict[str, Any] | None) -> str:
+    def listed(values: dict[str, Any] | None) -> str:
         if values is None:
             return "no row"
         return ", ".join(f"{figure} {values[figure]}" for figure in differing)
 
-    return f"{whose}, {scope.local(row['bucket'])}", told(expected), told(found)
+    return f"{whose}, {scope.local(row['bucket'])}", listed(expected), listed(found)

@@ -1,4 +1,4 @@
-"""All checks of `bbbmeter verify`, in their order."""
+"""Runs all checks of `bbbmeter verify`, in order."""
 
 from collections.abc import Awaitable, Callable
 from datetime import datetime
@@ -16,7 +16,7 @@ from collector.verify.scope import Scope, load_scope
 from collector.verify.sessions import check_sessions
 from collector.verify.storage import check_chunks, check_jobs, check_policies
 
-# Longer than a refresh of late data takes.
+# Seconds before a difference is checked again; a refresh of late data takes less.
 SECOND_LOOK_S = 60.0
 
 _CHECKS: tuple[tuple[str, Callable[[Scope], Awaitable[Result]]], ...] = (
@@ -38,11 +38,12 @@ async def verify(
     until: datetime | None = None,
     second_look_s: float = SECOND_LOOK_S,
 ) -> list[Result]:
-    """Compare all that is stored of [since, until) with what it is made of and should be.
+    """Compare everything stored of [since, until) with its source and with the settings.
 
-    By default of all that is kept; chunks, policies and jobs are looked at as a whole in any
-    case. Where a rollup differs, it is looked at again `second_look_s` later. A check that the
-    database refuses is `failed`, and the others go on. Raises DatabaseError where it is away.
+    By default this is everything that is kept. Chunks, policies and jobs are always checked as a
+    whole. If a rollup differs, it is compared again `second_look_s` seconds later. If the database
+    rejects a check, its status is `failed`, and the others continue. Raises DatabaseError if the
+    database cannot be reached.
     """
     scope = await load_scope(pool, settings, since, until)
     results = await check_rollups(scope, second_look_s)

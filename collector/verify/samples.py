@@ -1,4 +1,4 @@
-"""Do samples and polls belong together, each of them once?"""
+"""Checks that every sample has its poll, every poll its samples, and each is stored once."""
 
 from datetime import datetime, timedelta
 from typing import Any
@@ -8,7 +8,7 @@ from collector.verify.scope import IN_ADVANCE, Scope
 
 _TOTALS = ("sessions", "participants", "voice", "video", "listeners", "dialins", "breakouts")
 
-# Each poll with what its samples add up to; and samples without a poll that brought them.
+# Each poll with the sums of its samples; and samples without a poll.
 _POLLS = f"""
     WITH a AS (
         SELECT
@@ -39,7 +39,7 @@ _POLLS = f"""
         to_jsonb(pair) AS detail
     FROM pair
 """  # noqa: S608 - from the names above
-# Each session at each tick: one sample that is real.
+# Finds sessions with more than one real sample at a tick.
 _DOUBLE = """
     SELECT
         ts AS at,
@@ -54,7 +54,8 @@ _DOUBLE = """
     WHERE ts >= $1 AND ts < $2 AND NOT filled
     GROUP BY session_id, ts
 """
-# Or one that is filled, where no poll succeeded. $3 and $4 are the late data.
+# Finds filled samples that are there twice, or at a tick with a successful poll. $3 and $4 are the
+# bounds of late data.
 _FILLED = """
     WITH f AS (
         SELECT
@@ -85,28 +86,29 @@ _FILLED = """
 
 
 async def check_samples(scope: Scope) -> Result:
-    """Compare samples with the polls that brought them."""
+    """Compare samples with their polls."""
     tally = Tally("samples")
     kept = [scope.kept_since("sample"), scope.kept_since("poll")]
     kept_since = [at for at in kept if at is not None]
     if not kept_since:
         return tally.result()
-    # Samples that all their polls are missing of lie in no chunk of polls; the same the other way.
+    # If all polls of some samples are missing, there is no chunk of polls for them; and vice versa.
+    # So without retention, the earlier of the two begins counts.
     drops = scope.settings.retention.sample or scope.settings.retention.poll
     begin = max(kept_since) if drops else min(kept_since)
     begin, end = scope.period(begin, scope.now + IN_ADVANCE)
-    late = [lo for lo, _ in scope.late], [hi for _, hi in scope.late]
+    late = [since for since, _ in scope.late], [until for _, until in scope.late]
 
-    def told_poll(detail: dict[str, Any]) -> tuple[str, str, str]:
-        return _told_poll(scope, detail)
+    def poll_words(detail: dict[str, Any]) -> tuple[str, str, str]:
+        return _poll_words(scope, detail)
 
-    def told_twin(detail: dict[str, Any]) -> tuple[str, str, str]:
-        return _told_twin(scope, detail)
+    def twin_words(detail: dict[str, Any]) -> tuple[str, str, str]:
+        return _twin_words(scope, detail)
 
     for piece in scope.slices(begin, end):
-        tally.take(await examine(scope.pool, _POLLS, *piece), told_poll)
-        tally.take(await examine(scope.pool, _DOUBLE, *piece), told_twin)
-        tally.take(await examine(scope.pool, _FILLED, *piece, *late), told_twin, _settle)
+        tally.take(await examine(scope.pool, _POLLS, *piece), poll_words)
+        tally.take(await examine(scope.pool, _DOUBLE, *piece), twin_words)
+        tally.take(await examine(scope.pool, _FILLED, *piece, *late), twin_words, _settle)
     return tally.result()
 
 
@@ -114,7 +116,7 @@ def _settle(at: datetime) -> Settle:
     return Settle(at, at + timedelta(minutes=1))
 
 
-def _told_poll(scope: Scope, detail: dict[str, Any]) -> tuple[str, str, str]:
+def _poll_words(scope: Scope, detail: dict[str, Any]) -> tuple[str, str, str]:
     what = f"poll of {scope.server(detail['server_id'])}, {scope.local(detail['ts'])}"
     if not detail["ok"]:
         poll = "a failed poll" if detail["is_polled"] else "no poll"
@@ -127,10 +129,10 @@ def _told_poll(scope: Scope, detail: dict[str, Any]) -> tuple[str, str, str]:
     )
 
 
-def _told_twin(scope: Scope, detail: dict[str, Any]) -> tuple[str, str, str]:
+def _twin_words(scope: Scope, detail: dict[str, Any]) -> tuple[str, str, str]:
     who = f"session {detail['session_id']} of {scope.tenant(detail['tenant_id'])}"
     what = f"{who} on {scope.server(detail['server_id'])}, {scope.local(detail['ts'])}"
     if detail.get("is_polled"):
-        return what, "what the poll saw", "a filled sample"
+        return what, "no filled sample, as a poll succeeded", "a filled sample"
     filled = "filled samples" if "is_polled" in detail else "samples"
     return what, "one sample", f"{detail['samples']} {filled}"

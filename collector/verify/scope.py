@@ -1,4 +1,4 @@
-"""What all checks go by: the period, the days in it, names, chunks, and late data."""
+"""The input of all checks: the period, its days, names, chunks, and late data."""
 
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterator, Mapping, Sequence
@@ -13,10 +13,12 @@ from collector.database import translated
 from collector.database.migrate import render, variables_of
 from collector.settings import Settings
 
-# Late data are seen to within so long; a difference that they explain is none.
+# Late data are settled within this time. Until then, a difference that they explain is not a
+# finding.
 UNSETTLED = timedelta(minutes=10)
-# Nothing was metered before, and nothing can be measured so much in advance.
+# No data can be older than this day; a chunk before it comes from a wrong clock.
 FIRST_DAY = datetime(2015, 1, 1, tzinfo=UTC)
+# No data can lie further in the future than this, even with a wrong clock.
 IN_ADVANCE = timedelta(days=2)
 
 _CHUNKS = """
@@ -49,7 +51,7 @@ ORDER BY day
 
 @dataclass(frozen=True, slots=True)
 class Chunk:
-    """A chunk of a table or rollup: rows of [since, until)."""
+    """A chunk of a table or rollup, with the rows of [since, until)."""
 
     relation: str
     name: str
@@ -60,12 +62,12 @@ class Chunk:
 
 @dataclass(frozen=True, slots=True)
 class Scope:
-    """What is to be verified, and what is known about the database.
+    """What must be verified, and what is known about the database.
 
-    `since` and `until` are the period asked for, None where it is all that is kept. `baked` are
-    the settings that the day rollups were made with, `variables` those for SQL texts. `days` are
-    the first instants of all days that there is anything of, in order. `late` are the spans noted
-    as late that will soon be seen to, `unsettled` those that should have been.
+    `since` and `until` are the requested period; None means no bound. `baked` are the settings
+    that the day rollups were made with; `variables` are those for SQL texts. `days` are the first
+    instants of all days with data, in order. `late` are spans of late data that will be settled
+    soon; `unsettled` are spans that should have been settled by now.
     """
 
     pool: asyncpg.Pool
@@ -84,50 +86,52 @@ class Scope:
     unsettled: Sequence[tuple[datetime, datetime]]
 
     def sql(self, text: str) -> str:
-        """Put the settings that the database was made with into a text's `${…}` places."""
+        """Fill the settings that the database was made with into `${…}` placeholders."""
         return render(text, self.variables)
 
     def tenant(self, identity: int) -> str:
-        """Name a tenant."""
+        """Return the words for a tenant, with its number if it has no row."""
         return f"tenant {self.tenants.get(identity, f'no. {identity}')}"
 
     def server(self, identity: int) -> str:
-        """Name a server."""
+        """Return the words for a server, with its number if it has no row."""
         return f"server {self.servers.get(identity, f'no. {identity}')}"
 
     def local(self, instant: datetime | str) -> str:
-        """Return an instant (or JSON's text of one) as people of the billing zone write it."""
+        """Return an instant, or its text in JSON, as local time of the billing time zone."""
         at = datetime.fromisoformat(instant) if isinstance(instant, str) else instant
         local = at.astimezone(self.zone)
         return f"{local:%Y-%m-%d %H:%M:%S}" if local.second else f"{local:%Y-%m-%d %H:%M}"
 
     def kept_since(self, relation: str) -> datetime | None:
-        """Return since when the chunks of a table or rollup hold all; None where it has none."""
+        """Return the begin of the oldest chunk of a table or rollup; None if it has no chunk."""
         return min(
             (c.since for c in self.chunks if c.relation == relation and c.since >= FIRST_DAY),
             default=None,
         )
 
     def period(self, since: datetime, until: datetime) -> tuple[datetime, datetime]:
-        """Return what of [since, until) was asked for."""
+        """Return the part of [since, until) that is inside the requested period."""
         return max(since, self.since or since), min(until, self.until or until)
 
     def slices(self, since: datetime, until: datetime) -> Iterator[tuple[datetime, datetime]]:
-        """Cut [since, until) at the days, so that each piece takes little memory."""
+        """Split [since, until) at the days, so that each piece needs little memory."""
         inner = self.days[bisect_right(self.days, since) : bisect_left(self.days, until)]
         edges = [since, *inner, until]
         if since < until:
             yield from pairwise(edges)
 
     def is_late(self, since: datetime, until: datetime) -> bool:
-        """Say whether data that are about to be seen to touch [since, until)."""
-        return any(lo < until and hi > since for lo, hi in self.late)
+        """Return whether late data that will be settled soon touch [since, until)."""
+        return any(
+            late_since < until and late_until > since for late_since, late_until in self.late
+        )
 
 
 async def load_scope(
     pool: asyncpg.Pool, settings: Settings, since: datetime | None, until: datetime | None
 ) -> Scope:
-    """Read what all checks go by. Raises DatabaseError."""
+    """Read the input of all checks. Raises DatabaseError."""
     with translated("verify"):
         now = await pool.fetchval("SELECT now()")
         rows = await pool.fetch("SELECT key, value FROM meter.setting")

@@ -1,4 +1,4 @@
-"""Are the sessions' figures those of their samples, and is every session there once?"""
+"""Checks that sessions' figures match their samples, and that each session has one row."""
 
 from collections.abc import Iterator, Sequence
 from datetime import datetime, timedelta
@@ -8,9 +8,10 @@ import asyncpg
 from collector.verify.result import Reopen, Result, Tally
 from collector.verify.scope import IN_ADVANCE, UNSETTLED, Scope
 
-# A session is sought so long before its samples; meter.update_sessions looks no further back.
+# A session's row is searched at most this long before its samples. meter.update_sessions looks no
+# further back.
 LONGEST = timedelta(days=30)
-# Samples of sessions that are longer are read one session at a time.
+# The samples of longer sessions are read session by session, which bounds the memory.
 _LONG = timedelta(days=1)
 
 _FIGURES = (
@@ -33,7 +34,7 @@ WHERE
     s.started_at >= $1 AND s.started_at < $2 AND s.ended_at IS NOT NULL AND s.first_seen_at >= $3
 ORDER BY s.first_seen_at
 """
-# The figures as meter.update_sessions computes them; the samples lie in [$4, $5).
+# The figures as meter.update_sessions computes them; the samples are in [$4, $5).
 _DIFFERING = f"""
 WITH ended AS (
     SELECT s.*
@@ -127,14 +128,14 @@ async def check_sessions(scope: Scope) -> Result:
     begin = scope.kept_since("session") or scope.now
     begin, end = scope.period(begin, scope.now + IN_ADVANCE)
     last_poll = await scope.pool.fetchval("SELECT max(ts) FROM meter.poll")
-    # So far back, meter.update_sessions takes up a session that is open.
+    # meter.update_sessions updates only open sessions that began after this.
     mendable_since = (last_poll or scope.now) - LONGEST
     samples_since = scope.kept_since("sample")
     if samples_since is not None:
         await _figures(scope, tally, begin, end, samples_since, mendable_since)
         await _unknown(scope, tally, samples_since, end)
     for row in await scope.pool.fetch(_TWINS, begin, end):
-        tally.add(_who(scope, row), "one row", f"{row['n']} rows")
+        tally.add(_who(scope, row), "one row in meter.session", f"{row['n']} rows")
     await _open(scope, tally, begin, end, mendable_since)
     return tally.result()
 
@@ -164,7 +165,7 @@ async def _figures(
 
 
 def _groups(ended: Sequence[asyncpg.Record]) -> Iterator[Sequence[asyncpg.Record]]:
-    """Yield the sessions in groups whose samples are read at a time: short ones, each long one."""
+    """Yield groups of sessions whose samples are read at once: all short ones, each long one."""
     short = [row for row in ended if row["last_seen_at"] - row["first_seen_at"] <= _LONG]
     if short:
         yield short
@@ -175,27 +176,27 @@ def _groups(ended: Sequence[asyncpg.Record]) -> Iterator[Sequence[asyncpg.Record
 
 def _differing(scope: Scope, tally: Tally, row: asyncpg.Record, mendable_since: datetime) -> None:
     if scope.is_late(row["first_seen_at"], row["found_ended_at"]):
-        tally.passed_over["late data are about to be seen to"] += 1
+        tally.passed_over["late data will be settled soon"] += 1
         return
     if not row["has_samples"]:
-        tally.add(_who(scope, row), "samples of it", "none")
+        tally.add(_who(scope, row), "samples", "no samples")
         return
     wrong = [figure for figure in _FIGURES if row[figure] != row[f"found_{figure}"]]
 
-    def told(prefix: str) -> str:
+    def listed(prefix: str) -> str:
         return ", ".join(f"{figure} {_text(scope, row[prefix + figure])}" for figure in wrong)
 
     repair = [Reopen(row["session_id"], row["started_at"])]
     tally.add(
         _who(scope, row),
-        told(""),
-        told("found_"),
+        listed(""),
+        listed("found_"),
         repair if row["started_at"] >= mendable_since else (),
     )
 
 
 async def _unknown(scope: Scope, tally: Tally, begin: datetime, end: datetime) -> None:
-    """Look for samples without a session, where no session was dropped before its samples."""
+    """Look for samples without a session, only where no sessions were dropped yet."""
     if kept := scope.settings.retention.session:
         begin = max(begin, scope.now - timedelta(days=kept) + LONGEST)
     begin, end = scope.period(begin, end)
@@ -203,7 +204,7 @@ async def _unknown(scope: Scope, tally: Tally, begin: datetime, end: datetime) -
         rows = await scope.pool.fetch(_UNKNOWN, since, until, since - LONGEST, until + IN_ADVANCE)
         if not rows:
             continue
-        # Few: those that began long ago, and those that are not there at all.
+        # Few remain: sessions that began long ago, and sessions without a row.
         known = {
             row["session_id"]
             for row in await scope.pool.fetch(
@@ -215,13 +216,13 @@ async def _unknown(scope: Scope, tally: Tally, begin: datetime, end: datetime) -
             if row["session_id"] not in known:
                 what = f"session {row['session_id']} of {_place(scope, row)}, seen "
                 what += scope.local(row["ts"])
-                tally.add(what, "a row of it", f"only its {row['samples']} samples")
+                tally.add(what, "a row in meter.session", f"no row, only {row['samples']} samples")
 
 
 async def _open(
     scope: Scope, tally: Tally, begin: datetime, end: datetime, mendable_since: datetime
 ) -> None:
-    """Look for sessions that should have been closed some time ago."""
+    """Look for open sessions that should have been closed by now."""
     rows = await scope.pool.fetch(
         _OPEN, scope.settings.close_after_s, scope.now - UNSETTLED, begin, end
     )

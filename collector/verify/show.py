@@ -1,4 +1,4 @@
-"""What a verification says, for people and for machines."""
+"""Shows the results of a verification, as a table or as JSON."""
 
 import json
 from collections.abc import Sequence
@@ -15,7 +15,7 @@ _STYLES = {"ok": "green", "differs": "red", "failed": "red", "nothing": "yellow"
 
 
 def as_table(results: Sequence[Result]) -> Group:
-    """Return a line for each check, and below the first findings in plain words."""
+    """Return a table with a row for each check, and the first findings as sentences below it."""
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     table.add_column("check", no_wrap=True)
     table.add_column("outcome", no_wrap=True)
@@ -29,7 +29,7 @@ def as_table(results: Sequence[Result]) -> Group:
             Text(result.status, _STYLES[result.status]),
             f"{result.examined:,}",
             f"{result.total:,}",
-            # Text: an error can quote what came from outside, and `[` would begin markup.
+            # Text: an error can quote outside text, in which `[` would begin markup.
             Text(result.note),
         )
         for finding in result.findings:

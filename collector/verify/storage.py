@@ -1,4 +1,4 @@
-"""Is the database kept as the settings say: chunks, policies, and the jobs that run them?"""
+"""Checks that chunks, policies and their jobs are as the settings say."""
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -10,9 +10,11 @@ from collector.settings import Settings
 from collector.verify.result import Result, Tally
 from collector.verify.scope import FIRST_DAY, IN_ADVANCE, Scope
 
-# Policies for columns and retention come round in 12 and 24 hours; one turn may fail.
+# Policies for the columnstore and retention run every 12 and 24 hours, and one run may fail. A
+# chunk that is older than its limit by more than this is a finding.
 _SLACK = timedelta(days=1, hours=12)
-# A turn takes long after everything stood still.
+# A job counts as not running only after this time without a run: a run can take long after an
+# outage.
 _LEAST_SILENCE = timedelta(minutes=30)
 
 _REFRESH = "policy_refresh_continuous_aggregate"
@@ -42,7 +44,7 @@ SELECT
     (j.config ->> 'end_offset')::interval AS end_offset,
     (j.config ->> 'compress_after')::interval AS compress_after,
     (j.config ->> 'drop_after')::interval AS drop_after,
-    -- A refresh that found another one under way is no failure: that one does the work.
+    -- A refresh that met another running refresh has not failed: the other one does the work.
     s.last_run_status = 'Failed' AND e.sqlerrcode IS DISTINCT FROM '55P03' AS has_failed,
     nullif(s.last_run_started_at, '-infinity') AS last_run_started_at,
     coalesce(nullif(s.last_run_started_at, '-infinity'), j.next_start)
@@ -61,15 +63,15 @@ LEFT JOIN LATERAL (
 ) AS e ON TRUE
 ORDER BY j.job_id
 """
-# Where it is preloaded, and only there, workers run the jobs.
+# Only where TimescaleDB's library is preloaded do background workers run the jobs.
 _WORKERS = "SELECT current_setting('timescaledb.max_background_workers', TRUE)"
 
 
 @dataclass(frozen=True, slots=True)
 class Policy:
-    """A policy as it should be; None where its kind has no such offset, or reaches back for ever.
+    """A policy as it should be; None for an offset that its kind does not have, or without limit.
 
-    `every` is None where the database chooses it.
+    `every` is None if the database chooses it.
     """
 
     start_offset: timedelta | None = None
@@ -79,7 +81,7 @@ class Policy:
     every: timedelta | None = None
 
     def differing(self, job: asyncpg.Record) -> list[str]:
-        """Return the names of what is otherwise in `job`."""
+        """Return the names of the fields that differ in `job`."""
         return [
             name
             for name in self.__dataclass_fields__
@@ -88,7 +90,7 @@ class Policy:
 
 
 def policies_of(settings: Settings) -> dict[tuple[str, str], Policy]:
-    """Return all policies that there should be, by (procedure, relation)."""
+    """Return all policies that should exist, by (procedure, relation)."""
     wanted = {}
     for rollup in ROLLUPS.values():
         days_back = settings.refresh_days(rollup)
@@ -107,7 +109,7 @@ def policies_of(settings: Settings) -> dict[tuple[str, str], Policy]:
 
 
 async def check_chunks(scope: Scope) -> Result:
-    """Look for chunks that should be columns, or gone, or never have been there."""
+    """Look for chunks that should be compressed, dropped, or should never have existed."""
     tally = Tally("chunks")
     columns, retention = scope.settings.columnstore_days, scope.settings.kept_days
     for chunk in scope.chunks:
@@ -119,7 +121,7 @@ async def check_chunks(scope: Scope) -> Result:
         age = scope.now - chunk.until
         days = retention.get(chunk.relation)
         if days and age > timedelta(days=days) + _SLACK:
-            tally.add(what, f"dropped after {days} days", "still there")
+            tally.add(what, f"dropped after {days} days", "not dropped")
             continue
         days = columns.get(chunk.relation)
         if days and age > timedelta(days=days) + _SLACK and not chunk.is_columns:
@@ -128,7 +130,7 @@ async def check_chunks(scope: Scope) -> Result:
 
 
 async def check_policies(scope: Scope) -> Result:
-    """Compare the policies, and what is built into the day rollups, with the settings."""
+    """Compare the policies, and the settings in the day rollups' SQL, with the settings."""
     tally = Tally("policies")
     wanted = policies_of(scope.settings)
     seen = set()
@@ -152,17 +154,17 @@ async def check_policies(scope: Scope) -> Result:
     for setting, value in scope.baked.items():
         tally.examined += 1
         if value != str(getattr(scope.settings, setting)):
-            tally.add(f"days by {setting}", str(getattr(scope.settings, setting)), value)
+            tally.add(f"{setting} of the day rollups", str(getattr(scope.settings, setting)), value)
     if tally.total:
-        tally.remarks.append("`bbbmeter migrate` sets them from the settings")
+        tally.remarks.append("run `bbbmeter migrate` to set them from the settings")
     return tally.result()
 
 
 async def check_jobs(scope: Scope) -> Result:
-    """Look for policies whose last run failed, or that have not run for long."""
+    """Look for policies whose last run failed, or that have not run for too long."""
     tally = Tally("jobs")
     if await scope.pool.fetchval(_WORKERS) is None:
-        note = "the embedded engine records no runs: see the collector's log"
+        note = "the embedded engine does not record runs: see the collector's log"
         return Result(tally.name, "skipped", note=note)
     for job in await _jobs(scope):
         if not job["scheduled"]:
@@ -170,7 +172,7 @@ async def check_jobs(scope: Scope) -> Result:
         tally.examined += 1
         what = f"{job['proc']} of {job['relation']}"
         if job["has_failed"]:
-            tally.add(what, "success", f"failure: {job['error'] or 'of unknown cause'}")
+            tally.add(what, "success", f"failure: {job['error'] or 'no error text'}")
         elif job["is_silent"]:
             last: datetime | None = job["last_run_started_at"]
             ran = f"last run {scope.local(last)}" if last else "never ran"
@@ -184,4 +186,4 @@ async def _jobs(scope: Scope) -> list[asyncpg.Record]:
 
 
 def _text(value: timedelta | None) -> str:
-    return "for ever" if value is None else str(value)
+    return "without limit" if value is None else str(value)

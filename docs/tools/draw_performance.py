@@ -14,7 +14,7 @@ _STYLE = CleanStyle(
 )
 _LOOKS: dict[str, Any] = {
     "style": _STYLE,
-    "js": (),  # no script from elsewhere
+    "js": (),  # pygal's default is a script from another site
     "logarithmic": True,
     "legend_at_bottom": True,
     "legend_at_bottom_columns": 1,
@@ -26,7 +26,7 @@ _LOOKS: dict[str, Any] = {
 
 
 def draw_history(found: dict[str, Any]) -> None:
-    """Draw how long reports take, by days of history."""
+    """Draw the duration of reports, by days of history."""
     chart = pygal.XY(
         title="Reports of a month (ms), by days of history", x_title="days of history", **_LOOKS
     )
@@ -39,10 +39,10 @@ def draw_history(found: dict[str, Any]) -> None:
 
 
 def draw_sizes(found: list[dict[str, Any]]) -> None:
-    """Draw what a tick costs, by meetings at a time."""
+    """Draw the CPU time of a tick, by concurrent sessions."""
     chart = pygal.XY(
-        title="CPU seconds that a tick takes, by meetings at a time",
-        x_title="meetings at a time",
+        title="CPU seconds per tick, by concurrent sessions",
+        x_title="concurrent sessions",
         **_LOOKS,
     )
     points = []

@@ -1,4 +1,4 @@
-"""Draws docs/img/report.svg, the README's picture: a report on two simulated days."""
+"""Draws docs/img/report.svg, a report on two simulated days, for README.md."""
 
 import asyncio
 import io
@@ -24,7 +24,7 @@ PICTURE = Path(__file__).parents[1] / "img" / "report.svg"
 
 
 async def draw() -> None:
-    """Meter the two days on an embedded engine, and draw the report."""
+    """Meter the two days with an embedded engine, and draw the report."""
     start = datetime(2026, 2, 2, 23, tzinfo=UTC)
     plan = FleetPlan(
         seed=4,
@@ -48,7 +48,7 @@ async def draw() -> None:
     console.print(as_tables(list(done.report.values()), request, zone, 1))
     svg = console.export_svg(title="bbbmeter report", theme=MONOKAI)
     PICTURE.parent.mkdir(exist_ok=True)
-    # Without the fonts that rich would load from elsewhere: any monospaced one does.
+    # Remove the fonts that rich would load from another site: any monospaced font will do.
     PICTURE.write_text(re.sub(r"@font-face \{.*?\}", "", svg, flags=re.DOTALL), encoding="utf-8")
 
 

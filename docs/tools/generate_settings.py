@@ -1,4 +1,4 @@
-"""Write `docs/settings.md`, the reference of every setting, from `collector.settings` itself."""
+"""Writes `docs/settings.md`, the reference of all settings, from `collector.settings`."""
 
 import types
 from collections.abc import Iterator, Mapping
@@ -28,16 +28,16 @@ RULES = get_args(get_args(Rule)[0])
 INTRODUCTION = f"""\
 # Settings
 
-Written by `make docs` from `collector/settings/root.py`. An example with every key:
-`bbbmeter init`, or [collector/settings/example.toml](../collector/settings/example.toml).
+`make docs` writes this page from `collector/settings`. `bbbmeter init` writes an example with every
+key: [collector/settings/example.toml](../collector/settings/example.toml).
 
-The settings stand in a TOML file: the one that `--config` names, else the variable
-`{ENV_PREFIX}CONFIG`, else `bbbmeter.toml` in the working directory, where there is one.
-The environment goes before the file. Tables take the key behind two underscores
-(`{ENV_PREFIX}RETENTION__SAMPLE=60`); lists come whole, as JSON
-(`{ENV_PREFIX}TENANT='[{{"name": "law"}}]'`), in place of the file's.
+bbbmeter reads the settings from a TOML file. `--config` names the file, else the variable
+`{ENV_PREFIX}CONFIG`. Without both it is `bbbmeter.toml` in the working directory, if it exists.
+Environment variables override the file. The key of a table follows two underscores:
+`{ENV_PREFIX}RETENTION__SAMPLE=60`. A list is written as JSON and replaces the file's list:
+`{ENV_PREFIX}TENANT='[{{"name": "law"}}]'`.
 Relative paths start from the file's folder.
-Unknown keys and variables are refused, and `bbbmeter check` names every problem at once.
+Unknown keys and variables are errors. `bbbmeter check` lists all problems at once.
 """
 
 
@@ -61,7 +61,7 @@ def settings_page() -> str:
 
 
 def _table(field: FieldInfo) -> bool:
-    """Say whether a field of the file is one of its tables, which get a section each."""
+    """Return whether a field is a table of the file; each table gets a section."""
     annotation: Any = field.annotation
     return isinstance(annotation, type) and issubclass(annotation, Section)
 
@@ -96,7 +96,7 @@ def _row(cells: list[str]) -> str:
 
 
 def _type(field: FieldInfo) -> str:
-    """Return a field's type for people, with its bounds."""
+    """Return the words for a field's type and its bounds."""
     low = next((limit for limit in field.metadata if isinstance(limit, Ge | Gt)), None)
     high = next((limit.le for limit in field.metadata if isinstance(limit, Le)), None)
     words = [_type_name(field.annotation)]
@@ -129,7 +129,7 @@ def _type_name(annotation: Any) -> str:  # noqa: ANN401 - a type form may be any
 
 
 def _default(field: FieldInfo) -> str:
-    """Return the default as TOML has it; nothing where there is none."""
+    """Return the default as TOML writes it; an empty text if there is none."""
     if field.is_required():
         return "required"
     value = field.get_default(call_default_factory=True, validated_data={})

@@ -1,4 +1,4 @@
-"""How exact are the figures? Writes docs/accuracy.md; `make accuracy` calls it."""
+"""Measures how exact the figures are, and writes docs/accuracy.md: `make accuracy`."""
 
 import argparse
 import asyncio
@@ -18,7 +18,7 @@ from tests.support.rehearsal import Rehearsal, rehearse, settings_for
 
 
 def as_markdown(rehearsal: Rehearsal) -> list[str]:
-    """Return the lines of a table: each tenant's metered figures, the truth, BBBLB's query."""
+    """Return the lines of a table: for each tenant the truth, bbbmeter's and BBBLB's figures."""
     lines = [
         (
             "| tenant | participant minutes: truth | metered | difference | BBBLB's query "
@@ -75,7 +75,8 @@ sessions that were already running when the week began are in BBBLB's column onl
 async def measure_week(database: str, days: int, servers: int, sessions: float) -> str:
     """Run the week without failures and with 3 % of polls failing; return the page as Markdown.
 
-    Each run is in a schema of its own in `database`, which must not hold bbbmeter's yet.
+    Each run creates bbbmeter's schema in `database` and drops it. So `database` must not contain
+    that schema.
     """
     start = datetime(2026, 2, 2, tzinfo=UTC)
     body: list[str] = []
@@ -128,11 +129,11 @@ FROM timescaledb_information.jobs WHERE job_id >= 1000
 
 
 def main() -> None:
-    """Write the page to the path given."""
+    """Write the page to the given path."""
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.WARNING))
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("path", type=Path)
-    parser.add_argument("--database", help="a DSN; by default an embedded engine for the purpose")
+    parser.add_argument("--database", help="a DSN; by default a temporary embedded engine")
     parser.add_argument("--days", type=int, default=7)
     parser.add_argument("--servers", type=int, default=40)
     parser.add_argument("--sessions", type=float, default=300)

@@ -1,1 +1,1 @@
-"""The dashboards, one module each; `kit` has what they are made of, `places` how they link."""
+"""The dashboards, one module each. `kit` has their parts, and `places` the links between them."""

@@ -1,4 +1,4 @@
-"""Where each dashboard is, and the links between them: each carries the time range along."""
+"""The addresses of the dashboards, and the links between them, which keep the time range."""
 
 from grafana_foundation_sdk.builders import dashboard
 from grafana_foundation_sdk.models import dashboard as models

@@ -1,1 +1,1 @@
-"""Pages that show the dashboards on made-up data, without Grafana: `make dashboards-preview`."""
+"""Pages that show the dashboards with invented data, without Grafana: `make dashboards-preview`."""

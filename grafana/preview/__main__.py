@@ -1,4 +1,4 @@
-"""Write a page for each dashboard, drawn from the real results of its queries."""
+"""Writes a page for each dashboard, drawn from the real results of its queries."""
 
 import argparse
 import asyncio
@@ -41,7 +41,7 @@ _PAGE = """<!doctype html>
 
 
 async def pages(dsn: str) -> Mapping[str, Json]:
-    """Return what each page shows: the dashboard, its frames and annotations, what is chosen."""
+    """Return the data of each page: dashboard, frames, annotations, values of variables."""
     boards = {
         name: json.loads((DASHBOARDS / f"{name}.json").read_text())
         for name in generate.dashboards()
@@ -64,7 +64,7 @@ async def pages(dsn: str) -> Mapping[str, Json]:
 
 
 async def _come_alive(dsn: str) -> None:
-    """Let the last collector give a sign of life."""
+    """Store a sign of life of the last collector, so that it counts as alive."""
     connection = await asyncpg.connect(dsn)
     await connection.execute(
         "UPDATE meter.collector SET until = now(), newest_stored_at = now() "
@@ -107,7 +107,7 @@ async def _page(
 async def _range(
     connection: asyncpg.Connection, made: Json, session: Mapping[str, str]
 ) -> TimeRange:
-    """Return the dashboard's own time range; for a session, the time around it, as links set it."""
+    """Return the dashboard's default time range; for a session, the range that links to it set."""
     if session:
         (row,) = await connection.fetch(
             "SELECT started_at - interval '15 minutes', ended_at + interval '15 minutes' "
@@ -140,7 +140,7 @@ def _chosen(screen: Screen, variable: Json) -> str:
 
 
 def write(folder: Path, made: Mapping[str, Json]) -> None:
-    """Write the pages and what they need."""
+    """Write the pages, their script and their style sheet to `folder`."""
     folder.mkdir(parents=True, exist_ok=True)
     esbuild = HERE / "node_modules" / ".bin" / "esbuild"
     subprocess.run(  # noqa: S603
@@ -152,20 +152,20 @@ def write(folder: Path, made: Mapping[str, Json]) -> None:
     )
     shutil.copy(HERE / "page.css", folder)
     for name, page in made.items():
-        # Inside a script element, only this would end it.
+        # "</" would end the script element.
         data = json.dumps(page).replace("</", "<\\/")
         title = escape(page["board"]["title"])
         (folder / f"{name}.html").write_text(_PAGE.format(title=title, data=data))
 
 
 async def main(arguments: argparse.Namespace) -> int:
-    """Make a past, run all queries on it, write the pages."""
+    """Create a database with a history, run all queries, write the pages."""
     end = datetime.now(UTC).replace(second=0, microsecond=0)
     made = History(end, arguments.days, arguments.servers, arguments.sessions)
     async with past(made, arguments.keep) as (dsn, _):
         await _come_alive(dsn)
         write(arguments.folder, await pages(dsn))
-    print(f"{arguments.folder / 'fleet.html'} is the first of the pages")
+    print(f"open {arguments.folder / 'fleet.html'} in a browser")
     return 0
 
 
@@ -174,6 +174,6 @@ if __name__ == "__main__":
     parser.add_argument("folder", type=Path)
     parser.add_argument("--days", type=int, default=35)
     parser.add_argument("--servers", type=int, default=6)
-    parser.add_argument("--sessions", type=float, default=12, help="mean number at a time")
-    parser.add_argument("--keep", help="leave the database under this name, and take it next time")
+    parser.add_argument("--sessions", type=float, default=12, help="mean number of concurrent ones")
+    parser.add_argument("--keep", help="keep the database under this name, and reuse it")
     sys.exit(asyncio.run(main(parser.parse_args())))

@@ -1,4 +1,4 @@
-"""Alert rules as Grafana evaluates them: query, reduce, threshold, and what no data means."""
+"""Evaluates alert rules as Grafana does: query, reduce, threshold, and the state without data."""
 
 from collections.abc import Mapping
 from datetime import datetime, timedelta
@@ -15,7 +15,7 @@ Labels = tuple[tuple[str, str], ...]
 
 
 def statement(rule: Json, now: datetime) -> Statement:
-    """Return the query of a rule, as it reaches the database."""
+    """Return the query of a rule as the database gets it."""
     query = next(part for part in rule["data"] if part["refId"] == "A")
     span = query["relativeTimeRange"]
     shown = TimeRange(now - timedelta(seconds=span["from"]), now - timedelta(seconds=span["to"]))
@@ -25,17 +25,18 @@ def statement(rule: Json, now: datetime) -> Statement:
 
 
 async def evaluate(connection: Connection, rule: Json, now: datetime) -> Mapping[Labels, str]:
-    """Return each instance's state at one evaluation: Normal, or Alerting (once it has lasted).
+    """Return each instance's state at one evaluation: Normal or Alerting.
 
-    With no data it is that of the rule, for the instance without labels. Raises FrameError where
-    Grafana would put the rule into its state of error, and asyncpg.PostgresError.
+    Alerting means that the rule fires if this lasts. Without data there is one instance without
+    labels, in the rule's state for missing data. Raises FrameError where Grafana would put the rule
+    into the state Error, and asyncpg.PostgresError.
     """
     asked = statement(rule, now)
     frame = await frames.query(connection, asked.sql, asked.form)
     parts = {part["refId"]: part["model"] for part in rule["data"]}
     threshold = parts[rule["condition"]]
     if parts[threshold["expression"]]["reducer"] != "last":
-        message = "only the last value is known here"
+        message = f"rule {rule['title']!r}: only the reducer `last` is supported"
         raise FrameError(message)
     evaluator = threshold["conditions"][0]["evaluator"]
     states: dict[Labels, str] = {}

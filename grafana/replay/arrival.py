@@ -1,11 +1,11 @@
-"""What people arrive at: a dashboard with what the links into it would have filled in."""
+"""The variables of a dashboard as links to it fill them in."""
 
 from collections.abc import Mapping
 from datetime import timedelta
 
 from collector.database import Connection
 
-# What people choose of the time ranges.
+# The usual time ranges that people choose.
 RANGES = {
     "1h": timedelta(hours=1),
     "24h": timedelta(hours=24),
@@ -28,7 +28,10 @@ _FILLED = {
 
 
 async def a_session(connection: Connection, tenant: str) -> Mapping[str, str]:
-    """Return a session of the last week, with its room and tenant; LookupError: there is none."""
+    """Return a session of the last week, with its room and tenant.
+
+    Raises LookupError if there is none.
+    """
     row = await connection.fetchrow(_ONE, tenant)
     if row is None:
         message = f"no finished session of {tenant} in the last week"
@@ -37,5 +40,5 @@ async def a_session(connection: Connection, tenant: str) -> Mapping[str, str]:
 
 
 def given(name: str, session: Mapping[str, str]) -> dict[str, list[str]]:
-    """Return the variables of the dashboard of file `name` that links to it fill in."""
+    """Return the variables that links to the dashboard with the file `name` fill in."""
     return {key: [session[key]] for key in _FILLED.get(name, ())}

@@ -1,4 +1,4 @@
-"""A dashboard's JSON as Grafana runs it: variables, then each panel's queries, then annotations."""
+"""Runs a dashboard's JSON as Grafana does: variables, each panel's queries, annotations."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -15,7 +15,7 @@ from grafana.replay.variables import Value
 
 Json = Mapping[str, Any]
 
-# The width of a dashboard on a usual screen, in pixels: a panel asks for as many points.
+# The width of a dashboard on a usual screen, in pixels. A panel requests one point per pixel.
 WIDTH = 1800
 COLUMNS = 24
 
@@ -31,7 +31,7 @@ class Statement:
 
 @dataclass(slots=True)
 class Screen:
-    """A dashboard as it is shown: the range, and what is chosen of each variable."""
+    """A dashboard as it is shown, with the time range and the values of its variables."""
 
     board: Json
     shown: TimeRange
@@ -39,7 +39,7 @@ class Screen:
     offered: dict[str, list[str]] = field(default_factory=dict)
 
     async def choose(self, connection: Connection, **given: Sequence[str]) -> None:
-        """Run the variables' queries in their order; choose `given`, else what is first."""
+        """Run the variables' queries in order; choose the values `given`, else the default."""
         for variable in self.board["templating"]["list"]:
             name = variable["name"]
             rows: list[Any] = []
@@ -56,11 +56,11 @@ class Screen:
             )
 
     def sql(self, text: str, interval_ms: int) -> str:
-        """Return a query as it reaches the database."""
+        """Return a query as the database gets it."""
         return macros.expand(variables.interpolate(text, self.chosen), self.shown, interval_ms)
 
     def statements(self, panel: Json) -> list[Statement]:
-        """Return the queries of a panel, as they reach the database."""
+        """Return the queries of a panel as the database gets them."""
         span: timedelta = self.shown.until - self.shown.since
         points = panel.get("maxDataPoints") or panel["gridPos"]["w"] * WIDTH // COLUMNS
         wanted = interval.interval_ms(span, points, panel.get("interval") or "1m")
@@ -92,7 +92,7 @@ class Screen:
 
 
 def panels(board: Json) -> Iterator[Json]:
-    """Yield the panels of a dashboard, also those in rows that are folded; not the rows."""
+    """Yield the panels of a dashboard, also those in collapsed rows, but not the rows."""
     for panel in board["panels"]:
         if panel["type"] == "row":
             yield from panel.get("panels", ())
@@ -101,7 +101,10 @@ def panels(board: Json) -> Iterator[Json]:
 
 
 async def run(connection: Connection, statement: Statement) -> Frame:
-    """Run one query. Raises FrameError or asyncpg.PostgresError, each with its place as a note."""
+    """Run one query.
+
+    Raises FrameError or asyncpg.PostgresError, with a note that names the panel and the query.
+    """
     try:
         return await frames.query(connection, statement.sql, statement.form)
     except (frames.FrameError, asyncpg.PostgresError) as error:

@@ -1,4 +1,4 @@
-"""Whether what a panel gets fits the panel: what Grafana would show as an error, or not at all."""
+"""Checks that a panel's data fit the panel. Otherwise Grafana shows an error, or nothing."""
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
@@ -8,23 +8,23 @@ from grafana.replay.board import COLUMNS, Json
 from grafana.replay.frames import Field, Frame, kind
 
 _COLUMN_IN_LINK = re.compile(r'__data\.fields\["([^"]+)"\]')
-# Panels over time, and those of whole tables.
+# Panels that show series over time.
 _SERIES = {"timeseries", "heatmap", "state-timeline"}
-# What a unit can be of; any other is of numbers.
+# Units of times, and units for values of any type. All other units are for numbers.
 _TIME_UNITS = {"dateTimeAsIso", "dateTimeFromNow"}
 _ANY_UNIT = {"none", "string"}
 
 
 def board_faults(board: Json, panels: Sequence[Json]) -> Iterator[str]:
-    """Yield what a dashboard lacks, or has wrong, whatever its data."""
+    """Yield the faults of a dashboard that do not depend on its data."""
     if board["schemaVersion"] != 42:  # noqa: PLR2004 - Grafana 13.2's
-        yield f"schemaVersion is {board['schemaVersion']}"
+        yield f"schemaVersion is {board['schemaVersion']}, not 42"
     for key in ("uid", "title", "description", "tags", "refresh"):
         if not board.get(key):
             yield f"no {key}"
     ids = [panel["id"] for panel in panels]
     if len(set(ids)) != len(ids):
-        yield "two panels of one id"
+        yield "two panels have the same id"
     yield from _place_faults(panels)
     for panel in panels:
         for key in ("title", "description", "targets"):
@@ -43,12 +43,12 @@ def _place_faults(panels: Sequence[Json]) -> Iterator[str]:
         for x in range(place["x"], place["x"] + place["w"]):
             for y in range(place["y"], place["y"] + place["h"]):
                 if (x, y) in taken:
-                    yield f"{panel['title']} lies on {taken[x, y]}"
+                    yield f"{panel['title']} covers {taken[x, y]}"
                 taken[x, y] = panel["title"]
 
 
 def panel_faults(panel: Json, frames: Sequence[Frame]) -> Iterator[str]:
-    """Yield what does not fit between a panel and the frames of its queries, in their order."""
+    """Yield the faults between a panel and the frames of its queries, in the queries' order."""
     columns = {name: kind(of) for frame in frames for name, of in frame.columns.items()}
     if panel["type"] in _SERIES:
         faults = _series_faults(panel, frames)
@@ -66,13 +66,13 @@ def panel_faults(panel: Json, frames: Sequence[Frame]) -> Iterator[str]:
 
 
 def annotation_faults(frame: Frame) -> Iterator[str]:
-    """Yield what an annotation's frame lacks."""
+    """Yield the faults of an annotation's frame."""
     kinds = {name: kind(of) for name, of in frame.columns.items()}
     for name, wanted in (("time", "time"), ("text", "string")):
         if kinds.get(name) != wanted:
             yield f"{name} is {kinds.get(name)}, not {wanted}"
     if kinds.get("timeend", "time") != "time":
-        yield "timeend is no time"
+        yield "timeend is not a time"
     for field in frame.fields:
         if field.name in {"time", "text"} and None in field.values:
             yield f"{field.name} is null in a row"
@@ -90,9 +90,9 @@ def _series_faults(panel: Json, frames: Sequence[Frame]) -> Iterator[str]:
         if frame.fields[0].type != "time" or not series:
             yield "no series"
         if wrong := [field.name for field in series if field.type != "number"]:
-            yield f"series that are no numbers: {wrong}"
+            yield f"series that are not numbers: {wrong}"
         if len({field.display for field in series}) != len(series):
-            yield "two series of one name"
+            yield "two series have the same name"
         if panel["type"] == "heatmap":
             yield from _bucket_faults(series)
         if any(a >= b for a, b in zip(_times(frame), _times(frame)[1:], strict=False)):
@@ -102,7 +102,7 @@ def _series_faults(panel: Json, frames: Sequence[Frame]) -> Iterator[str]:
 def _bucket_faults(series: Sequence[Field]) -> Iterator[str]:
     for field in series:
         if not field.display.isdecimal():
-            yield f"a bucket's name is no number: {field.display}"
+            yield f"a bucket's name is not a number: {field.display}"
 
 
 def _times(frame: Frame) -> list[float]:
@@ -112,16 +112,16 @@ def _times(frame: Frame) -> list[float]:
 def _table_faults(panel: Json, columns: Mapping[str, str]) -> Iterator[str]:
     for sorting in panel["options"].get("sortBy") or ():
         if sorting["displayName"] not in columns:
-            yield f"sorted by {sorting['displayName']}, which there is not"
+            yield f"sorted by {sorting['displayName']}, which is not a column"
     for name, link in _links(panel):
         for column in _COLUMN_IN_LINK.findall(link["url"]):
             if column not in columns:
-                yield f"the link of {name} needs {column}, which there is not"
+                yield f"the link of {name} needs {column}, which is not a column"
 
 
 def _bar_faults(panel: Json, columns: Mapping[str, str]) -> Iterator[str]:
     if columns.get(panel["options"]["xField"]) not in {"string", "time"}:
-        yield f"x is {panel['options']['xField']}, which is no text and no time"
+        yield f"x is {panel['options']['xField']}, which is neither a text nor a time"
     if "number" not in columns.values():
         yield "no number"
 
@@ -131,18 +131,18 @@ def _stat_faults(panel: Json, frames: Sequence[Frame], columns: Mapping[str, str
         yield "more than one row for one figure"
     wanted = {"number"} if not panel["options"]["reduceOptions"]["fields"] else {"string", "time"}
     if len(columns) != 1 or not wanted & set(columns.values()):
-        yield f"wanted one column of {wanted}, not {columns}"
+        yield f"expected one column of {wanted}, not {columns}"
 
 
 def _override_faults(panel: Json, columns: Mapping[str, str]) -> Iterator[str]:
-    # The series' names are data where a text names them.
+    # If a text column names the series, the series' names are data.
     are_data = panel["type"] in _SERIES and "string" in columns.values()
     for override in panel["fieldConfig"]["overrides"]:
         name = override["matcher"]["options"]
         if override["matcher"]["id"] != "byName":
             yield f"an override by {override['matcher']['id']}"
         elif name not in columns and not are_data:
-            yield f"an override of {name}, which there is not"
+            yield f"an override of {name}, which is not a column"
 
 
 def _unit_faults(panel: Json, columns: Mapping[str, str]) -> Iterator[str]:
@@ -159,7 +159,7 @@ def _unit_faults(panel: Json, columns: Mapping[str, str]) -> Iterator[str]:
         unit = own.get(name, default)
         if of == "time" and unit not in _TIME_UNITS:
             yield f"{name} is a time in {unit}"
-        # In Grafana a text ignores its unit: only one that was given to it alone is a mistake.
+        # Grafana ignores the unit of a text. So only a unit in the text's own override is a fault.
         if of == "string" and unit not in _ANY_UNIT and name in own:
             yield f"{name} is a text in {unit}"
         if of == "number" and unit in _TIME_UNITS:

@@ -1,4 +1,4 @@
-"""Results of queries as the frames that panels get, by the data source's rules."""
+"""Turns results of queries into the frames that panels get, by the rules of the data source."""
 
 import json
 from collections.abc import Sequence
@@ -42,7 +42,10 @@ class Field:
 
 @dataclass(slots=True)
 class Frame:
-    """What one query gives a panel; without rows it has no fields. `columns` is the result's."""
+    """The result of one query for a panel. `columns` are names and database types.
+
+    Without rows there are no fields.
+    """
 
     fields: list[Field]
     columns: dict[str, str]
@@ -54,7 +57,7 @@ class Frame:
 
 
 def kind(of: str) -> str:
-    """Return what a column of one of the database's types becomes: see Field's `type`."""
+    """Return the type of a frame's field (see `Field`) for a type of the database."""
     if of in _TIMES:
         return "time"
     if of in _NUMBERS:
@@ -65,14 +68,14 @@ def kind(of: str) -> str:
 
 
 async def query(connection: Connection, sql: str, form: str) -> Frame:
-    """Run a query and return its frame, `form` being `time_series` or `table`.
+    """Run a query and return its frame; `form` is `time_series` or `table`.
 
-    Raises FrameError, and asyncpg.PostgresError where the database refuses it.
+    Raises FrameError, and asyncpg.PostgresError if the database rejects the query.
     """
     statement = await connection.prepare(sql)
     columns = {a.name: a.type.name for a in statement.get_attributes()}
     if len(columns) != len(statement.get_attributes()):
-        message = f"two columns of one name: {', '.join(columns)}"
+        message = f"two columns have the same name: {', '.join(columns)}"
         raise FrameError(message)
     rows = await statement.fetch()
     if form == "time_series":
@@ -92,7 +95,7 @@ def _check_series(columns: dict[str, str]) -> None:
         message = "db has no time column: time column is missing"
         raise FrameError(message)
     if wrong := [name for name, of in columns.items() if of in _JSON]:
-        message = f"JSON in a series: {wrong}"
+        message = f"a series cannot contain JSON: {wrong}"
         raise FrameError(message)
 
 
@@ -111,11 +114,11 @@ def _field(name: str, of: str, values: Sequence[Any]) -> Field:
 
 
 def _series_field(name: str, of: str, values: Sequence[Any]) -> Field:
-    """Return a column of a series: all but the time and texts is a number."""
+    """Return a column of a series: everything except the time and texts becomes a number."""
     made = _field(name, of, values)
     if name == "time":
         if made.type != "time" or None in made.values:
-            message = "the time has another type, or is null somewhere"
+            message = "the column time is not a time, or contains null"
             raise FrameError(message)
         return Field("Time", "time", made.values)
     if made.type in {"boolean", "time"}:
@@ -124,9 +127,9 @@ def _series_field(name: str, of: str, values: Sequence[Any]) -> Field:
 
 
 def _wide(fields: list[Field]) -> list[Field]:
-    """Return one field for each series: long to wide, texts become labels.
+    """Return one field for each series: from long to wide, with texts as labels.
 
-    With three columns, of which the text is `metric`, the text is the series' name.
+    If there are three columns, and the text is called `metric`, the text is the series' name.
     """
     time = next(f for f in fields if f.name == "Time")
     texts = [f for f in fields if f.type == "string"]
@@ -169,6 +172,6 @@ def _epoch_ms(value: Any) -> float | None:  # noqa: ANN401 - a date or an instan
         return None
     if not isinstance(value, datetime):
         value = datetime(value.year, value.month, value.day, tzinfo=UTC)
-    if value.tzinfo is None:  # the data source takes it as UTC
+    if value.tzinfo is None:  # the data source reads it as UTC
         value = value.replace(tzinfo=UTC)
     return float(value.timestamp() * 1000)

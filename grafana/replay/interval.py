@@ -1,9 +1,9 @@
-"""The interval that Grafana gives a panel, and durations as it writes them."""
+"""The interval that Grafana chooses for a panel, and durations in Grafana's notation."""
 
 import re
 from datetime import timedelta
 
-# Below the first figure of a pair, in milliseconds, the second one is taken.
+# Pairs in milliseconds: an interval below the first number is rounded to the second one.
 _ROUNDED = (
     *((10, 1), (15, 10), (35, 20), (75, 50), (150, 100), (350, 200), (750, 500)),
     *((1_500, 1_000), (3_500, 2_000), (7_500, 5_000), (12_500, 10_000), (17_500, 15_000)),
@@ -31,7 +31,7 @@ def interval_ms(span: timedelta, max_data_points: int, minimum: str = "1m") -> i
 
 
 def text(milliseconds_: int) -> str:
-    """Return a duration as `$__interval` has it: in the largest unit that is not below one."""
+    """Return a duration as `$__interval` writes it: in the largest unit that fits into it."""
     size, unit = next((size, unit) for size, unit in _UNITS if milliseconds_ >= size)
     return f"{milliseconds_ // size}{unit}"
 
@@ -40,7 +40,7 @@ def milliseconds(duration: str) -> int:
     """Return a duration such as `1m` in milliseconds. Raises ValueError for any other text."""
     match = _DURATION.fullmatch(duration)
     if match is None:
-        message = f"no duration: {duration!r}"
+        message = f"{duration!r} is not a valid duration; expected a text such as 1m"
         raise ValueError(message)
     size = next(size for size, unit in _UNITS if unit == match[2])
     return int(match[1]) * size

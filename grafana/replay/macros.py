@@ -17,14 +17,14 @@ class MacroError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class TimeRange:
-    """What the dashboard shows: [since, until], whole milliseconds as browsers send them."""
+    """The time range of a dashboard: [since, until], in whole milliseconds, as browsers send it."""
 
     since: datetime
     until: datetime
 
 
 def expand(sql: str, shown: TimeRange, interval_ms: int) -> str:
-    """Return the SQL that reaches the database. Raises MacroError."""
+    """Return the SQL that the database gets. Raises MacroError."""
     sql = (
         sql.replace("$__interval_ms", str(interval_ms))
         .replace("$__interval", interval.text(interval_ms))
@@ -37,7 +37,7 @@ def expand(sql: str, shown: TimeRange, interval_ms: int) -> str:
         macro = _MACROS.get(match[1])
         arguments = [argument.strip() for argument in match[2].split(",") if argument.strip()]
         if macro is None or len(arguments) != _ARGUMENTS[match[1]]:
-            message = f"{match[0]}: no such macro, or not its arguments"
+            message = f"{match[0]}: unknown macro, or wrong number of arguments"
             raise MacroError(message)
         return macro(shown, arguments)
 
@@ -45,7 +45,7 @@ def expand(sql: str, shown: TimeRange, interval_ms: int) -> str:
 
 
 def instant(value: datetime) -> str:
-    """Return an instant as the data source writes it: UTC, a fraction only where there is one."""
+    """Return an instant as the data source writes it: in UTC, with a fraction only if not zero."""
     written = value.astimezone(UTC).isoformat(
         timespec="milliseconds" if value.microsecond else "seconds"
     )
@@ -64,7 +64,7 @@ _MACROS: dict[str, Callable[[TimeRange, list[str]], str]] = {
     "__timeFilter": lambda r, a: f"{a[0]} BETWEEN '{instant(r.since)}' AND '{instant(r.until)}'",
     "__timeFrom": lambda r, _: f"'{instant(r.since)}'",
     "__timeTo": lambda r, _: f"'{instant(r.until)}'",
-    # A third argument, which fills gaps, would hide that nothing was seen: it is not taken.
+    # The third argument fills gaps, which would hide that nothing was seen. It is not supported.
     "__timeGroup": _group,
     "__timeGroupAlias": lambda r, a: f'{_group(r, a)} AS "time"',
     "__unixEpochFilter": lambda r, a: (

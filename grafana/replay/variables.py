@@ -1,4 +1,4 @@
-"""Variables of a dashboard: their options, All, and how they stand in a text."""
+"""Variables of a dashboard: their options, the option All, and their formats in a text."""
 
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -16,20 +16,21 @@ class VariableError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Value:
-    """What is chosen: one value, or a list where several can be (also of one)."""
+    """A variable's value: one text, or a tuple if several values can be chosen."""
 
     value: str | tuple[str, ...]
 
     @property
     def values(self) -> tuple[str, ...]:
-        """All that is chosen."""
+        """All chosen values."""
         return (self.value,) if isinstance(self.value, str) else self.value
 
 
 def options(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> list[str]:
-    """Return the values that a variable's query offers, in its order, each once.
+    """Return the distinct values that a variable's query offers, in the query's order.
 
-    With the columns `__text` and `__value` it is the latter's, else those of all columns.
+    If there are columns `__text` and `__value`, these are the values of `__value`, else of all
+    columns.
     """
     taken = (
         [columns.index("__value")] if {"__text", "__value"} <= set(columns) else range(len(columns))
@@ -39,9 +40,10 @@ def options(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> list[st
 
 
 def chosen(variable: Mapping[str, Any], offered: Sequence[str], given: Sequence[str] = ()) -> Value:
-    """Return what is chosen of a variable: `given` if it is offered, else what is chosen at first.
+    """Return the chosen value: `given` as far as it is offered, else the default.
 
-    All, without an `allValue`, is every option; where there is none, it is an empty text.
+    The default is every option if several can be chosen, else the first option. Without options it
+    is empty.
     """
     if variable["type"] == "textbox":
         return Value(given[0] if given else str(variable.get("query", "")))
@@ -54,10 +56,10 @@ def chosen(variable: Mapping[str, Any], offered: Sequence[str], given: Sequence[
 
 
 def interpolate(text: str, values: Mapping[str, Value]) -> str:
-    """Return `text` with its variables replaced; what is unknown is left.
+    """Return `text` with its variables replaced; unknown variables stay.
 
-    Raises VariableError for a format that is not known, or none: the data source's own quoting
-    differs between releases and kinds of variables.
+    Raises VariableError for an unknown format, and for none: without a format the data source's
+    quoting depends on the release and on the kind of variable.
     """
 
     def one(match: re.Match[str]) -> str:
@@ -66,7 +68,7 @@ def interpolate(text: str, values: Mapping[str, Value]) -> str:
         if name not in values:
             return match[0]
         if form not in _FORMATS:
-            message = f"{match[0]}: no format, or none that is known"
+            message = f"{match[0]}: the format is missing or unknown"
             raise VariableError(message)
         return _FORMATS[form](values[name])
 
@@ -74,7 +76,7 @@ def interpolate(text: str, values: Mapping[str, Value]) -> str:
 
 
 def _sqlstring(value: Value) -> str:
-    # Nothing at all where all of no options is chosen.
+    # The result is empty if there are no options.
     return ",".join("'" + v.replace("'", "''").replace('"', '\\"') + "'" for v in value.values)
 
 

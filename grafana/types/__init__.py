@@ -1,1 +1,1 @@
-"""Check the dashboards' JSON against Grafana's own types: `python -m grafana.types`."""
+"""Checks the dashboards' JSON against Grafana's own types: `python -m grafana.types`."""

@@ -1,4 +1,4 @@
-"""Type-check each dashboard with tsc and @grafana/schema. Exit code 1: there is a mistake."""
+"""Type-checks each dashboard with tsc and @grafana/schema. The exit code is tsc's: 0 is correct."""
 
 import json
 import subprocess
@@ -11,7 +11,7 @@ from grafana.generate import DASHBOARDS
 from grafana.replay.board import Json, panels
 
 HERE = Path(__file__).parent
-# Where @grafana/schema has the options and the field options of each type of panel.
+# The names in @grafana/schema of each type of panel, by the type in the JSON.
 _PANELS = {
     "barchart": "BarChart",
     "heatmap": "Heatmap",
@@ -21,7 +21,7 @@ _PANELS = {
     "text": "Text",
     "timeseries": "TimeSeries",
 }
-# These have no field options of their own.
+# These types of panels have no field options.
 _WITHOUT_FIELDS = {"stat", "text"}
 _SETTINGS = {
     "compilerOptions": {
@@ -34,8 +34,8 @@ _SETTINGS = {
     },
     "include": ["*.ts"],
 }
-# JSON has an enumeration's text where TypeScript wants its member. What a query has beyond its
-# refId is the data source's own.
+# JSON has the text of an enumeration where TypeScript expects a member. The keys of a query, except
+# refId, are defined by its data source.
 _PLAIN = """
 type Plain<T> = T extends string ? `${T}` : T extends number | boolean | null | undefined ? T
   : T extends object ? { [K in keyof T]: Plain<T[K]> } : T;
@@ -57,7 +57,7 @@ def main() -> int:
 
 
 def _source(board: Json) -> Iterator[str]:
-    """Yield the dashboard's lines: it as a whole, then what its panels' types add."""
+    """Yield the TypeScript lines: the whole dashboard, then the options of each panel's type."""
     yield "import type { AnnotationQuery, Dashboard, DataQuery } from '@grafana/schema';"
     shown = list(panels(board))
     for kind in sorted({panel["type"] for panel in shown}):
@@ -77,7 +77,7 @@ def _source(board: Json) -> Iterator[str]:
 
 
 def _custom(panel: Json) -> Json:
-    """Return the panel's own field options, with those of all overrides put in."""
+    """Return the panel's field options, merged with those of all overrides."""
     found = dict(panel["fieldConfig"]["defaults"].get("custom", {}))
     for override in panel["fieldConfig"]["overrides"]:
         for given in override["properties"]:

@@ -1,11 +1,11 @@
-"""BBBLB's own poller, with POLL_STATS, for as many ticks: what its table costs to fill.
+"""Measures BBBLB's own poller with POLL_STATS over the same number of ticks.
 
     PYTHON -m tests.bench.bbblb prepare|poll FOLDER DSN TICKS INTERVAL
 
-Runs with a Python that has `bbblb`, `greenlet` and `asyncpg` (Python 3.13), not with bbbmeter's.
-`prepare` makes its tables and tells it of the servers and meetings of FOLDER, which it would
-otherwise ignore; `poll` polls TICKS times, every INTERVAL seconds, and prints, as JSON, its CPU
-seconds and the rows it stored.
+It needs a Python with `bbblb`, `greenlet` and `asyncpg` (Python 3.13), not bbbmeter's. `prepare`
+creates BBBLB's tables, and enters the servers and meetings of FOLDER, which BBBLB would otherwise
+ignore. `poll` polls TICKS times, every INTERVAL seconds. It prints its CPU seconds and the number
+of stored rows, as JSON.
 """
 
 import asyncio
@@ -26,7 +26,7 @@ from sqlalchemy import func, insert, select
 
 
 async def prepare(database: DBContext, folder: Path) -> None:
-    """Write what a running BBBLB would know of the fleet."""
+    """Store what a running BBBLB would know about the fleet."""
     assert database.engine is not None
     fleet = json.loads((folder / "fleet.json").read_text())
     tenants = sorted({meeting["tenant"] for server in fleet for meeting in server["meetings"]})
@@ -61,7 +61,7 @@ async def prepare(database: DBContext, folder: Path) -> None:
 async def poll(
     database: DBContext, config: BBBLBConfig, ticks: int, interval_s: int
 ) -> dict[str, float]:
-    """Poll as `MeetingPoller.poll_loop` does; return what that took."""
+    """Poll as `MeetingPoller.poll_loop` does; return CPU seconds and rows."""
     bbb = BBBHelper(config, database)
     poller = MeetingPoller(config, database, LockManager(database), bbb)
     async with database.session() as session:
@@ -73,7 +73,7 @@ async def poll(
             return int(count.scalar_one())
 
     cpu_s, before = 0.0, 0
-    # The first one makes the connections, and does not count.
+    # The first tick opens the connections and is not measured.
     for tick in range(ticks + 1):
         if tick == 1:
             before, cpu_s = await rows(), time.process_time()
@@ -88,7 +88,7 @@ async def poll(
 
 
 async def main(what: str, folder: Path, dsn: str, ticks: int, interval_s: int) -> None:
-    """Do `what`."""
+    """Run the command `what`."""
     logging.disable(logging.WARNING)
     config = BBBLBConfig()
     config.DB, config.DB_MIGRATE, config.POLL_STATS = dsn, True, True

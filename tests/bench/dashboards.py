@@ -1,6 +1,6 @@
-"""How long each query of the dashboards takes, as Grafana's role. `make bench` calls it.
+"""Measures how long each query of the dashboards takes with Grafana's role: `make bench`.
 
-Medians on a made-up month of a large fleet, for each time range that people choose.
+It prints medians on an invented month of a large fleet, for each usual time range.
 """
 
 import argparse
@@ -25,10 +25,10 @@ from grafana.replay.macros import TimeRange
 from tests.bench.database import past, rows
 from tests.support.history import History
 
-# Days, servers, sessions at a time: on a server, and what the embedded engine can be asked for.
+# Days, servers, concurrent sessions: for a database server, and less for the embedded engine.
 LARGE = (30, 50, 250.0)
 SMALL = (15, 6, 6.0)
-# The tenant whose dashboards are measured: the one with most sessions.
+# The tenant whose dashboards are measured: the one with the most sessions.
 _TENANT = "law"
 
 
@@ -48,7 +48,7 @@ async def measure(
 ) -> list[dict[str, Any]]:
     """Return, for each query, the median of its times in milliseconds."""
     connection = await asyncpg.connect(dsn)
-    # Statements have their range in them: none is ever run again.
+    # Each statement contains its time range, so no prepared statement can be reused.
     await connection.execute("SET ROLE bbbmeter_reader")
     session = await arrival.a_session(connection, _TENANT)
     found: list[dict[str, Any]] = []
@@ -73,7 +73,7 @@ async def measure(
 
 
 async def main(arguments: argparse.Namespace) -> int:
-    """Measure, print the slowest, and write all of it as JSON."""
+    """Measure, print the slowest queries, and write all figures as JSON."""
     end = datetime.now(UTC).replace(second=0, microsecond=0)
     days, servers, sessions = LARGE if "BBBMETER_TEST_DSN" in os.environ else SMALL
     made = History(
@@ -102,13 +102,13 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--days", type=int)
     parser.add_argument("--servers", type=int)
-    parser.add_argument("--sessions", type=float, help="mean number at a time")
+    parser.add_argument("--sessions", type=float, help="mean concurrent number")
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--ranges", nargs="+", choices=RANGES, default=list(RANGES))
     names = sorted(path.stem for path in generate.DASHBOARDS.glob("*.json"))
     parser.add_argument("--boards", nargs="+", choices=names, default=names)
-    parser.add_argument("--keep", help="leave the database under this name, and take it next time")
-    parser.add_argument("--show", type=int, default=20, help="print so many of the slowest")
+    parser.add_argument("--keep", help="keep the database under this name, and reuse it")
+    parser.add_argument("--show", type=int, default=20, help="print this many of the slowest")
     parser.add_argument("--most-ms", type=float, default=100)
     parser.add_argument("--out", type=Path, help="write all figures to this file, as JSON")
     sys.exit(asyncio.run(main(parser.parse_args())))

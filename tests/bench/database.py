@@ -1,4 +1,4 @@
-"""Databases for benchmarks and previews: empty, or with a past that is kept as in production."""
+"""Databases for benchmarks and previews: empty, or with a history stored as in production."""
 
 import logging
 import os
@@ -18,7 +18,7 @@ from tests.support.settings import PAST_RETENTION, make_settings
 
 structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.WARNING))
 
-# Columnstore, but no retention: the past is to stay.
+# Run the columnstore policies only: retention would drop the history.
 _COMPRESS = """
 SELECT job_id FROM timescaledb_information.jobs
 WHERE proc_name = 'policy_compression' ORDER BY job_id
@@ -27,10 +27,10 @@ WHERE proc_name = 'policy_compression' ORDER BY job_id
 
 @asynccontextmanager
 async def empty(keep: str | None = None) -> AsyncIterator[tuple[str, str]]:
-    """Make an empty database; yield its DSN, and the engine's name.
+    """Create an empty database; yield its DSN and the engine's name.
 
-    Where BBBMETER_TEST_DSN leads, a database of its own, else in an embedded engine. With `keep`,
-    the database there has this name, is left, and is taken as it is the next time.
+    It is a new database on the server of BBBMETER_TEST_DSN, else an embedded engine. With `keep`,
+    the database on the server has this name, is not deleted, and is reused the next time.
     """
     server = os.environ.get("BBBMETER_TEST_DSN")
     if server is None:
@@ -52,7 +52,7 @@ async def empty(keep: str | None = None) -> AsyncIterator[tuple[str, str]]:
 
 @asynccontextmanager
 async def past(history: History, keep: str | None = None) -> AsyncIterator[tuple[str, str]]:
-    """Make a database with `history` in it, if it is not there yet; else as `empty`."""
+    """Yield a database as `empty` does, with `history` in it; it is written if missing."""
     async with empty(keep) as (dsn, engine):
         connection = await asyncpg.connect(dsn)
         made = await connection.fetchval("SELECT to_regnamespace('meter') IS NOT NULL")
@@ -63,7 +63,7 @@ async def past(history: History, keep: str | None = None) -> AsyncIterator[tuple
 
 
 async def rows(dsn: str) -> Mapping[str, int]:
-    """Return how many rows the tables of facts have."""
+    """Return the number of rows of the largest tables."""
     connection = await asyncpg.connect(dsn)
     try:
         return {
@@ -81,7 +81,7 @@ async def _make(dsn: str, history: History) -> None:
         await fill(connection, history)
     finally:
         await connection.close()
-    # What the role was told by the migration holds for new sessions.
+    # Settings that the migration gave the role apply only to new connections.
     connection = await asyncpg.connect(dsn)
     try:
         for job in await connection.fetch(_COMPRESS):

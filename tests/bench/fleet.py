@@ -1,9 +1,9 @@
-"""A fleet that costs nothing to ask: each server on a port of its own, answers rendered before.
+"""A fleet whose answers are rendered in advance, so that they cost little: a port per server.
 
     python -m tests.bench.fleet FOLDER SERVERS MEETINGS ATTENDEES
 
-Serves HTTPS with FOLDER/cert.pem and key.pem, writes ports and meetings to FOLDER/fleet.json and
-ends when its standard input does. Answers are as BigBlueButton lays them out.
+It serves HTTPS with FOLDER/cert.pem and key.pem, and writes ports and meetings to
+FOLDER/fleet.json. It ends when its standard input ends. Answers have BigBlueButton's layout.
 """
 
 import asyncio
@@ -31,7 +31,7 @@ _HOUR_MS = 3_600_000
 
 
 def certificate(folder: Path) -> None:
-    """Make a self-signed certificate for 127.0.0.1, and its key."""
+    """Create a self-signed certificate for 127.0.0.1, and its key."""
     subprocess.run(
         [
             *("openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt"),
@@ -45,7 +45,7 @@ def certificate(folder: Path) -> None:
 
 
 def answer(meetings: Sequence[Meeting], now_ms: int) -> bytes:
-    """Return the answer of the server that has these meetings."""
+    """Return the answer of a server with these meetings."""
     return get_meetings([MeetingView(meeting).at(now_ms) for meeting in meetings])
 
 

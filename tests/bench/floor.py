@@ -1,10 +1,10 @@
-"""The least that one would write by hand: fetch all, parse all with lxml, one COPY. No more.
+"""A minimal hand-written collector: fetch all, parse all with lxml, one COPY.
 
     python -m tests.bench.floor FOLDER DSN TICKS INTERVAL
 
-Polls the fleet of FOLDER (see tests.bench.fleet) TICKS times, every INTERVAL seconds; prints, as
-JSON, its CPU seconds and the samples it stored. It knows no tenants, gaps, sessions, retries or
-errors.
+It polls the fleet of FOLDER (see tests.bench.fleet) TICKS times, every INTERVAL seconds. It prints
+its CPU seconds and the number of stored samples, as JSON. It does not handle tenants, gaps,
+sessions, retries or errors.
 """
 
 import asyncio
@@ -21,7 +21,7 @@ from lxml import etree
 
 from tests.bench.fleet import urls
 
-# As many as bbbmeter has by default.
+# The same number as bbbmeter's default.
 _CONCURRENCY = 200
 _TABLE = """
 CREATE TABLE IF NOT EXISTS public.floor (
@@ -32,7 +32,7 @@ _COUNTS = ("participantCount", "voiceParticipantCount", "videoCount")
 
 
 async def poll(folder: Path, dsn: str, ticks: int, interval_s: int) -> dict[str, float]:
-    """Return what it took."""
+    """Poll, and return CPU seconds and samples."""
     tls = ssl.create_default_context(cafile=folder / "cert.pem")
     servers = [(name, f"{url}api/getMeetings?checksum=0") for name, url in urls(folder)]
     connection = await asyncpg.connect(dsn)
@@ -55,7 +55,7 @@ async def poll(folder: Path, dsn: str, ticks: int, interval_s: int) -> dict[str,
             ]
 
         begun = 0.0
-        # The first one makes the connections, and does not count.
+        # The first tick opens the connections and is not measured.
         for tick in range(ticks + 1):
             if tick == 1:
                 begun = time.process_time()

@@ -1,7 +1,8 @@
-"""CPU that ingest takes: the real daemon beside a hand-written floor, on the same fleet in turn.
+"""Measures the CPU time of ingest: the real daemon compared with a minimal collector.
 
-At the same interval, over TLS, a connection a server. Each process accounts for itself; server and
-database are others'. Where a Python is named that has BBBLB, its poller has its turn too.
+Both poll the same fleet in turn, at the same interval, over TLS, with one connection per server.
+Only the CPU time of the collector's process counts, not that of servers and database. If a Python
+with BBBLB is given, BBBLB's poller is measured too.
 """
 
 import argparse
@@ -35,20 +36,20 @@ _PATIENCE_S = 120.0
 
 @dataclass(frozen=True, slots=True)
 class Size:
-    """A fleet: servers, meetings on each, attendees in each."""
+    """The size of a fleet: servers, meetings per server, attendees per meeting."""
 
     servers: int
     meetings: int
     attendees: int = 10
 
     def __str__(self) -> str:
-        """Return it as the tables have it."""
+        """Return the text for tables."""
         return f"{self.servers}x{self.meetings}x{self.attendees}"
 
 
 @contextlib.contextmanager
 def fleet(folder: Path, size: Size) -> Iterator[None]:
-    """Serve a fleet meanwhile."""
+    """Serve a fleet in a separate process."""
     certificate(folder)
     command = [sys.executable, "-m", "tests.bench.fleet", str(folder)]
     sizes = (str(size.servers), str(size.meetings), str(size.attendees))
@@ -70,7 +71,7 @@ def _wait_for(path: Path, process: subprocess.Popen[bytes]) -> None:
 
 
 def settings_file(folder: Path, dsn: str, interval_s: int, port: int) -> Path:
-    """Write the daemon's settings, and return where they are."""
+    """Write the daemon's settings, and return their path."""
     rules = [
         "{ " + ", ".join(f"{key} = {json.dumps(value)}" for key, value in rule.items()) + " }"
         for rule in attribution_rules(TENANTS)
@@ -95,19 +96,19 @@ def settings_file(folder: Path, dsn: str, interval_s: int, port: int) -> Path:
 
 
 def _cpu_s(pid: int) -> float:
-    """Return the CPU seconds that a process has taken, user and system."""
+    """Return the CPU seconds that a process has used, user and system."""
     fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 def _memory_mib(pid: int) -> float:
-    """Return the most memory that a process had resident."""
+    """Return the maximum resident memory of a process."""
     status = Path(f"/proc/{pid}/status").read_text()
     return int(status.partition("VmHWM:")[2].split()[0]) / 1024
 
 
 async def daemon(folder: Path, dsn: str, ticks: int, interval_s: int) -> dict[str, float]:
-    """Run the real daemon for some ticks, and return what it took and what it stored."""
+    """Run the real daemon for some ticks; return its costs and the stored rows."""
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
     path = settings_file(folder, dsn, interval_s, port)
@@ -155,7 +156,7 @@ async def _tick_s(port: int) -> float:
 
 
 async def _stored(connection: asyncpg.Connection, least: int) -> int:
-    """Return how many samples there are, as soon as there are so many."""
+    """Wait until the database has at least `least` samples; return their number."""
     async with asyncio.timeout(_PATIENCE_S):
         while True:
             found: int = await connection.fetchval("SELECT count(*) FROM meter.sample")
@@ -165,11 +166,11 @@ async def _stored(connection: asyncpg.Connection, least: int) -> int:
 
 
 async def script(folder: Path, *command: object) -> Any:  # noqa: ANN401 - what the script prints
-    """Run one of the scripts beside this one, and return the JSON that it prints, if any."""
+    """Run another script of this folder, and return the JSON that it prints, if any."""
     process = await asyncio.create_subprocess_exec(
         *map(str, command),
         stdout=asyncio.subprocess.PIPE,
-        # Read when the modules are loaded.
+        # These are read when the modules are loaded.
         env=os.environ | {"SSL_CERT_FILE": str(folder / "cert.pem")},
     )
     output, _ = await process.communicate()
@@ -180,7 +181,7 @@ async def script(folder: Path, *command: object) -> Any:  # noqa: ANN401 - what 
 
 
 async def floor(folder: Path, dsn: str, ticks: int, interval_s: int) -> dict[str, float]:
-    """Run the floor, and return what it took."""
+    """Run the minimal collector, and return its costs."""
     result: dict[str, float] = await script(
         folder, sys.executable, "-m", "tests.bench.floor", folder, dsn, ticks, interval_s
     )
@@ -188,7 +189,7 @@ async def floor(folder: Path, dsn: str, ticks: int, interval_s: int) -> dict[str
 
 
 async def bbblb(python: str, folder: Path, ticks: int, interval_s: int) -> dict[str, float]:
-    """Run BBBLB's poller in a database of its own, and return what it took."""
+    """Run BBBLB's poller in a separate database, and return its costs."""
     async with empty() as (dsn, _):
         for what in ("prepare", "poll"):
             result: dict[str, float] = await script(
@@ -200,7 +201,7 @@ async def bbblb(python: str, folder: Path, ticks: int, interval_s: int) -> dict[
 async def measure(
     size: Size, ticks: int, interval_s: int, repeats: int, python: str | None
 ) -> dict[str, Any]:
-    """Return medians of both in microseconds of CPU a sample, and their ratio."""
+    """Return the medians of both in microseconds of CPU per sample, and their ratio."""
     rounds: list[dict[str, Any]] = []
     with tempfile.TemporaryDirectory(prefix="bbbmeter-bench-") as name:
         folder = Path(name)
@@ -248,7 +249,7 @@ def _micros(result: dict[str, float]) -> float:
 
 
 async def main(arguments: argparse.Namespace) -> int:
-    """Measure each size, print a table, and write all of it as JSON."""
+    """Measure each size, print a table, and write all figures as JSON."""
     found = [
         await measure(
             Size(*map(int, size.split("x"))),

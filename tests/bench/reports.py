@@ -1,7 +1,7 @@
-"""What reports and storage cost beside BBBLB's `meeting_stats` with the same data, and in a year.
+"""Measures reports and storage, compared with BBBLB's `meeting_stats`, and over a year.
 
-Each size is a made-up past (tests.support.history). `meeting_stats` is filled from the same
-samples; its report is the query that BBBLB documents, over a month.
+Each size is an invented history (tests.support.history). `meeting_stats` is filled from the same
+samples. Its report is the query from BBBLB's documentation, over a month.
 """
 
 import argparse
@@ -28,7 +28,7 @@ CROSS JOIN LATERAL
     AS s
 WHERE h.hypertable_name = ANY('{sample, poll, session}') AND s.number_compressed_chunks > 0
 """
-# Rows of the chunks that are in columns.
+# The number of rows in compressed chunks.
 _ROWS = """
 SELECT count(*) FROM meter.{table} WHERE {time} < (
     SELECT max(range_end) FROM timescaledb_information.chunks
@@ -76,7 +76,7 @@ FROM meeting AS m
 INNER JOIN meter.tenant AS t ON m.tenant_fk = t.id
 GROUP BY t.name
 """
-# Question: query. All but the first are what the dashboards of one tenant ask most.
+# Question: query. Except the first, these are the most frequent queries of a tenant's dashboards.
 _OUR_QUERIES = {
     "report of a month, all tenants": "SELECT * FROM meter.tenant_report($1, $2)",
     "a month by day, all tenants": "SELECT * FROM meter.tenant_usage($1, $2, 'day')",
@@ -97,7 +97,7 @@ async def _median_ms(
 
 
 async def _month(connection: asyncpg.Connection, history: History) -> tuple[datetime, datetime]:
-    """Return the last 30 billing days that are over, or as many whole ones as there are."""
+    """Return the last 30 complete billing days, or fewer if there are fewer."""
     row = await connection.fetchrow(
         """
         SELECT
@@ -111,12 +111,12 @@ async def _month(connection: asyncpg.Connection, history: History) -> tuple[date
     )
     assert row is not None
     until, since, first = row
-    # In a day that is none of them, there is but a part of it.
+    # If there is no complete day, use the part of a day that exists.
     return max(since, first if first < until else history.begin), until
 
 
 async def storage(connection: asyncpg.Connection) -> list[dict[str, Any]]:
-    """Return, for each table of facts, bytes a row as rows and in columns, all included."""
+    """Return bytes per row of the largest tables, as rows and in columns, with indexes."""
     found = []
     for row in await connection.fetch(_BEFORE):
         name = row["name"]
@@ -133,7 +133,7 @@ async def storage(connection: asyncpg.Connection) -> list[dict[str, Any]]:
 
 
 async def measure(history: History, keep: str | None, repeats: int) -> dict[str, Any]:
-    """Return what one past costs: to keep, and to ask."""
+    """Return the costs of one history: its storage, and the time of its queries."""
     async with past(history, keep) as (dsn, engine):
         connection = await asyncpg.connect(dsn)
         try:
@@ -157,7 +157,7 @@ async def measure(history: History, keep: str | None, repeats: int) -> dict[str,
 
 
 async def beside(history: History, keep: str | None, repeats: int) -> dict[str, Any]:
-    """Return what `meeting_stats` costs with the same data."""
+    """Return the costs of `meeting_stats` with the same data."""
     async with past(history, keep) as (dsn, _):
         connection = await asyncpg.connect(dsn)
         try:
@@ -180,7 +180,7 @@ async def beside(history: History, keep: str | None, repeats: int) -> dict[str, 
 
 
 async def main(arguments: argparse.Namespace) -> int:
-    """Measure each length of history, print a table, and write all of it as JSON."""
+    """Measure each length of history, print a table, and write all figures as JSON."""
     end = datetime.now(UTC).replace(second=0, microsecond=0)
     found: dict[str, Any] = {"history": []}
     for days in arguments.days:
@@ -212,9 +212,9 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--days", type=int, nargs="+", default=[1, 7, 30])
     parser.add_argument("--servers", type=int, default=6)
-    parser.add_argument("--sessions", type=float, default=25.0, help="mean number at a time")
+    parser.add_argument("--sessions", type=float, default=25.0, help="mean concurrent number")
     parser.add_argument("--beside", type=int, default=30, help="days that meeting_stats has too")
     parser.add_argument("--repeats", type=int, default=5)
-    parser.add_argument("--keep", help="leave the databases under this name, and take them again")
+    parser.add_argument("--keep", help="keep the databases under this name, and reuse them")
     parser.add_argument("--out", type=Path, help="write all figures to this file, as JSON")
     sys.exit(asyncio.run(main(parser.parse_args())))

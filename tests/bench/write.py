@@ -1,7 +1,7 @@
-"""Samples stored in a second: the writer's statement beside a bare COPY and inserts row by row.
+"""Measures samples per second: the writer's statement, a plain COPY, and inserts row by row.
 
-All write the same samples, in turn, into tables of the same make; ours checks besides that no poll
-is stored twice, and stores polls and sessions with them.
+They write the same samples in turn, row by row only a part of them, into tables of the same kind.
+The writer also checks that no poll is stored twice, and stores polls and sessions with the samples.
 """
 
 import argparse
@@ -43,7 +43,7 @@ VALUES ({", ".join(f"${n}" for n in range(1, len(_COLUMNS) + 1))})
 
 
 def batch(tick: datetime, servers: int, meetings: int, *, first: bool) -> Batch:
-    """Return what a tick brings; the `first` one announces the sessions."""
+    """Return the batch of a tick; the `first` one announces the sessions."""
     made = Batch()
     for server in range(servers):
         name = f"bench{server:04}"
@@ -68,14 +68,14 @@ def batch(tick: datetime, servers: int, meetings: int, *, first: bool) -> Batch:
 
 
 def records(made: Batch) -> list[tuple[Any, ...]]:
-    """Return the samples as rows of the bare table."""
+    """Return the samples as rows of the plain table."""
     return [
         (s.ts, int(s.tenant[-2:]), int(s.server[-4:]), s.session_id, *s[5:]) for s in made.samples
     ]
 
 
 async def measure(servers: int, meetings: int, ticks: int, per_row: int) -> dict[str, Any]:
-    """Return samples a second, by way, as medians over ticks."""
+    """Return samples per second for each way of writing, as medians over ticks."""
     now = datetime.now(UTC).replace(second=0, microsecond=0)
     took: dict[str, list[float]] = {"bbbmeter": [], "copy": [], "row by row": []}
 
@@ -100,14 +100,14 @@ async def measure(servers: int, meetings: int, ticks: int, per_row: int) -> dict
             rows = records(made)
             await timed("bbbmeter", len(rows), writer.write(made))
             async with pool.acquire() as connection:
-                if engine == "native":  # more than a thousand rows are too many for the other
+                if engine == "native":  # COPY of over 1,000 rows is too much for the other
                     copied = connection.copy_records_to_table(
                         "bare", schema_name="public", columns=_COLUMNS, records=rows
                     )
                     await timed("copy", len(rows), copied)
                 some = rows[:per_row]
                 await timed("row by row", len(some), one_by_one(connection, some))
-    # The first tick is not like the others.
+    # The first tick is not measured: it also announces the sessions.
     rates = {way: round(statistics.median(all_[1:])) for way, all_ in took.items() if all_}
     return {"engine": engine, "samples_a_tick": servers * meetings, "samples_a_second": rates}
 

@@ -1,4 +1,4 @@
-"""What the run left in the database, beside what should be there."""
+"""Compares what the run left in the database with what should be there."""
 
 import asyncio
 from collections import Counter, defaultdict
@@ -19,30 +19,30 @@ from collector.storage.registry import sync_fleet
 from collector.storage.spool import slots
 from tests.chaos.world import INTERVAL_S
 
-# How far minutes may be from the truth: what was polled, and what was filled in between.
+# How far minutes may be from the truth, as a share: from polls, and from filled samples.
 TOLERANCE = 0.005
 FILLED_TOLERANCE = 0.05
 _ROUNDING = 1e-6
-# `max_gap_s`, which the run leaves as it is: no longer hole is filled.
+# The default of `max_gap_s`, which the run uses: longer gaps are not filled.
 _MAX_GAP_S = 300
 _INTERVAL = timedelta(seconds=INTERVAL_S)
 _MINUTE = timedelta(minutes=1)
 
-# A server at a tick; and there, by session, its tenant and its participant minutes.
+# A cell is a server and a tick. Its truth has, by session, the tenant and participant minutes.
 Cell = tuple[str, datetime]
 Truth = dict[Cell, dict[int, tuple[str, float]]]
 
 
 @dataclass(slots=True)
 class Minutes:
-    """A tenant's participant minutes, breakouts apart: from polls, filled, and the truth of each.
+    """A tenant's participant minutes without breakouts: from polls, filled, and the truth of each.
 
-    The truth is what the simulator's schedule says for the instant of the tick itself, summed
-    over the same cells: `polled` over each (server, tick) with a successful poll, over all of the
-    server's sessions; `filled` over each (server, tick, session) with a filled sample, where
-    `filled_doubt` is how far the truth itself moves between the two polls around it: the line
-    between them cannot be further off. `whole` is the truth of all due ticks, covered or not,
-    `reported` what `bbbmeter report` says of it all.
+    The truth is what the simulator's schedule has at the instant of the tick, summed over the same
+    cells. `polled` is summed over each (server, tick) with a successful poll, over all sessions of
+    the server. `filled` is summed over each (server, tick, session) with a filled sample.
+    `filled_doubt` is how far the truth itself moves between the two polls around it; an
+    interpolation between them cannot be further off. `whole_truth` is the truth of all due ticks,
+    covered or not. `reported` is the figure of `bbbmeter report`.
     """
 
     polled: float = 0
@@ -55,18 +55,18 @@ class Minutes:
 
     @property
     def difference(self) -> float:
-        """How far the polled minutes are from the truth of the same cells, as a share of it."""
+        """The difference of the polled minutes from the truth of the same cells, as a share."""
         return _share(self.polled, self.polled_truth)
 
     @property
     def filled_difference(self) -> float:
-        """How far the filled minutes are from the truth of the same cells, as a share of it."""
+        """The difference of the filled minutes from the truth of the same cells, as a share."""
         return _share(self.filled, self.filled_truth)
 
 
 @dataclass(slots=True)
 class Account:
-    """The figures of a run, and in `problems` a line for all that should not be."""
+    """The figures of a run; `problems` has a line for everything that is wrong."""
 
     due: int = 0
     outcomes: dict[str, int] = field(default_factory=dict)
@@ -86,7 +86,7 @@ class Account:
 async def take_account(
     dsn: str, settings: Settings, fleet: Fleet, until: datetime, folder: Path
 ) -> Account:
-    """Settle what is late, let no poll be due from `until` on, and look at all of it."""
+    """Settle late data, end the due time at `until`, and examine the whole database."""
     account = Account()
     await asyncio.to_thread(_look_at_spool, account, folder / "spool")
     async with asyncpg.create_pool(dsn, min_size=1, max_size=1) as pool:
@@ -102,7 +102,7 @@ async def take_account(
 
 
 def _look_at_spool(account: Account, directory: Path) -> None:
-    """Count what is left in the spool of any collector."""
+    """Count the batches that are left in the collectors' spools."""
     for slot in slots(directory):
         if slot.in_use():
             account.problems.append(f"slot {slot.number} of the spool is still in use")
@@ -129,7 +129,7 @@ def _look_at_spool(account: Account, directory: Path) -> None:
 async def _account_for_polls(
     connection: asyncpg.pool.PoolConnectionProxy, account: Account
 ) -> None:
-    """Every due tick has one poll, or is missing for a reason."""
+    """Check that every due tick has one poll, or is missing for a reason."""
     due = await _due(connection)
     polls = await connection.fetch(
         "SELECT s.name, p.ts, p.ok, p.outcome, p.seconds FROM meter.poll AS p "
@@ -154,46 +154,46 @@ async def _account_for_polls(
         if row["seconds"] != INTERVAL_S or tick_at(row["ts"], INTERVAL_S) != row["ts"]
     ]
     if odd:
-        account.problems.append(f"{len(odd)} polls do not stand on the grid of ticks")
+        account.problems.append(f"{len(odd)} polls are not at a tick of the interval")
     if due:
-        await _account_for_holes(connection, account, due, due - stored.keys())
+        await _account_for_gaps(connection, account, due, due - stored.keys())
     else:
         account.problems.append("no poll was due")
 
 
-async def _account_for_holes(
+async def _account_for_gaps(
     connection: asyncpg.pool.PoolConnectionProxy,
     account: Account,
     due: set[Cell],
     missing: set[Cell],
 ) -> None:
-    """Exactly the `missing` ticks are in meter.missing_polls, with a reason."""
+    """Check that exactly the `missing` ticks are in meter.missing_polls, with a reason."""
     since, until = _period(due)
-    holes = await connection.fetch(
+    gaps = await connection.fetch(
         "SELECT s.name, m.* FROM meter.missing_polls($1, $2) AS m "
         "INNER JOIN meter.server AS s ON m.server_id = s.id",
         since,
         until,
     )
-    told: set[Cell] = set()
+    listed: set[Cell] = set()
     reasons: Counter[str] = Counter()
-    for hole in holes:
-        server, reason = hole["name"], hole["reason"]
-        ticks = _ticks(hole["missing_since"], hole["missing_until"])
-        told |= {(server, ts) for ts in ticks}
+    for gap in gaps:
+        server, reason = gap["name"], gap["reason"]
+        ticks = _ticks(gap["missing_since"], gap["missing_until"])
+        listed |= {(server, ts) for ts in ticks}
         reasons[reason] += len(ticks)
-        what = f"{server}: {len(ticks)} polls from {hole['missing_since']:%H:%M:%S}"
+        what = f"{server}: {len(ticks)} polls from {gap['missing_since']:%H:%M:%S}"
         if reason == "unexplained":
             account.problems.append(f"{what} are missing without a reason")
         if reason == "handover":
             account.longest_handover = max(account.longest_handover, len(ticks))
-        if hole["polls"] != len(ticks):
-            account.problems.append(f"{what}: missing_polls says {hole['polls']}")
+        if gap["polls"] != len(ticks):
+            account.problems.append(f"{what}: missing_polls says {gap['polls']}")
     account.missing = dict(reasons)
-    if missing != told:
+    if missing != listed:
         account.problems.append(
-            f"of {len(missing)} ticks without a poll, {len(missing - told)} are not in "
-            f"missing_polls, where {len(told - missing)} are that have one"
+            f"of {len(missing)} ticks without a poll, {len(missing - listed)} are not in "
+            f"missing_polls; {len(listed - missing)} ticks in missing_polls have a poll"
         )
 
 
@@ -206,7 +206,7 @@ async def _due(connection: asyncpg.pool.PoolConnectionProxy) -> set[Cell]:
 
 
 async def _look_for_strays(connection: asyncpg.pool.PoolConnectionProxy, account: Account) -> None:
-    """No sample is there twice, without its poll, without its session, or missing from its poll."""
+    """Check that each sample is stored once, and has its poll and its session."""
     for problem, query in _STRAYS.items():
         rows = await connection.fetch(query)
         if rows:
@@ -223,14 +223,14 @@ async def _look_for_strays(connection: asyncpg.pool.PoolConnectionProxy, account
 async def _compare(
     connection: asyncpg.pool.PoolConnectionProxy, account: Account, fleet: Fleet
 ) -> None:
-    """Set each tenant's minutes beside the truth of the same ticks, and beside the report."""
+    """Compare each tenant's minutes with the truth of the same ticks, and with the report."""
     due = await _due(connection)
     if not due:
         return
     since, until = _period(due)
     tenants = {tenant.name: Minutes() for tenant in fleet.plan.tenants}
     account.minutes = tenants
-    # A tick that was under way at the end has polls, too, though they were not due any more.
+    # A tick that was running at the end also has polls, although they were no longer due.
     truth = _truth(fleet, since, until + 2 * _INTERVAL)
     covered = await _covered(connection)
     for cell, sessions in truth.items():
@@ -245,7 +245,7 @@ async def _compare(
     for name, mine in tenants.items():
         if abs(mine.difference) > TOLERANCE:
             account.problems.append(f"{name}: {mine.difference:+.3%} from the truth")
-        # Of few filled samples, one person more or less is many percent.
+        # If there are few filled samples, a single person is several percent.
         allowed = max(FILLED_TOLERANCE * mine.filled_truth, mine.filled_doubt)
         if abs(mine.filled - mine.filled_truth) > allowed + _ROUNDING:
             account.problems.append(f"{name}: filled {mine.filled_difference:+.3%} from the truth")
@@ -271,7 +271,7 @@ async def _add_sampled(
     truth: Truth,
     covered: set[Cell],
 ) -> None:
-    """Add up the samples, and the truth of those that were filled."""
+    """Add up the samples, and the truth of the filled ones."""
     rows = await connection.fetch(
         "SELECT s.name AS server, t.name AS tenant, a.ts, a.session_id, a.filled, "
         "a.participants * a.seconds / 60.0::double precision AS minutes "
@@ -279,22 +279,22 @@ async def _add_sampled(
         "INNER JOIN meter.tenant AS t ON a.tenant_id = t.id WHERE NOT a.breakout"
     )
     for row in rows:
-        # Usage of a tenant that there is not has no truth: it is wrong in any case.
+        # Usage of an unknown tenant has no truth, so it is always wrong.
         mine = tenants.setdefault(row["tenant"], Minutes())
         if row["filled"]:
             cell, session = (row["server"], row["ts"]), row["session_id"]
             mine.filled += row["minutes"]
             mine.filled_truth += _minutes(truth, cell, session)
-            hole = [_minutes(truth, c, session) for c in _hole(cell, covered)]
-            mine.filled_doubt += max(hole) - min(hole)
+            gap = [_minutes(truth, c, session) for c in _gap(cell, covered)]
+            mine.filled_doubt += max(gap) - min(gap)
         else:
             mine.polled += row["minutes"]
 
 
 def _truth(fleet: Fleet, since: datetime, until: datetime) -> Truth:
-    """Return for each server and tick of [since, until) its main sessions' tenants and minutes.
+    """Return the tenants and minutes of the main sessions of each cell in [since, until).
 
-    The minutes are those of the participants at the instant of the tick, for an interval.
+    The minutes are the number of participants at the instant of the tick, times the interval.
     """
     truth: Truth = defaultdict(dict)
     ticks = [(ts, epoch_ms(ts)) for ts in _ticks(since, until)]
@@ -311,7 +311,7 @@ def _truth(fleet: Fleet, since: datetime, until: datetime) -> Truth:
 
 
 def _period(cells: set[Cell]) -> tuple[datetime, datetime]:
-    """Return from when until when `cells`, not none, are."""
+    """Return the period of `cells`, which may not be empty."""
     ticks = [ts for _, ts in cells]
     return min(ticks), max(ticks) + _INTERVAL
 
@@ -321,16 +321,16 @@ def _minutes(truth: Truth, cell: Cell, session: int) -> float:
     return truth[cell].get(session, ("", 0))[1]
 
 
-def _hole(cell: Cell, covered: set[Cell]) -> list[Cell]:
-    """Return the ticks from the last successful poll before a tick that has none to the next."""
+def _gap(cell: Cell, covered: set[Cell]) -> list[Cell]:
+    """Return the gap around a tick without a successful poll, with the successful polls around."""
     server, ts = cell
-    hole = [cell]
+    gap = [cell]
     for step in (-_INTERVAL, _INTERVAL):
         for n in range(1, _MAX_GAP_S // INTERVAL_S + 1):
-            hole.append((server, ts + n * step))
-            if hole[-1] in covered:
+            gap.append((server, ts + n * step))
+            if gap[-1] in covered:
                 break
-    return hole
+    return gap
 
 
 def _ticks(since: datetime, until: datetime) -> list[datetime]:
@@ -347,18 +347,18 @@ def _share(metered: float, true: float) -> float:
 
 
 _STRAYS = {
-    "samples that are there twice": """
+    "samples that are stored twice": """
         SELECT session_id, ts, count(*), bool_or(filled) AS filled FROM meter.sample
         GROUP BY session_id, ts HAVING count(*) > 1
     """,
-    "polls whose samples are not as many as they say": """
+    "polls whose number of samples is wrong": """
         SELECT p.ts, p.server_id, p.ok, p.sessions, p.breakouts, count(a.ts) AS samples
         FROM meter.poll AS p
         LEFT JOIN meter.sample AS a ON p.server_id = a.server_id AND p.ts = a.ts AND NOT a.filled
         GROUP BY p.ts, p.server_id, p.ok, p.sessions, p.breakouts
         HAVING count(a.ts) <> coalesce(p.sessions + p.breakouts, 0)
     """,
-    "samples without a poll, or filled where there is one": """
+    "samples without a poll, or filled samples with one": """
         SELECT a.ts, a.server_id, a.session_id, a.filled FROM meter.sample AS a
         WHERE a.filled = EXISTS (
             SELECT FROM meter.poll AS p WHERE p.ts = a.ts AND p.server_id = a.server_id AND p.ok
@@ -368,10 +368,10 @@ _STRAYS = {
         SELECT a.ts, a.server_id, a.session_id FROM meter.sample AS a
         WHERE NOT EXISTS (SELECT FROM meter.session AS s WHERE s.session_id = a.session_id)
     """,
-    "sessions that are there twice": """
+    "sessions that are stored twice": """
         SELECT session_id, count(*) FROM meter.session GROUP BY session_id HAVING count(*) > 1
     """,
-    "sessions whose figures are not those of their samples": """
+    "sessions whose figures do not match their samples": """
         SELECT s.session_id, s.participant_seconds, s.ended_at, x.participant_seconds AS sampled
         FROM meter.session AS s
         CROSS JOIN LATERAL (
@@ -380,5 +380,5 @@ _STRAYS = {
         ) AS x
         WHERE s.participant_seconds IS DISTINCT FROM x.participant_seconds
     """,
-    "notes of late data that nobody saw to": "SELECT * FROM meter.late",
+    "spans of late data that were not settled": "SELECT * FROM meter.late",
 }

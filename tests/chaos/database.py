@@ -1,4 +1,4 @@
-"""The database of the run: an embedded engine of its own, or one made on a server for tests."""
+"""The database of the run: a separate embedded engine, or a new database on a test server."""
 
 import asyncio
 import json
@@ -19,12 +19,12 @@ _START_DEADLINE_S = 120.0
 
 
 class Database(Protocol):
-    """What can be killed and comes back with all that it had acknowledged."""
+    """A database that can be killed, and then started again with all acknowledged data."""
 
     name: str
 
     async def run_policies(self) -> None:
-        """Run the policies that are due, where no scheduler does it by itself."""
+        """Run due policies if the database has no scheduler."""
 
     @property
     def address(self) -> tuple[str, int]:
@@ -34,23 +34,23 @@ class Database(Protocol):
         """Return the DSN, through another port of this machine if wished."""
 
     async def start(self) -> None:
-        """Begin with an empty database."""
+        """Start with an empty database."""
 
     async def kill(self) -> None:
-        """Let it die as hard as can be."""
+        """Kill the database without a clean shutdown."""
 
     async def revive(self) -> None:
-        """Bring it back."""
+        """Start the database again with its data."""
 
     async def end(self) -> None:
-        """End it for good; what it was in is gone."""
+        """Stop the database permanently and delete its data."""
 
     def processes(self) -> list[Process]:
-        """Return the processes that are the run's own."""
+        """Return the processes that this run started."""
 
 
 class EmbeddedDatabase:
-    """The engine's own server as a process, which `kill -9` ends."""
+    """The embedded engine's server as a process, which `kill -9` ends."""
 
     name = "embedded"
 
@@ -70,7 +70,7 @@ class EmbeddedDatabase:
         return f"postgresql://postgres@127.0.0.1:{port or self._port}/postgres?sslmode=disable"
 
     async def start(self) -> None:
-        """Start the server on any free port, the same from then on; returns when it answers."""
+        """Start the server and return when it answers; a restart uses the same port."""
         node = await asyncio.to_thread(find_node)
         script = embedded_dir() / "server.mjs"
         arguments = ["--data", str(self._data), "--port", str(self._port)]
@@ -80,7 +80,7 @@ class EmbeddedDatabase:
         async with asyncio.timeout(_START_DEADLINE_S):
             while (ready := self._process.find(r'(\{"ready":true.*\})')) is None:
                 if self._process.pid is None:
-                    message = "".join(self._process.lines) or "the engine ended without a word"
+                    message = "".join(self._process.lines) or "the engine ended without a message"
                     raise RuntimeError(message)
                 self._process.said.clear()
                 await self._process.said.wait()
@@ -91,16 +91,16 @@ class EmbeddedDatabase:
         await self._process.kill()
 
     async def revive(self) -> None:
-        """Start it again on its data and its port."""
+        """Start the server again with its data and its port."""
         await self.start()
 
     async def run_policies(self) -> None:
-        """Run them all: rollups hold what is there now, late data come after that."""
+        """Run all policies: rollups then hold the present data, and late data come afterwards."""
         async with asyncpg.create_pool(self.dsn(), min_size=1, max_size=1) as pool:
             await PolicyRunner(pool).run_due(datetime.now(UTC))
 
     async def end(self) -> None:
-        """End it in order."""
+        """Stop the server cleanly."""
         await self._process.end()
 
     def processes(self) -> list[Process]:
@@ -109,12 +109,12 @@ class EmbeddedDatabase:
 
 
 class ServerDatabase:
-    """A database made on a server that others use too: only its connections are killed."""
+    """A new database on a server that others also use: only its connections are killed."""
 
     name = "server"
 
     def __init__(self, dsn: str) -> None:
-        """Make it where `dsn` leads, beside the one that it names."""
+        """Use a new database on the server of `dsn`."""
         self._server = dsn
         self._name = f"chaos_{uuid.uuid4().hex}"
 
@@ -132,28 +132,28 @@ class ServerDatabase:
         return urlunsplit(url._replace(netloc=place, path=f"/{self._name}"))
 
     async def start(self) -> None:
-        """Make the database."""
+        """Create the database."""
         await self._ask(f"CREATE DATABASE {self._name}")
 
     async def kill(self) -> None:
-        """Terminate all connections to it; the proxies see to it that none comes meanwhile."""
+        """Terminate all connections to it; meanwhile the proxies refuse new ones."""
         await self._ask(
             "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity "  # noqa: S608
             f"WHERE datname = '{self._name}' AND backend_type = 'client backend'"
         )
 
     async def revive(self) -> None:
-        """Do nothing: it never was away."""
+        """Do nothing: the server was never away."""
 
     async def run_policies(self) -> None:
-        """Do nothing: the server's scheduler does."""
+        """Do nothing: the server's scheduler runs them."""
 
     async def end(self) -> None:
         """Drop the database."""
         await self._ask(f"DROP DATABASE IF EXISTS {self._name} WITH (FORCE)")
 
     def processes(self) -> list[Process]:
-        """Return none: the server is not the run's."""
+        """Return none: this run did not start the server."""
         return []
 
     async def _ask(self, query: str) -> None:

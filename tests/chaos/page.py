@@ -1,4 +1,4 @@
-"""What people read of a run: its tables, and docs/reliability.md around them."""
+"""Shows a run to people: its tables, and docs/reliability.md around them."""
 
 import json
 from dataclasses import asdict, dataclass
@@ -11,7 +11,7 @@ from tests.chaos.world import INTERVAL_S, Hit
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """A run's figures; `hits` are the faults one by one, `problems` says what is wrong.
+    """A run's figures; `hits` are the single faults, and `problems` says what is wrong.
 
     `verify` is what `bbbmeter verify` printed.
     """
@@ -32,7 +32,7 @@ class Outcome:
     hits: list[Hit]
 
     def to_json(self) -> str:
-        """Return all of it as JSON."""
+        """Return the whole outcome as JSON."""
         content: dict[str, Any] = asdict(self)
         for name, minutes in self.account.minutes.items():
             content["account"]["minutes"][name]["difference"] = minutes.difference

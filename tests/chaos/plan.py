@@ -1,19 +1,19 @@
-"""What goes wrong when: the whole run from one seed, before anything has begun."""
+"""The plan of a run: which fault happens when. One seed decides all of it before the run."""
 
 import random
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
-# An outage of this length holds twelve polls of each server.
+# The length of an outage of the database: twelve polls of each server.
 _LONG_AWAY_S = 62.0
 _AWAY_SHARE = 0.26
-# Nothing new begins in the last part.
+# The share of the run in which faults can begin; in the rest, none begins.
 _LAST_SHARE = 0.92
 
 
 class Kind(NamedTuple):
-    """A kind of fault: how long it lasts at least and at most, seconds, and what it is."""
+    """A kind of fault: its minimum and maximum duration in seconds, and what it is."""
 
     least_s: float
     most_s: float
@@ -63,7 +63,7 @@ EVERY = {
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """A fault from `at_s` seconds after the beginning, for `for_s` seconds."""
+    """A fault that begins `at_s` seconds after the start and lasts `for_s` seconds."""
 
     at_s: float
     for_s: float
@@ -72,13 +72,13 @@ class Fault:
 
     @property
     def until_s(self) -> float:
-        """When it is over."""
+        """The end of the fault, in seconds after the start."""
         return self.at_s + self.for_s
 
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """Tracks of faults; within one they follow each other, tracks run side by side."""
+    """Tracks of faults: within a track they follow each other, and all tracks run in parallel."""
 
     engine: list[Fault]
     disk: list[Fault]
@@ -88,17 +88,18 @@ class Plan:
 
 
 def make_plan(seed: int, seconds: float, collectors: Sequence[str], servers: Sequence[str]) -> Plan:
-    """Return the faults of a run: the same for the same arguments.
+    """Return the faults of a run: the same arguments give the same faults.
 
-    The database is away for a quarter of the time, in one stretch. Meanwhile the last collector's
-    disk is full for a while; it is left alive then, so that it is seen what it refuses.
+    The database is away for a quarter of the time, in one stretch. During a part of it, the last
+    collector's disk is full. That collector is not killed then, so that its dropped polls are
+    recorded.
     """
     rng = random.Random(f"chaos/{seed}")
     last_s = seconds * _LAST_SHARE
     away_s = max(_AWAY_SHARE * seconds, _LONG_AWAY_S if seconds >= 4 * _LONG_AWAY_S else 0)
     away = Fault(rng.uniform(0.3, 0.5) * seconds, away_s, "away", "database")
     disk = Fault(away.at_s + 0.2 * away_s, 0.5 * away_s, "disk_full", collectors[-1])
-    # Short runs are lively, too.
+    # A short run also has several faults.
     pause_s = min(25.0, seconds / 4)
     engine_kill = {"engine_kill": ENGINE["engine_kill"]}
     kills = [
@@ -116,7 +117,7 @@ def make_plan(seed: int, seconds: float, collectors: Sequence[str], servers: Seq
             name: [
                 fault
                 for fault in _track(rng, last_s, PROCESS, [name], pause_s)
-                # A collector that begins without disk and database does not know what it is for.
+                # A collector that starts without disk and database cannot know its database.
                 if name != disk.target or fault.until_s + 5 < disk.at_s or fault.at_s > disk.until_s
             ]
             for name in collectors
@@ -134,7 +135,7 @@ def _track(
     *,
     overlap: bool = False,
 ) -> Iterator[Fault]:
-    """Yield faults with `pause_s` between them on average; each kind comes in its turn."""
+    """Yield faults with a mean pause of `pause_s` seconds; the kinds take turns."""
     at_s = 0.0
     deck: list[str] = []
     while True:

@@ -1,4 +1,4 @@
-"""A process of the run: started in a group of its own, watched, and ended whatever happens."""
+"""A process of the run: it has a separate process group, is watched, and is ended in any case."""
 
 import asyncio
 import contextlib
@@ -16,16 +16,16 @@ _MIB = 1024
 
 
 class Process:
-    """One program that is started again and again; its output goes to `log`, all starts alike.
+    """One program that is started repeatedly; the output of all starts goes to `log`.
 
-    `peak_mib` is the most memory (resident) that any start had. `exits` are the codes of starts
-    that ended without having been killed, in order, `unexpected` those that nobody asked to end.
+    `peak_mib` is the maximum resident memory of any start. `exits` are the exit codes of starts
+    that ended without being killed, in order. `unexpected` are those that ended by themselves.
     """
 
     def __init__(
         self, name: str, command: Sequence[str], log: Path, env: Mapping[str, str] | None = None
     ) -> None:
-        """Prepare; nothing runs yet."""
+        """Prepare the process; it is not started yet."""
         self.name = name
         self.log = log
         self.peak_mib = 0.0
@@ -42,12 +42,12 @@ class Process:
 
     @property
     def pid(self) -> int | None:
-        """Its process id while it runs."""
+        """The process id while the process runs, else None."""
         alive = self._process is not None and self._process.returncode is None
         return self._process.pid if alive and self._process else None
 
     async def start(self) -> None:
-        """Start it."""
+        """Start the process."""
         self._asked = False
         self.lines = []
         self.starts += 1
@@ -58,13 +58,13 @@ class Process:
             stderr=STDOUT,
             env=self._env,
             start_new_session=True,
-            # A line of a log can be long.
+            # The default limit is too small for long lines of a log.
             limit=2**24,
         )
         self._reader = asyncio.create_task(self._read(self._process))
 
     def send(self, number: signal.Signals) -> bool:
-        """Send a signal; say whether there was a process to get it."""
+        """Send a signal; return whether there was a process to receive it."""
         pid = self.pid
         if pid is None:
             return False
@@ -76,18 +76,18 @@ class Process:
         return True
 
     async def kill(self) -> bool:
-        """`kill -9`; say whether there was a process."""
+        """Kill the process (`kill -9`); return whether there was one."""
         hit = self.send(signal.SIGKILL)
         await self._gone()
         return hit
 
     async def kill_if_there(self) -> None:
-        """End it, if it runs, without a word: it may be stopped or have been given up."""
+        """Kill the process if it runs; it may be frozen."""
         if self.pid is not None:
             await self.kill()
 
     async def end(self) -> int | None:
-        """End it by SIGTERM; return its exit code, None if it did not run or did not end in time.
+        """End it with SIGTERM; return its exit code, None if it did not run or end in time.
 
         A process that does not end in time is killed.
         """
@@ -100,14 +100,14 @@ class Process:
             return None
 
     def limit_files(self, largest_bytes: int | None) -> None:
-        """Let it write no file beyond `largest_bytes`, as on a full disk; None: as it likes."""
+        """Limit the size of its files to `largest_bytes`, as on a full disk; None: no limit."""
         if self.pid is not None:
             _, hard = resource.prlimit(self.pid, resource.RLIMIT_FSIZE)
             soft = hard if largest_bytes is None else largest_bytes
             resource.prlimit(self.pid, resource.RLIMIT_FSIZE, (soft, hard))
 
     def measure(self) -> None:
-        """Note the most memory that it has had so far."""
+        """Record the maximum memory that it has used so far."""
         with contextlib.suppress(OSError):
             text = Path(f"/proc/{self.pid}/status").read_text(encoding="ascii")
             if found := re.search(r"VmHWM:\s+(\d+) kB", text):

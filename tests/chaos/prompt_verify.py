@@ -1,4 +1,4 @@
-"""`bbbmeter` whose `verify` looks at the last minutes as well: everything is settled by now."""
+"""Runs `bbbmeter` with a `verify` that includes the last minutes: all data are settled by now."""
 
 from datetime import timedelta
 

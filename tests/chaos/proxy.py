@@ -1,4 +1,4 @@
-"""A TCP proxy before the database that does to connections what networks do."""
+"""A TCP proxy in front of the database that disturbs connections as networks do."""
 
 import asyncio
 import contextlib
@@ -10,17 +10,18 @@ from typing import Self
 
 _CHUNK_BYTES = 65_536
 _PATIENCE_S = 5.0
-# Closing with nothing left to send and no time to do it: the peer gets a reset.
+# With a linger time of 0, closing sends a reset (RST) to the peer.
 _RESET = struct.pack("ii", 1, 0)
 
 
 @dataclass(frozen=True, slots=True)
 class Weather:
-    """What every connection has to bear at the moment.
+    """The disturbances that apply to every connection now.
 
-    Each chunk takes `latency_s` longer, and its bytes pass at `bytes_per_s` (0: at once). `refuse`
-    has nobody listen. `lose` names directions (`up` to the database, `down` from it) whose bytes
-    vanish; a connection that has lost one is lost for good, and neither end is ever told.
+    Each chunk takes `latency_s` longer, and its bytes pass at `bytes_per_s` (0: at once). With
+    `refuse` the port is closed. `lose` names directions (`up` to the database, `down` from it)
+    whose bytes vanish. A connection that has lost bytes is lost permanently, and neither end is
+    notified.
     """
 
     latency_s: float = 0.0
@@ -33,14 +34,14 @@ FAIR = Weather()
 
 
 class Proxy:
-    """One port on loopback that leads to the database, as long as the weather is good.
+    """A port on loopback that forwards to the database while the weather is good.
 
-    `target` is asked for the address of the database at each connection. `accepted` and `ended`
-    count connections, the latter those that this proxy broke.
+    `target` is called for the database's address at each connection. `accepted` counts all
+    connections, and `ended` those that this proxy broke.
     """
 
     def __init__(self, target: Callable[[], tuple[str, int]]) -> None:
-        """Prepare; nothing listens yet."""
+        """Prepare the proxy; it does not listen yet."""
         self._target = target
         self._server: asyncio.Server | None = None
         self._links: set[_Link] = set()
@@ -49,7 +50,7 @@ class Proxy:
         self.accepted = self.ended = 0
 
     async def __aenter__(self) -> Self:
-        """Listen, on any free port that stays this proxy's."""
+        """Listen on any free port; the proxy keeps it from then on."""
         await self._listen()
         return self
 
@@ -61,7 +62,7 @@ class Proxy:
         await asyncio.gather(*(link.gone.wait() for link in list(self._links)))
 
     async def set(self, weather: Weather) -> None:
-        """Change the weather; what is lost already stays lost."""
+        """Change the weather; connections that are lost already stay lost."""
         self.weather = weather
         if weather.refuse:
             await self._close()
@@ -71,7 +72,7 @@ class Proxy:
             link.notice(weather)
 
     def cut(self, *, reset: bool) -> int:
-        """End all connections now, by RST or FIN; return their number."""
+        """End all connections now, with RST or FIN; return their number."""
         links = [link for link in self._links if not link.lost]
         for link in links:
             link.end(reset=reset)
@@ -104,7 +105,7 @@ class Proxy:
 
 
 class _Link:
-    """One client's connection and the one to the database that belongs to it."""
+    """One client's connection, and its connection to the database."""
 
     def __init__(
         self, proxy: Proxy, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
@@ -118,11 +119,11 @@ class _Link:
         self.lost = False
 
     def notice(self, weather: Weather) -> None:
-        """Be lost if the weather loses something now, whether or not something is under way."""
+        """Lose the connection if the weather loses bytes now, even if none are on the way."""
         self.lost = self.lost or bool(weather.lose)
 
     def end(self, *, reset: bool) -> None:
-        """Close both sides: with a reset, or with all that was taken sent."""
+        """Close both sides: with a reset, or after sending everything that was received."""
         for writer in self._writers:
             if reset:
                 peer: socket.socket | None = writer.get_extra_info("socket")
@@ -135,10 +136,10 @@ class _Link:
         self._ended.set()
 
     async def run(self, host: str, port: int) -> None:
-        """Pass bytes both ways until either side ends or the weather does it."""
+        """Pass bytes in both directions until a side or the weather ends the connection."""
         self.notice(self._proxy.weather)
         if self.lost:
-            # Accepted, and never heard of again.
+            # The connection was accepted, and then nothing is answered.
             await self._ended.wait()
             return
         try:
@@ -169,7 +170,7 @@ class _Link:
                 if delay_s:
                     await asyncio.sleep(delay_s)
                 if self.lost:
-                    # One direction may go on: the other end works, and nobody hears of it.
+                    # The other direction may still work, but its peer gets no answers.
                     if direction in (self._proxy.weather.lose or {"up", "down"}):
                         continue
                 elif self.cut_next == direction:
@@ -183,5 +184,5 @@ class _Link:
         except OSError:
             self.end(reset=True)
             return
-        if not self.lost:  # a lost connection's end is not heard of either
+        if not self.lost:  # the peers of a lost connection do not notice its end either
             self.end(reset=False)

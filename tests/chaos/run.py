@@ -1,8 +1,9 @@
-"""A run in which all goes wrong that can: what was lost, doubled or bent? `make chaos` calls it.
+"""A run with many faults, which shows whether data are lost, doubled or wrong: `make chaos`.
 
-A simulated fleet, two collectors, a real engine behind a proxy each; faults from a seed. At the
-end, every due tick must be stored once or be missing for a known reason, and the tenants' minutes
-must be the truth's. The database is an embedded engine, or one made where BBBMETER_TEST_DSN leads.
+It has a simulated fleet, and two collectors that each reach a real database through a proxy. A seed
+decides the faults. At the end, every due tick must be stored once or be missing for a known reason,
+and the tenants' minutes must match the truth. The database is an embedded engine, or a new database
+on the server of BBBMETER_TEST_DSN.
 """
 
 import argparse
@@ -28,19 +29,19 @@ from tests.chaos.plan import make_plan
 from tests.chaos.world import Hit, World, fleet_plan, world
 
 COLLECTORS = ("one", "two")
-# Resident, at most, in MiB: a collector needs some 80, the embedded engine some 900.
+# Maximum resident memory in MiB. A collector needs about 80, the embedded engine about 900.
 MOST_MIB = {"one": 200, "two": 200, "engine": 2048}
 _VERIFY_DEADLINE_S = 300.0
 _PROMPT_VERIFY = Path(__file__).parent / "prompt_verify.py"
-# A process that ends by itself so long after a fault may have died of it.
+# If a process ends by itself within this time after a fault, the fault may be the cause.
 _AFTERMATH_S = 10.0
 
 
 async def run(folder: Path, seed: int, seconds: int, servers: int) -> Outcome:
-    """Run it all in `folder`; faults happen for `seconds` seconds, the end takes a minute more."""
+    """Run everything in `folder`; faults happen for `seconds` seconds, the end takes a minute."""
     task = asyncio.current_task()
     assert task is not None
-    # So that all processes are ended then, too.
+    # So that SIGTERM also ends all processes.
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
     dsn = os.environ.get("BBBMETER_TEST_DSN")
     database: Database = ServerDatabase(dsn) if dsn else EmbeddedDatabase(folder)
@@ -85,7 +86,7 @@ async def run(folder: Path, seed: int, seconds: int, servers: int) -> Outcome:
 
 
 def _survived(hit: Hit, here: World, account: Account) -> bool:
-    """Say whether polls were stored after a fault, and nothing ended by itself in its course."""
+    """Return whether polls were stored after a fault, and no process ended by itself meanwhile."""
     died = any(
         hit.began <= at <= hit.ended + _AFTERMATH_S
         for process in here.processes()
@@ -128,14 +129,14 @@ def _say(text: str) -> None:
 
 
 def main() -> None:
-    """Run it, print the tables, and exit 1 where something is wrong."""
+    """Run it and print the tables; the exit code is 1 if something is wrong."""
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(40))
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--seconds", type=int, default=300, help="how long faults happen")
+    parser.add_argument("--seconds", type=int, default=300, help="duration of the faults")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--servers", type=int, default=12)
     parser.add_argument("--out", type=Path, help="write the figures to this file, as JSON")
-    parser.add_argument("--logs", type=Path, help="work in this directory, and leave all there")
+    parser.add_argument("--logs", type=Path, help="work in this directory and keep it")
     parser.add_argument("--write-docs", type=Path, metavar="PATH", help="write the page, if good")
     options = parser.parse_args()
     began = time.monotonic()

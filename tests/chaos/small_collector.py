@@ -1,4 +1,4 @@
-"""`bbbmeter` with so little room in memory that a full disk has it refuse polls within a minute."""
+"""Runs `bbbmeter` with little memory for polls: with a full disk it drops polls in a minute."""
 
 from collector.cli import main
 from collector.storage import outbox

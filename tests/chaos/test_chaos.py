@@ -1,11 +1,11 @@
-"""A short run of all that can go wrong; `make chaos` is the long one."""
+"""A short run with many faults; `make chaos` is the long one."""
 
 import asyncio
 import json
 import sys
 from pathlib import Path
 
-PATIENCE_S = 400.0  # only so that a run that hangs ends
+PATIENCE_S = 400.0  # ends a run that hangs
 
 
 async def test_nothing_is_lost_doubled_or_bent(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""The world of a run: fleet, database, a proxy and a collector each, and how faults befall them."""
+"""The world of a run: fleet, database, collectors with a proxy each, and the faults."""
 
 import asyncio
 import contextlib
@@ -55,7 +55,7 @@ _HERE = Path(__file__).parent
 
 
 def fleet_plan(seed: int, servers: int, start: datetime) -> FleetPlan:
-    """Return lessons under way, some of which begin or end within the run."""
+    """Return a plan of running lessons, some of which begin or end within the run."""
     return FleetPlan(
         seed=seed,
         start=start,
@@ -78,7 +78,7 @@ def fleet_plan(seed: int, servers: int, start: datetime) -> FleetPlan:
 
 @dataclass(frozen=True, slots=True)
 class Hit:
-    """A fault that did befall something, and when (epoch seconds)."""
+    """A fault that had an effect, and its time (epoch seconds)."""
 
     kind: str
     target: str
@@ -88,7 +88,7 @@ class Hit:
 
 @dataclass
 class Collector:
-    """A collector: its process, its own way to the database, its settings."""
+    """A collector: its process, its proxy to the database, its settings."""
 
     process: Process
     proxy: Proxy
@@ -98,18 +98,18 @@ class Collector:
 
     @property
     def health_port(self) -> int | None:
-        """The port of its probes, once it has said it."""
+        """The port of its probes; None until the log has it."""
         port = self.process.find(r'"health_port": (\d+)')
         return int(port) if port and self.process.pid else None
 
 
 class World:
-    """All that runs; use `begin`, `suffer`, `calm_down`, `end` in this order."""
+    """Everything that runs; call `begin`, `suffer`, `calm_down`, `end` in this order."""
 
     def __init__(
         self, fleet: SimulatedFleet, database: Database, collectors: Mapping[str, Collector]
     ) -> None:
-        """Take what was started already."""
+        """Use the given parts; fleet and database are started already."""
         self.fleet = fleet
         self.database = database
         self.collectors = collectors
@@ -119,14 +119,14 @@ class World:
         self._disk_full: str | None = None
 
     def processes(self) -> list[Process]:
-        """Return the processes that are the run's own."""
+        """Return the processes that this run started."""
         return [
             *(collector.process for collector in self.collectors.values()),
             *self.database.processes(),
         ]
 
     async def begin(self) -> None:
-        """Start the collectors; returns when both have begun to collect."""
+        """Start the collectors; return when both collect."""
         for collector in self.collectors.values():
             await collector.process.start()
         async with asyncio.timeout(_BEGIN_DEADLINE_S):
@@ -140,7 +140,7 @@ class World:
     # -- faults ------------------------------------------------------------------------------
 
     async def suffer(self, plan: Plan, seconds: float) -> None:
-        """Let all of `plan` happen, and be there until `seconds` have passed."""
+        """Apply all faults of `plan`, and return after `seconds` seconds."""
         for fault in plan.servers:
             self._spoil_server(fault)
         began = time.monotonic()
@@ -169,7 +169,7 @@ class World:
                 self.hits.append(Hit(fault.kind, fault.target, since, time.time()))
 
     async def _supervise(self) -> None:
-        """Start a collector again that has ended without being asked to, as systemd would."""
+        """Restart collectors that ended by themselves, as systemd would."""
         while True:
             for collector in self.collectors.values():
                 collector.process.measure()
@@ -195,14 +195,14 @@ class World:
         await asyncio.sleep(fault.for_s)
         await self.database.revive()
         if fault.kind == "away":
-            # The rollups of that time are made before its data come out of the spools.
+            # The rollups of that time are computed before its data are replayed from the spools.
             await self.database.run_policies()
         self._away = False
         await self._set_weather()
         return True
 
     async def _disk(self, fault: Fault) -> bool:
-        """Limit the process again and again: it may be another one by now."""
+        """Limit the process repeatedly, because it may have been restarted."""
         process = self.collectors[fault.target].process
         until = time.monotonic() + fault.for_s
         self._disk_full = fault.target
@@ -239,7 +239,7 @@ class World:
         collector = self.collectors[fault.target]
         process = collector.process
         if fault.target == self._disk_full:
-            # Planned so, but the fault before took longer: see make_plan.
+            # The plan avoids this, but an earlier fault took longer: see make_plan.
             return False
         if fault.kind == "suspend":
             hit = process.send(signal.SIGSTOP)
@@ -259,7 +259,7 @@ class World:
 
     async def _terminate(self, name: str) -> bool:
         process = self.collectors[name].process
-        # One that has not said anything yet knows of no signal.
+        # A process without output has not installed its signal handler yet.
         young = not process.lines
         if process.pid is None:
             return False
@@ -273,7 +273,7 @@ class World:
     # -- the end -----------------------------------------------------------------------------
 
     async def calm_down(self) -> float:
-        """Wait until both collectors have stored all they had; return how many seconds it took."""
+        """Wait until both collectors have stored everything; return how many seconds it took."""
         began = time.monotonic()
         waiting: dict[str, str] = {}
         with contextlib.suppress(TimeoutError):
@@ -283,7 +283,7 @@ class World:
                 asyncio.TaskGroup() as group,
             ):
                 watch = group.create_task(self._supervise())
-                # A tick at least that nothing disturbs.
+                # Wait for at least one tick without a fault.
                 await asyncio.sleep(2 * INTERVAL_S)
                 while True:
                     waiting = {
@@ -300,7 +300,7 @@ class World:
         return time.monotonic() - began
 
     async def end(self) -> datetime:
-        """End both collectors in good order; return the tick until which polls were due."""
+        """Stop both collectors cleanly; return the tick until which polls were due."""
         until = tick_at(datetime.now(UTC), INTERVAL_S)
         for process in self.processes():
             process.measure()
@@ -312,12 +312,12 @@ class World:
                 when = datetime.fromtimestamp(at, UTC).isoformat(timespec="seconds")
                 self.defects.append(f"{process.name} ended by itself with code {code} at {when}")
             if "Traceback" in process.log.read_text(encoding="utf-8", errors="replace"):
-                self.defects.append(f"a traceback in the log of {process.name}")
+                self.defects.append(f"there is a traceback in the log of {process.name}")
         return until
 
 
 async def _busy(session: aiohttp.ClientSession, collector: Collector) -> str:
-    """Return why a collector is not at rest; an empty text when it is."""
+    """Return why a collector is not at rest; an empty text if it is."""
     port = collector.health_port
     if port is None:
         return "it does not run"
@@ -345,11 +345,10 @@ async def world(
     make_plan: Callable[[datetime], FleetPlan],
     names: Sequence[str],
 ) -> AsyncIterator[World]:
-    """Have a fleet, a migrated database, proxies and collectors that are not started yet.
+    """Yield a fleet, a migrated database, proxies, and collectors that are not started yet.
 
-    The fleet's plan begins when it does: its time is that of the clock.
-
-    At the end all processes are gone, whatever happened.
+    The fleet's plan begins now and uses the real clock. At the end all processes are ended in any
+    case.
     """
     secret = SecretStr(secrets.token_urlsafe(24))
     async with contextlib.AsyncExitStack() as stack:
@@ -367,7 +366,7 @@ async def world(
             proxy = await stack.enter_async_context(Proxy(lambda: database.address))
             dsn = database.dsn(proxy.port)
             config = write_settings(folder / f"{name}.toml", fleet, secret, dsn, folder)
-            # The last one has little room.
+            # The last collector has little memory for polls.
             program = [str(_HERE / "small_collector.py")] if name == names[-1] else []
             process = Process(
                 name,

@@ -180,7 +180,7 @@ async def test_a_peak_above_the_limit_fires(well: asyncpg.Connection) -> None:
         "now() - interval '1 hour', now(), '1 minute'",
         f"'{row['at']}'::timestamptz, '{row['at']}'::timestamptz + interval '9 min', '1 minute'",
     )
-    law = (("agreed", "participants at a time"), ("tenant", "law"))
+    law = (("agreed", "concurrent participants"), ("tenant", "law"))
     for limit, state in ((row["peak"] + 1, "Normal"), (row["peak"] - 1, "Alerting")):
         await well.execute("UPDATE meter.contract SET participant_limit = $1", int(limit))
         assert (await alerting.evaluate(well, changed, datetime.now(UTC)))[law] == state

@@ -170,7 +170,7 @@ class TestFrames:
         [
             ("SELECT 1 AS n", "no time column"),
             ("SELECT now() AS time, '{}'::jsonb AS j", "JSON"),
-            ("SELECT now() AS time, 1 AS n, 2 AS n", "two columns of one name"),
+            ("SELECT now() AS time, 1 AS n, 2 AS n", "two columns have the same name"),
             ("SELECT NULL::timestamptz AS time, 1 AS n", "null"),
             (
                 (
@@ -244,7 +244,7 @@ LINK = [{"title": "x", "url": '/d/x?var-a=${__data.fields["room"]:percentencode}
         (
             make_panel("heatmap"),
             Frame([TIME, Field("many", "number", [1, 2])], {"time": "timestamptz", "many": "int8"}),
-            "no number: many",
+            "not a number: many",
         ),
         (
             make_panel("timeseries", fieldConfig=override("lost", "unit", "s")),
@@ -280,7 +280,7 @@ LINK = [{"title": "x", "url": '/d/x?var-a=${__data.fields["room"]:percentencode}
         (
             make_panel("stat", options={"reduceOptions": {"fields": ""}}),
             Frame([], {"t": "text"}),
-            "wanted one column",
+            "expected one column",
         ),
         (
             make_panel("stat", options={"reduceOptions": {"fields": ""}}),
@@ -300,7 +300,7 @@ def test_what_does_not_fit_is_found(panel: dict[str, Any], frame: Frame, said: s
     [
         ({"text": "text"}, "time is None"),
         ({"time": "timestamptz"}, "text is None"),
-        ({"time": "timestamptz", "text": "text", "timeend": "text"}, "timeend is no time"),
+        ({"time": "timestamptz", "text": "text", "timeend": "text"}, "timeend is not a time"),
     ],
 )
 def test_what_is_no_annotation_is_found(columns: dict[str, str], said: str) -> None:
@@ -319,8 +319,8 @@ def test_what_a_dashboard_lacks_is_found() -> None:
     board = {"schemaVersion": 41, "uid": "x", "title": "y", "tags": [], "refresh": "1m"}
     faults = " ".join(checks.board_faults(board, [panel, panel]))
     for said in (
-        *("schemaVersion is 41", "no description", "no tags", "two panels of one id"),
-        *("A is wider", "A lies on A", "A has no unit", "(A) has no description"),
+        *("schemaVersion is 41", "no description", "no tags", "two panels have the same id"),
+        *("A is wider", "A covers A", "A has no unit", "(A) has no description"),
         "(A) has no targets",
     ):
         assert said in faults

@@ -112,9 +112,9 @@ async def test_a_database_that_is_no_url(bbbmeter: Shell) -> None:
     for bad in ("#", "/", "?"):
         bbbmeter.configure(f"postgresql://meter:{PASSWORD}{bad}x@127.0.0.1/meter")
         done = await bbbmeter("report")
-        done.require_refusal("database is no URL such as postgresql://", "%2F")
+        done.require_refusal("database is not a valid URL; expected postgresql://", "%2F")
         assert PASSWORD not in done.said
-    assert "database is no URL such as" in (await bbbmeter("check")).out
+    assert "database is not a valid URL" in (await bbbmeter("check")).out
 
 
 # -- migrate ------------------------------------------------------------------------------------
@@ -279,7 +279,7 @@ async def test_a_tenants_role(metered: Shell, feed: Feed) -> None:
     (await metered("tenant", "grant-sql", "nobody")).require_refusal("no tenant 'nobody'")
     bad = await metered("tenant", "grant-sql", "acme", "--role", 'a"b')
     assert bad.code == 2
-    assert "small letters" in bad.err
+    assert "lower-case letters" in bad.err
 
 
 async def test_verify(metered: Shell, feed: Feed, empty_dsn: str) -> None:

@@ -107,12 +107,12 @@ async def test_what_policies_cross_is_tried_again(monkeypatch: pytest.MonkeyPatc
 
 
 async def test_a_changed_file_is_refused(connection: asyncpg.Connection, schema: Path) -> None:
-    """A run-once file with another content than the one applied is named, and nothing is done."""
+    """A run-once file whose content differs from the applied one is named; nothing is changed."""
     await migrate(connection, make_settings())
     before = await catalog(connection)
     with (schema / "migrations" / FILES[1]).open("a") as file:
         file.write("\n-- changed\n")
-    with pytest.raises(MigrationError, match=r"^0002_rollups\.sql was applied with another"):
+    with pytest.raises(MigrationError, match=r"^0002_rollups\.sql was applied with different"):
         await migrate(connection, make_settings())
     with pytest.raises(MigrationError, match=r"0002_rollups\.sql"):
         await require_current(connection)

@@ -66,7 +66,7 @@ async def test_every_column_is_compared(feed: Feed) -> None:
 
 
 async def test_a_check_that_fails_stops_no_other(whole: Feed, settings: Settings) -> None:
-    """It is told with its reason."""
+    """It is reported with its reason."""
     await whole.pool.execute("DROP FUNCTION meter.missing_polls")
     await whole.pool.execute("ALTER TABLE meter.session RENAME COLUMN video_seconds TO video")
     found = await look(whole, settings)

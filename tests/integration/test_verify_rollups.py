@@ -103,7 +103,7 @@ async def test_where_samples_are_dropped(whole: Feed, settings: Settings) -> Non
 
 
 async def test_late_data(whole: Feed, settings: Settings) -> None:
-    """What is late explains a difference for ten minutes; then that nobody saw to it is a fault."""
+    """Late data explain a difference for ten minutes; unsettled after that, they are a finding."""
     run = Run("bbb1", "arts", "late", HOURS[0] - 2 * TICK, HOURS[0], 4)
     await whole.pool.execute(
         "UPDATE meter.server_due SET since = $1 WHERE since = $2 AND server_id = "
@@ -115,8 +115,8 @@ async def test_late_data(whole: Feed, settings: Settings) -> None:
     await update_sessions(whole.pool, 120)
     found = await look(whole, settings)
     assert [name for name, result in found.items() if not result.ok] == []
-    assert found["rollup usage_1m"].note == "1 not judged: late data are about to be seen to"
-    assert found["late data"].note == "1 are about to be seen to"
+    assert found["rollup usage_1m"].note == "1 not judged: late data will be settled soon"
+    assert found["late data"].note == "1 spans will be settled soon"
     await whole.pool.execute("UPDATE meter.late SET added_at = added_at - interval '11 minutes'")
     bad = await wrong(whole, settings)
     assert bad.pop("late data") == 1

@@ -67,7 +67,7 @@ async def test_a_poll_that_is_gone(whole: Feed, settings: Settings) -> None:
 
 
 async def test_polls_that_nobody_could_bring(whole: Feed, settings: Settings) -> None:
-    """What a hand-over or the lack of a collector explains is told, and is no finding."""
+    """Polls that are missing because of a handover or without a collector are only in the note."""
     begin = HOURS[1] - 3 * HOUR
     await whole.pool.execute(
         "INSERT INTO meter.server_due (server_id, since, until) "
@@ -101,7 +101,7 @@ async def test_filled_beside_real(whole: Feed, settings: Settings) -> None:
     found = await look(whole, settings)
     assert found["samples"].total == 2
     assert {(f.expected, f.found) for f in found["samples"].findings} == {
-        ("what the poll saw", "a filled sample"),
+        ("no filled sample, as a poll succeeded", "a filled sample"),
         ("one sample", "2 filled samples"),
     }
     assert all(finding.repairable for finding in found["samples"].findings)

@@ -6,7 +6,7 @@ from tests.support.verify import HOURS, look, mended, run_of, wrong
 
 
 async def test_sessions_that_are_wrong(whole: Feed, settings: Settings) -> None:
-    """Figures that are not those of the samples, and what should have ended, are computed anew."""
+    """Sessions with wrong figures, and open ones that should have ended, are recomputed."""
     one, other = [run_of(HOURS[n]) for n in (0, 1)]
     table = "SELECT * FROM meter.session ORDER BY started_at, session_id"
     before = await whole.pool.fetch(table)
@@ -28,7 +28,7 @@ async def test_sessions_that_are_wrong(whole: Feed, settings: Settings) -> None:
 
 
 async def test_sessions_that_are_lost_or_doubled(whole: Feed, settings: Settings) -> None:
-    """Nothing tells which row is right, or what stood in one that is gone: no repair."""
+    """The right row, or the content of a lost row, cannot be known: there is no repair."""
     one, other = [run_of(HOURS[n]) for n in (0, 2)]
     await whole.pool.execute("DELETE FROM meter.session WHERE session_id = $1", one)
     await whole.pool.execute(
@@ -38,7 +38,7 @@ async def test_sessions_that_are_lost_or_doubled(whole: Feed, settings: Settings
         other,
     )
     found = await look(whole, settings)
-    assert {f.found for f in found["sessions"].findings} >= {"only its 120 samples", "2 rows"}
+    assert {f.found for f in found["sessions"].findings} >= {"no row, only 120 samples", "2 rows"}
     # The twin's length begins a minute earlier.
     assert found["sessions"].total == 3
     await mended(whole, settings)
@@ -51,7 +51,7 @@ async def test_a_session_without_samples(whole: Feed, settings: Settings) -> Non
     one = run_of(HOURS[0])
     await whole.pool.execute("DELETE FROM meter.sample WHERE session_id = $1", one)
     result = (await look(whole, settings))["sessions"]
-    assert [(f.found, f.repairable) for f in result.findings] == [("none", False)]
+    assert [(f.found, f.repairable) for f in result.findings] == [("no samples", False)]
     await mended(whole, settings)
     assert (
         await whole.pool.fetchval("SELECT count(*) FROM meter.session WHERE ended_at IS NULL") == 0

@@ -11,7 +11,7 @@ from tests.support.verify import look
 
 
 async def test_chunks(whole: Feed) -> None:
-    """Chunks that should be columns, that should be gone, and that can not be are told."""
+    """Chunks that should be compressed, dropped, or cannot be right are findings."""
     days = ColumnstoreSettings(session=0)
     settings = make_settings(retention=KEEP_ALL, columnstore=days)
     chunk = await whole.pool.fetchval(
@@ -34,7 +34,7 @@ async def test_chunks(whole: Feed) -> None:
 
 
 async def test_policies(whole: Feed) -> None:
-    """A policy that is gone, off, other than the settings say or not theirs is told."""
+    """A policy that is missing, off, unknown or different from the settings is a finding."""
     settings = make_settings(retention=KEEP_ALL)
     execute = whole.pool.execute
     await execute("SELECT public.remove_continuous_aggregate_policy('meter.usage_1d')")
@@ -58,14 +58,14 @@ async def test_policies(whole: Feed) -> None:
         ("policy_refresh_continuous_aggregate of usage_1d", "a policy", "none"),
         (
             "policy_refresh_continuous_aggregate of usage_1m",
-            "start_offset for ever",
+            "start_offset without limit",
             "start_offset",
         ),
         ("policy_retention of sample", "no such policy", "job"),
     ]
     other = make_settings(retention=KEEP_ALL, billing_timezone="Europe/Paris")
     found = {f.what: (f.expected, f.found) for f in (await look(whole, other))["policies"].findings}
-    assert found["days by billing_timezone"] == ("Europe/Paris", "Europe/Berlin")
+    assert found["billing_timezone of the day rollups"] == ("Europe/Paris", "Europe/Berlin")
 
 
 async def test_policies_of_other_settings(make_feed: MakeFeed) -> None:
@@ -81,7 +81,7 @@ async def test_policies_of_other_settings(make_feed: MakeFeed) -> None:
 
 
 async def test_jobs(whole: Feed, settings: Settings) -> None:
-    """Where workers run them, one whose last run failed or that keeps still is told."""
+    """With background workers, a job that failed or does not run is a finding."""
     if (await look(whole, settings))["jobs"].status == "skipped":
         pytest.skip("no workers here")
     job = await whole.pool.fetchval(

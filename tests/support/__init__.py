@@ -1,1 +1,1 @@
-"""What tests, benchmarks, the chaos run, the fuzzer, previews and the docs' scripts share."""
+"""Code that tests, benchmarks, the chaos run, the fuzzer, previews and the docs' tools share."""

@@ -1,7 +1,7 @@
-"""Invented answers in which clients' unescaped names bring markup, and what is true of them.
+"""Invented answers in which unescaped names contain markup, and the true content of each.
 
-Some meetings are attackers'; theirs are the names. A name is a random chain of the pieces that a
-break-out needs, a break-out that is nearly or fully right, or a piece of another name.
+The names are in the meetings of attackers. A name is a random chain of the pieces that a break-out
+needs, a break-out that is nearly or fully right, or a piece of another name.
 """
 
 import functools
@@ -20,7 +20,7 @@ _FIRST_ATTACKER, _FORGED = 20, 666
 
 @dataclass(frozen=True)
 class Case:
-    """An answer; what each of its meetings is without the names; whose the names are."""
+    """An answer, its meetings without the names, and the meetings that have the names."""
 
     body: bytes
     truth: dict[str, Meeting]
@@ -34,7 +34,7 @@ class _Person:
 
 
 def _meeting(number: int, people: list[_Person], participants: int = 4) -> str:
-    """Render a meeting as BigBlueButton does, but the names of custom data as they are."""
+    """Render a meeting as BigBlueButton does, but with unescaped names of custom data."""
     attendees = ""
     for person in people:
         role, kind = ("DIAL-IN-USER", "DIAL-IN") if person.dialin else ("VIEWER", "HTML5")

@@ -1,4 +1,4 @@
-"""Sessions of two tenants on two servers, for tests of what the writer stores."""
+"""Sessions of two tenants on two servers, for tests of the writer."""
 
 from datetime import UTC, datetime, timedelta
 

@@ -1,4 +1,4 @@
-"""The catalog's view of our schema."""
+"""The schema of bbbmeter as the database's catalog describes it."""
 
 from typing import Any
 
@@ -55,5 +55,5 @@ _CATALOG = {
 
 
 async def catalog(connection: asyncpg.Connection) -> dict[str, list[tuple[Any, ...]]]:
-    """Return all that makes up the schema."""
+    """Return all objects of the schema, so that two schemas can be compared."""
     return {k: [tuple(r) for r in await connection.fetch(q)] for k, q in _CATALOG.items()}

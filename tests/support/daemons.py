@@ -1,4 +1,4 @@
-"""`bbbmeter run` in processes of their own, on the fleet of the fixture `fleet`."""
+"""`bbbmeter run` in separate processes, with the servers of the fixture `fleet`."""
 
 import asyncio
 import json
@@ -14,12 +14,12 @@ import asyncpg
 
 SECRET = "the-secret-of-the-simulated-fleet"
 INTERVAL_S = 5
-PATIENCE_S = 90.0  # only so that a test that hangs ends
+PATIENCE_S = 90.0  # ends a test that hangs
 
 
 @dataclass
 class Running:
-    """A `bbbmeter run` in a process of its own, and what it logged."""
+    """A `bbbmeter run` in a separate process, and its log."""
 
     process: asyncio.subprocess.Process
     log: list[dict[str, object]] = field(default_factory=list)
@@ -27,7 +27,7 @@ class Running:
     changed: asyncio.Event = field(default_factory=asyncio.Event)
 
     async def read(self) -> None:
-        """Collect its log until it ends."""
+        """Read its log until the process ends."""
         assert self.process.stderr is not None
         async for line in self.process.stderr:
             self.raw.append(line.decode())
@@ -37,7 +37,7 @@ class Running:
         self.changed.set()
 
     async def until(self, event: str, count: int = 1) -> dict[str, object]:
-        """Wait until it has logged `event`, `count` times in all, and return the last one."""
+        """Wait until `event` was logged `count` times in total; return the last entry."""
         async with asyncio.timeout(PATIENCE_S):
             while True:
                 found = [entry for entry in self.log if entry["event"] == event]
@@ -48,7 +48,7 @@ class Running:
                 await self.changed.wait()
 
     async def end(self) -> None:
-        """Ask it to end, and see that it ends well."""
+        """Stop it, and check that it ends with code 0."""
         self.process.send_signal(signal.SIGTERM)
         code = await asyncio.wait_for(self.process.wait(), PATIENCE_S)
         assert code == 0, "".join(self.raw)
@@ -56,7 +56,7 @@ class Running:
 
 @asynccontextmanager
 async def collecting(config: Path) -> AsyncIterator[Running]:
-    """Run the daemon on `config`; it is killed at the end if it still runs."""
+    """Run the daemon with `config`; kill it at the end if it still runs."""
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", "collector", "run", "--config", str(config)),
         stderr=asyncio.subprocess.PIPE,
@@ -79,7 +79,7 @@ async def until_polled(dsn: str, polls: int, condition: str = "TRUE") -> None:
     try:
         async with asyncio.timeout(PATIENCE_S):
             query = f"SELECT count(*) FROM meter.poll WHERE {condition}"  # noqa: S608
-            while await connection.fetchval(query) < polls:  # noqa: ASYNC110 - no event tells
+            while await connection.fetchval(query) < polls:  # noqa: ASYNC110 - there is no event
                 await asyncio.sleep(0.2)
     finally:
         await connection.close()

@@ -1,4 +1,4 @@
-"""Databases for tests: an empty one, one that is migrated, one with a past."""
+"""Databases for tests: empty, migrated, or with a history."""
 
 import gc
 import uuid
@@ -15,16 +15,16 @@ from collector.settings import Settings
 from tests.support.history import History, fill
 from tests.support.settings import PAST_RETENTION, make_settings
 
-# For testcontainers, where a Docker engine answers.
+# The image for testcontainers, if there is a Docker engine.
 IMAGE = "timescale/timescaledb:2.29.2-pg17"
 
 
 def docker_answers() -> bool:
-    """Say whether there is a Docker engine to start a database with."""
+    """Return whether there is a Docker engine that can start a database."""
     import docker  # noqa: PLC0415 - slow to import
 
     with warnings.catch_warnings():
-        # A client that finds no engine leaves its socket to the garbage collector, who would warn.
+        # Without an engine, the client leaves its socket open, and Python would warn about it.
         warnings.simplefilter("ignore", ResourceWarning)
         try:
             docker.from_env(timeout=5).close()
@@ -38,7 +38,7 @@ def docker_answers() -> bool:
 
 @asynccontextmanager
 async def empty_database(server_dsn: str | None, embedded_dsn: str | None) -> AsyncIterator[str]:
-    """Yield the DSN of a database without our schema: one of its own where there is a server."""
+    """Yield the DSN of a database without the schema; on a server it is a new database."""
     if server_dsn is None:
         assert embedded_dsn is not None
         connection = await asyncpg.connect(embedded_dsn)
@@ -57,8 +57,8 @@ async def empty_database(server_dsn: str | None, embedded_dsn: str | None) -> As
 
 
 async def migrate_unscheduled(connection: Connection, settings: Settings) -> None:
-    """Migrate a database, and take its policies off the scheduler: tests say when each one runs."""
-    # In one transaction, so that no policy runs between.
+    """Migrate a database and unschedule its policies: tests decide when each one runs."""
+    # One transaction, so that no policy can run in between.
     async with connection.transaction():
         await migrate(connection, settings)
         await connection.execute(

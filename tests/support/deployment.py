@@ -1,4 +1,4 @@
-"""What the image, compose.yaml, the systemd unit and Prometheus have to agree on."""
+"""Values that must be the same in the image, compose.yaml, the systemd unit and Prometheus."""
 
 from typing import Any
 
@@ -10,7 +10,7 @@ COMPOSE: dict[str, Any] = yaml.safe_load((ROOT / "compose.yaml").read_text())
 SERVICES: dict[str, dict[str, Any]] = COMPOSE["services"]
 PORT = "9713"
 SPOOL = "/var/lib/bbbmeter/spool"
-# Until a collector that is asked to end is killed: its deadlines, and what closing takes.
+# Seconds after which a collector that is stopping may be killed: its deadlines, plus closing.
 GRACE_S = 60
-# Open files of a collector: 1,000 servers fit.
+# The limit of a collector's open files; it suffices for 1,000 servers.
 FILES = 16_384

@@ -1,4 +1,4 @@
-"""Clients of an embedded engine, and programs that use one in processes of their own."""
+"""Clients of an embedded engine, and programs that use one in separate processes."""
 
 import asyncio
 import contextlib
@@ -11,9 +11,9 @@ import asyncpg
 
 from collector.database.engine import EmbeddedEngine
 
-PATIENCE_S = 60.0  # only so that a failure does not hang
+PATIENCE_S = 60.0  # ends a test that hangs
 
-# Waits in the client until every other one is connected, so that they really work side by side.
+# Each client waits until all others are connected, so that they really work concurrently.
 CLIENT = """
 import asyncio, os, signal, sys
 import asyncpg
@@ -81,7 +81,7 @@ asyncio.run(main(sys.argv[1]))
 
 @contextlib.asynccontextmanager
 async def connect(engine: EmbeddedEngine, **options: str) -> AsyncIterator[asyncpg.Connection]:
-    """A connection that is closed, however the test ends."""
+    """Yield a connection that is closed at the end, also if the test fails."""
     connection = await asyncpg.connect(engine.dsn, server_settings=options, timeout=PATIENCE_S)
     try:
         yield connection
@@ -102,14 +102,14 @@ async def python(script: str, *arguments: str) -> asyncio.subprocess.Process:
 
 
 async def line(process: asyncio.subprocess.Process) -> str:
-    """The next line that a process prints."""
+    """Return the next line that a process prints."""
     assert process.stdout is not None
     async with asyncio.timeout(PATIENCE_S):
         return (await process.stdout.readline()).decode().strip()
 
 
 async def reconnect(engine: EmbeddedEngine) -> asyncpg.Connection:
-    """A connection as soon as the engine is back."""
+    """Return a connection as soon as the engine answers again."""
     async with asyncio.timeout(PATIENCE_S):
         while True:
             with contextlib.suppress(OSError, asyncpg.PostgresError, asyncpg.InterfaceError):
@@ -118,12 +118,12 @@ async def reconnect(engine: EmbeddedEngine) -> asyncpg.Connection:
 
 
 def started_it(engine: EmbeddedEngine) -> bool:
-    """Whether this object started the server, so that `stop` ends it; else it joined one."""
+    """Return whether this object started the server, so that `stop` ends it; else it joined one."""
     return engine._process is not None
 
 
 def lives(pid: int) -> bool:
-    """Whether there is such a process; a zombie, whose new parent has not looked yet, is none."""
+    """Return whether there is such a process; a zombie does not count."""
     try:
         stat = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8")
     except OSError:
@@ -132,7 +132,7 @@ def lives(pid: int) -> bool:
 
 
 async def psql_inserts(dsn: str, count: int) -> None:
-    """Insert `count` marks, each with a psql of its own."""
+    """Insert `count` marks, each with a separate psql."""
     for n in range(count):
         process = await asyncio.create_subprocess_exec(
             "psql",

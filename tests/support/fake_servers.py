@@ -1,4 +1,4 @@
-"""Fake BigBlueButton servers on the loopback, and clients that ask them."""
+"""Fake BigBlueButton servers on loopback, and clients of them."""
 
 import asyncio
 import contextlib
@@ -32,7 +32,7 @@ Handler = Callable[[bytes, asyncio.StreamWriter], Awaitable[None]]
 
 @dataclass
 class Server:
-    """A fake server: its port, the requests it got, and how many connections it saw."""
+    """A fake server: its port, the requests that it got, and its number of connections."""
 
     port: int
     requests: list[bytes] = field(default_factory=list)
@@ -42,7 +42,7 @@ class Server:
 
 @contextlib.asynccontextmanager
 async def serving(handler: Handler, tls: ssl.SSLContext | None = None) -> AsyncIterator[Server]:
-    """Serve on a free port of the loopback: `handler` gets each request's head and the stream."""
+    """Serve on a free loopback port; `handler` gets the head of each request and the stream."""
 
     async def connected(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         server.connections += 1
@@ -59,7 +59,7 @@ async def serving(handler: Handler, tls: ssl.SSLContext | None = None) -> AsyncI
             writer.close()
 
     async def accepted(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        # A task of our own: asyncio complains if its own is cancelled.
+        # A separate task, because asyncio logs an error if its own task is cancelled.
         tasks.append(asyncio.create_task(connected(reader, writer)))
 
     tasks: list[asyncio.Task[None]] = []
@@ -84,7 +84,7 @@ def response(
 
 
 def sends(data: bytes, *, close: bool = False) -> Handler:
-    """Return a handler that sends `data`, and perhaps closes the connection."""
+    """Return a handler that sends `data`, and can close the connection."""
 
     async def handle(_: bytes, writer: asyncio.StreamWriter) -> None:
         writer.write(data)
@@ -103,7 +103,7 @@ async def signed(head: bytes, writer: asyncio.StreamWriter) -> None:
 
 
 def redirects(*locations: str) -> Handler:
-    """Return a handler that redirects to one location after the other, and then answers."""
+    """Return a handler that redirects to each location in turn, and then answers."""
     left = list(locations)
 
     async def handle(head: bytes, writer: asyncio.StreamWriter) -> None:
@@ -124,7 +124,7 @@ def client_of(
     parse: Callable[[bytes], Answer] = parse_meetings,
     **changes: Any,  # noqa: ANN401 - any key of a server's settings
 ) -> BbbClient[Answer]:
-    """Return the client of a server on `port` of the loopback, with other settings if wished."""
+    """Return a client of the server on loopback port `port`; `changes` are other settings."""
     values = {
         "url": f"{scheme}://127.0.0.1:{port}/bigbluebutton",
         "secret": SecretStr(SECRET),
@@ -137,7 +137,7 @@ def client_of(
 
 
 async def failure(client: BbbClient[Answer]) -> str:
-    """Return the code of the PollError that a poll ends in; it gives nothing away."""
+    """Return the code of the PollError of a poll; its text must not contain secrets."""
     with pytest.raises(PollError) as caught:
         await client.ask()
     shown = "".join(traceback.format_exception(caught.value)) + repr(client)

@@ -1,4 +1,4 @@
-"""Sessions as a script, fed into a database through the writer."""
+"""Feeds planned sessions into a database through the writer."""
 
 from collections.abc import Awaitable, Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass
@@ -35,17 +35,17 @@ class Run:
 
     @property
     def internal_id(self) -> str:
-        """An id like BBB's: of the room and the time of its making."""
+        """An id like BigBlueButton's, made from the room and the time of creation."""
         return f"{self.room}-{self.begin:%s}{'-b' if self.breakout else ''}"
 
     @property
     def session_id(self) -> int:
-        """The number that the collector gives the session."""
+        """The session id that the collector computes."""
         return session_id(self.server, self.internal_id)
 
 
 class Feed:
-    """Writes what polls would have brought, and does what the database's policies would do."""
+    """Writes the rows that polls would give, and does the work of the database's policies."""
 
     def __init__(self, pool: asyncpg.Pool, interval_s: int = 30) -> None:
         """Feed the migrated database of `pool`."""
@@ -54,9 +54,9 @@ class Feed:
         self.interval_s = interval_s
 
     async def due(self, tick: datetime, **servers: str | None) -> None:
-        """Let polls of `servers` (name = its tenant or None), and of no others, be due from `tick`.
+        """Make polls of exactly `servers` (name = its tenant or None) due from `tick` on.
 
-        With no servers: let polls be due until `tick`.
+        Without servers, the polls of all servers are due until `tick`.
         """
         entries = tuple(make_server(n, tenant=tenant) for n, tenant in servers.items())
         async with self.pool.acquire() as connection:
@@ -71,9 +71,9 @@ class Feed:
         failed: Collection[tuple[str, datetime]] = (),
         missed: Collection[tuple[str, datetime]] = (),
     ) -> Batch:
-        """Return the batch of polls of `servers` at `ticks`, of which some failed or were missed.
+        """Return the batch of polls of `servers` at `ticks`; some can be failed or missing.
 
-        As the pipeline does, it announces a session that the last successful poll did not see.
+        As in the pipeline, a session is announced if the last successful poll did not see it.
         """
         batch = Batch()
         ticks = list(ticks)
@@ -131,7 +131,7 @@ class Feed:
         )
 
     def sample(self, run: Run, ts: datetime, *, poll_ts: datetime | None = None) -> Sample:
-        """Return the sample of `run` at `ts`; with `poll_ts` one filled in by that poll."""
+        """Return the sample of `run` at `ts`; with `poll_ts` it is filled in by that poll."""
         return Sample(
             poll_ts=poll_ts or ts,
             server=run.server,
@@ -158,7 +158,7 @@ class Feed:
         failed: Collection[tuple[str, datetime]] = (),
         missed: Collection[tuple[str, datetime]] = (),
     ) -> Stored:
-        """Store that batch."""
+        """Store the batch that `batch` returns for the same arguments."""
         return await self.writer.write(
             self.batch(servers, ticks, runs, failed=failed, missed=missed)
         )
@@ -170,7 +170,7 @@ class Feed:
             since += timedelta(seconds=self.interval_s)
 
     async def refresh(self, until: datetime | None = None) -> None:
-        """Bring all rollups up to date: whole, or the buckets that end at `until` at the latest."""
+        """Refresh all rollups: completely, or the buckets that end at `until` or earlier."""
         for rollup in ROLLUPS:
             await self.pool.execute(
                 "CALL public.refresh_continuous_aggregate($1::regclass, NULL, $2::timestamptz)",
@@ -179,7 +179,7 @@ class Feed:
             )
 
     async def columnize(self) -> int:
-        """Turn every chunk there is into columns; return their number."""
+        """Convert every chunk to the columnstore; return their number."""
         done = 0
         for relation in COLUMNSTORES:
             done += await self.pool.fetchval(

@@ -1,4 +1,4 @@
-"""Simulated fleets for tests: a plan of one, and what their servers' answers hold."""
+"""Simulated fleets for tests: a plan, and the contents of their servers' answers."""
 
 import random
 from datetime import UTC, datetime, timedelta
@@ -15,7 +15,7 @@ MILLISECOND = timedelta(milliseconds=1)
 
 
 def plan(seed: int = 1, **changes: object) -> FleetPlan:
-    """Return a plan of a busy little fleet with everything in it."""
+    """Return a plan of a small, busy fleet with every kind of session."""
     given: dict[str, object] = {
         "start": START,
         "end": START + timedelta(days=1),
@@ -43,30 +43,30 @@ def meetings_at(fleet: Fleet, at: datetime) -> list[tuple[str, etree._Element]]:
 
 
 def text(element: etree._Element, tag: str) -> str:
-    """Return the text of a child that must be there."""
+    """Return the text of a child element, which must exist."""
     found = element.findtext(tag)
     assert found is not None
     return found
 
 
 def count(meeting: etree._Element, tag: str) -> int:
-    """Return a count, thousands separators taken out."""
+    """Return a count without thousands separators."""
     return int(text(meeting, tag).replace(",", ""))
 
 
 def speakers(meeting: etree._Element) -> set[str]:
-    """Return the user ids of those who are in the voice conference."""
+    """Return the user ids of the people in the voice conference."""
     attendees = meeting.iter("attendee")
     return {text(a, "userID") for a in attendees if text(a, "hasJoinedVoice") == "true"}
 
 
 def moments(seed: int, number: int, within: timedelta) -> list[datetime]:
-    """Return random instants, whole milliseconds, in their order."""
+    """Return random instants in order, in whole milliseconds."""
     rng = random.Random(seed)
     most_ms = int(within / MILLISECOND)
     return sorted(START + rng.randrange(most_ms) * MILLISECOND for _ in range(number))
 
 
 def person(user_id: str, name: str, role: str = "VIEWER", **more: object) -> Person:
-    """Return a person of the sample."""
+    """Return a person for tests."""
     return Person(user_id, name, role, **more)  # type: ignore[arg-type]

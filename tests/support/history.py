@@ -1,9 +1,10 @@
-"""A made-up past of a fleet, written into a migrated, empty database: for tests, preview, bench.
+"""An invented history of a fleet, for tests, preview and benchmarks.
 
-All of it is SQL over whole days, so that a month of a large fleet takes minutes. The same history
-gives the same rows. It has what real ones have: rooms that are used again and again, busy days
-and quiet nights, breakout rooms, dial-in, a server that was away, polls that failed and were
-filled, a collector that was restarted, contracts that are kept and broken.
+It is written into a migrated, empty database with SQL over whole days, so that a month of a large
+fleet takes minutes. The same history gives the same rows. It has everything that a real one has:
+rooms that are used repeatedly, busy days and quiet nights, breakout rooms, dial-in, a server that
+was away, failed polls that were filled, a collector that was restarted, contracts that are kept and
+broken.
 """
 
 from collections.abc import Mapping
@@ -35,7 +36,7 @@ TIMEZONE = "Europe/Berlin"
 
 @dataclass(frozen=True, slots=True)
 class History:
-    """What is to be made up: `sessions` is the mean number at a time, day and night."""
+    """The size of the history; `sessions` is the mean number of concurrent sessions."""
 
     end: datetime
     days: int
@@ -46,7 +47,7 @@ class History:
 
     @property
     def begin(self) -> datetime:
-        """The first midnight (UTC) of it."""
+        """The first midnight (UTC) of the history."""
         day = datetime.combine(self.end.astimezone(UTC).date(), datetime.min.time(), UTC)
         return day - timedelta(days=self.days)
 
@@ -59,8 +60,8 @@ async def fill(
 ) -> Mapping[str, int]:
     """Write `history`, refresh all rollups, and return the rows of each table.
 
-    Samples from `hourly_chunks_since` on stand in chunks of an hour: what reads more of them than
-    it should can be seen by the chunks.
+    Samples from `hourly_chunks_since` on are in chunks of an hour. So a test can see by the number
+    of chunks whether a query reads too many samples.
     """
     values = {
         "begin": f"'{history.begin.isoformat()}'::timestamptz",

@@ -1,14 +1,14 @@
-"""The SQL of a made-up past: a statement for each table, in the order in which they run.
+"""The SQL of an invented history: one statement per table, in the order in which they run.
 
-`tests.support.history` puts values in place of the names in braces. What looks random is a hash of
+`tests.support.history` fills values into the names in braces. Values that look random are hashes of
 a number and a purpose, so that every run writes the same rows.
 """
 
-# Sessions at a time for each lane: a lane has one at most in each hour, of 53 minutes as a mean,
-# in 35 hours of 100.
+# Concurrent sessions per lane: a lane has at most one session per hour, of 53 minutes on average,
+# and one in 35 of 100 hours.
 LOAD = 0.314
 
-# From 0 up to 1, the same for the same number and purpose.
+# A number from 0 to below 1; the same number and purpose give the same result.
 HASH = """
 CREATE OR REPLACE FUNCTION pg_temp.share(n bigint, purpose bigint) RETURNS double precision
 LANGUAGE sql IMMUTABLE
@@ -44,7 +44,7 @@ CROSS JOIN generate_series(1, 40) AS g (n)
 WHERE t.name <> 'unassigned' OR n <= 2
 """
 
-# Every session: `n` names it; its place, its times and its size follow from that.
+# Every session, numbered `n`: its place, times and size follow from the number.
 PLAN = """
 CREATE TEMPORARY TABLE plan AS
 WITH slot AS (
@@ -267,7 +267,7 @@ LEFT JOIN (
 ) AS u ON v.id = u.server_id AND t.ts = u.ts
 """
 
-# As meter.update_sessions has it. Who was not seen by any poll was never there.
+# As meter.update_sessions computes them. A session that no poll saw is left out.
 SESSIONS = """
 INSERT INTO meter.session (
     session_id, server_id, internal_id, started_at, tenant_id, room_id, parent_internal_id,
@@ -334,7 +334,7 @@ FROM (
 ) AS r (id, host, since, until, stopped)
 """
 
-# The first tenant's limit is broken every busy day, the second's is kept; the third has none.
+# The first tenant exceeds its limit every busy day. The second keeps it. The third has none.
 CONTRACTS = """
 INSERT INTO meter.contract (tenant_id, since, until, participant_limit, month_minute_limit)
 SELECT t.id, c.since, c.until, c.limit_, c.minutes

@@ -1,4 +1,4 @@
-"""Fake servers that do harm, and how to poll one next to a healthy one."""
+"""Fake servers with harmful answers, and a way to poll one together with a healthy one."""
 
 import asyncio
 import contextlib
@@ -18,7 +18,7 @@ from tests.support.fake_servers import EMPTY, MAX_BODY_BYTES
 from tests.support.settings import make_server
 
 TICK = datetime(2026, 2, 2, 8, tzinfo=UTC)
-# How long a server has to answer: one that answers, and one that does not.
+# Seconds in which a server must answer: for servers that answer, and for those that do not.
 LONG_S = 60.0
 SHORT_S = 0.4
 ONE = (
@@ -32,7 +32,7 @@ Handler = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]
 
 @dataclass
 class Listener:
-    """A fake server: its port, how many connections it had, and whether all of them are gone."""
+    """A fake server: its port, its number of connections, and whether all of them are closed."""
 
     port: int
     connections: int = 0
@@ -41,7 +41,7 @@ class Listener:
 
 @contextlib.asynccontextmanager
 async def listening(handler: Handler, tls: ssl.SSLContext | None = None) -> AsyncIterator[Listener]:
-    """Listen on a free port of the loopback; `handler` gets each connection, until it is gone."""
+    """Listen on a free loopback port; `handler` gets each connection until it is closed."""
     open_now = 0
 
     async def connected(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -57,7 +57,7 @@ async def listening(handler: Handler, tls: ssl.SSLContext | None = None) -> Asyn
             listener.gone.set()
 
     async def accepted(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        # A task of our own: asyncio complains if its own is cancelled.
+        # A separate task, because asyncio logs an error if its own task is cancelled.
         tasks.append(asyncio.create_task(connected(reader, writer)))
 
     tasks: list[asyncio.Task[None]] = []
@@ -73,7 +73,7 @@ async def listening(handler: Handler, tls: ssl.SSLContext | None = None) -> Asyn
 
 
 def response(body: bytes = EMPTY, *headers: str) -> bytes:
-    """Return a whole answer."""
+    """Return a complete answer."""
     lines = [f"Content-Length: {len(body)}", *headers]
     return OK + "".join(f"{line}\r\n" for line in lines).encode() + b"\r\n" + body
 
@@ -87,7 +87,7 @@ async def healthy(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) ->
 
 
 def says(*parts: bytes, again: bytes = b"", pause_s: float = 0.0) -> Handler:
-    """Return a handler that answers `parts`, then `again` without end, or nothing more."""
+    """Return a handler that sends `parts`, then `again` without end, or nothing more."""
 
     async def handle(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.readuntil(b"\r\n\r\n")
@@ -99,24 +99,24 @@ def says(*parts: bytes, again: bytes = b"", pause_s: float = 0.0) -> Handler:
             writer.write(again)
             await writer.drain()
             await asyncio.sleep(pause_s)
-        await reader.read()  # until the client has gone
+        await reader.read()  # until the client closes the connection
 
     return handle
 
 
 def bytewise(data: bytes, pause_s: float) -> Handler:
-    """Return a handler that answers one byte at a time."""
+    """Return a handler that sends its answer byte by byte."""
     return says(*(data[at : at + 1] for at in range(len(data))), pause_s=pause_s)
 
 
 def resets_after(data: bytes) -> Handler:
-    """Return a handler that answers `data` and resets the connection (RST, no FIN)."""
+    """Return a handler that sends `data` and resets the connection (RST, no FIN)."""
 
     async def handle(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.readuntil(b"\r\n\r\n")
         writer.write(data)
         await writer.drain()
-        await asyncio.sleep(0.05)  # or the client's kernel drops what it has not read
+        await asyncio.sleep(0.05)  # else the client's kernel drops data that it has not read
         writer.get_extra_info("socket").setsockopt(
             socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0)
         )
@@ -128,7 +128,7 @@ def resets_after(data: bytes) -> Handler:
 async def poll_both(
     hostile: ServerSettings, gone: asyncio.Event | None = None
 ) -> dict[str, PollResult]:
-    """Poll a hostile server and a healthy one; with `gone`, wait for it before the end."""
+    """Poll a hostile and a healthy server; with `gone`, wait for it before the end."""
     results: dict[str, PollResult] = {}
     async with listening(healthy) as listener, BbbClients() as clients:
         url = f"http://127.0.0.1:{listener.port}/bigbluebutton"

@@ -1,4 +1,4 @@
-"""Ways to the database that a test can cut."""
+"""Connections to the database that a test can break."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -7,10 +7,10 @@ from urllib.parse import urlsplit, urlunsplit
 
 
 class Line:
-    """A way to the database that can be cut."""
+    """A proxy to the database that can break all connections."""
 
     def __init__(self, host: str, port: int) -> None:
-        """Lead to `host` and `port`."""
+        """Forward to `host` and `port`."""
         self._to = (host, port)
         self._writers: set[asyncio.StreamWriter] = set()
         self.cut = False
@@ -53,16 +53,16 @@ class Line:
 
 
 class Cut:
-    """A way to the database that can be cut: before its answer comes through, or at once."""
+    """A proxy that can break a connection at once, or before an answer passes."""
 
     def __init__(self) -> None:
-        """Begin whole."""
+        """Begin without a break."""
         self.cut_answers = False
         self.dsn = ""
 
     @asynccontextmanager
     async def to(self, dsn: str) -> AsyncIterator[None]:
-        """Listen, with an address in `dsn` that leads to the database of `dsn`."""
+        """Listen; the attribute `dsn` then leads through the proxy to the database of `dsn`."""
         place = urlsplit(dsn)
         tasks: set[asyncio.Task[None]] = set()
 

@@ -13,7 +13,7 @@ ID = f"f029f947dcc2f6b1df95cddc19eb4a82a598556c-{CREATED_MS}"
 
 @dataclass
 class Person:
-    """An attendee as BigBlueButton lists one."""
+    """An attendee with the fields that BigBlueButton lists."""
 
     name: str = "Ada"
     dialin: bool = False
@@ -26,7 +26,7 @@ def as_text(value: object) -> str:
 
 
 def person_xml(person: Person, name_of: Callable[[str], str] = as_text) -> str:
-    """Render an attendee as BigBlueButton's template does, the names of custom data escaped."""
+    """Render an attendee as BigBlueButton's template does, with escaped names of custom data."""
     role, kind = ("DIAL-IN-USER", "DIAL-IN") if person.dialin else ("VIEWER", "HTML5")
     custom = "".join(
         f"<{name_of(key)}>{as_text(value)}</{name_of(key)}>\n"
@@ -53,7 +53,7 @@ def meeting_xml(
 ) -> str:
     """Render a meeting in the order of BigBlueButton's template.
 
-    `changes` sets elements, `drop` leaves one out, `add` is put at the end.
+    `changes` sets elements, `drop` removes one, and `add` is appended.
     """
     fields: dict[str, object] = {
         "meetingName": "Room",
@@ -91,7 +91,7 @@ def meeting_xml(
 
 
 def answer_xml(*meetings: str) -> bytes:
-    """Render an answer that holds `meetings`."""
+    """Render an answer with `meetings`."""
     return (
         "<response>\n<returncode>SUCCESS</returncode>\n<meetings>\n"
         f"{''.join(meetings)}</meetings>\n</response>"

@@ -1,7 +1,8 @@
-"""A rehearsal: a simulated fleet metered on a virtual clock, weeks in minutes, beside the truth.
+"""A rehearsal: a simulated fleet is metered on a virtual clock, and compared with the truth.
 
-The way of a real poll is gone from the answer's bytes on: parser, pipeline, writer, sessions,
-rollups, report. Only HTTP and waiting are left out. Tests and docs/accuracy.md rest on it.
+Weeks take minutes. Everything after the bytes of an answer is the real program: parser, pipeline,
+writer, sessions, rollups, report. Only HTTP and waiting are left out. Tests and docs/accuracy.md
+use it.
 """
 
 import random
@@ -30,9 +31,9 @@ from collector.storage.writer import Writer
 
 @dataclass(frozen=True, slots=True)
 class Rehearsal:
-    """What a run gave: the report's rows, the documented BBBLB query's, and the truth.
+    """The result of a run: the rows of the report and of BBBLB's documented query, and the truth.
 
-    `polls` and `failed` count servers by ticks; `seconds` is what the run took.
+    `polls` and `failed` count one per server and tick; `seconds` is the duration of the run.
     """
 
     report: dict[str, dict[str, Any]]
@@ -55,8 +56,8 @@ async def rehearse(
 ) -> Rehearsal:
     """Run the whole plan of `fleet` into the migrated, empty database of `pool`.
 
-    Each poll fails with probability `fail_share`, by itself. The plan must begin and end on full
-    minutes.
+    Each poll fails independently with probability `fail_share`. The plan must begin and end at
+    full minutes.
     """
     began = time.monotonic()
     plan, interval_s = fleet.plan, settings.poll_interval_s
@@ -125,8 +126,9 @@ def settings_for(fleet: Fleet, **changes: Any) -> Settings:  # noqa: ANN401 - an
     return Settings(**values)
 
 
-# The six figures of BBBLB's documented query over its table meeting_stats, which has a row a
-# meeting a poll: duration is last minus first row, participant minutes are mean users by duration.
+# The six figures of BBBLB's documented query over its table meeting_stats, which has one row per
+# meeting and poll. The duration is the last minus the first row. Participant minutes are the mean
+# users times the duration.
 _BBBLB = """
 WITH meeting_stats AS (
     SELECT a.ts, a.session_id AS uuid, a.tenant_id AS tenant_fk, a.participants AS users

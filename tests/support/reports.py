@@ -1,4 +1,4 @@
-"""What tests of usage ask: the reports of a fed database, and instants in words."""
+"""Queries for tests of usage: the reports of a fed database, and instants from texts."""
 
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
@@ -10,9 +10,9 @@ Figures = list[dict[str, Any]]
 
 BERLIN = ZoneInfo("Europe/Berlin")
 MINUTE, HOUR = timedelta(minutes=1), timedelta(hours=1)
-# Clocks go forward on 29 March and back on 25 October 2026.
+# In 2026, clocks go forward on 29 March and back on 25 October.
 SPRING, AUTUMN = date(2026, 3, 29), date(2026, 10, 25)
-# Figures of which the parts of a period add up to the whole.
+# Figures that add up: the sum over the parts of a period is the figure of the whole.
 ADDITIVE = (
     "participant_minutes",
     "voice_minutes",
@@ -42,7 +42,7 @@ async def report(feed: Feed, since: datetime, until: datetime) -> dict[str, dict
 
 
 async def usage(feed: Feed, since: datetime, until: datetime, per: str) -> Figures:
-    """Return meter.tenant_usage."""
+    """Return the rows of meter.tenant_usage."""
     query = "SELECT * FROM meter.tenant_usage($1, $2, $3)"
     return [dict(row) for row in await feed.pool.fetch(query, since, until, per)]
 
@@ -50,6 +50,6 @@ async def usage(feed: Feed, since: datetime, until: datetime, per: str) -> Figur
 async def by(
     feed: Feed, since: datetime, until: datetime, group: str, server: str | None = None
 ) -> Figures:
-    """Return meter.usage_by."""
+    """Return the rows of meter.usage_by."""
     query = "SELECT * FROM meter.usage_by($1, $2, $3, $4)"
     return [dict(row) for row in await feed.pool.fetch(query, since, until, group, server)]

@@ -1,8 +1,8 @@
-"""Where this checkout is, and the folders in it that tests read."""
+"""The paths of this checkout and of the folders that tests read."""
 
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
-# Answers to getMeetings as servers sent them.
+# Answers to getMeetings from real servers.
 SAMPLES = ROOT / "tests" / "samples" / "getmeetings"

@@ -1,4 +1,4 @@
-"""A database with two tenants, and connections with the rights of one role and no others."""
+"""A database with two tenants, and connections with the rights of only one role."""
 
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
@@ -15,16 +15,16 @@ from tests.support.feed import Feed, Run
 T = datetime(2026, 3, 2, 10, tzinfo=UTC)
 HOUR, DAY = timedelta(hours=1), timedelta(days=1)
 PASSWORD = "an-invented-password"
-# What the tenant `arts` must never see in a result, an error or a notice: names, and figures.
+# Names and figures that the tenant `arts` must never see in a result, an error or a notice.
 OF_OTHERS = ("lawyers", "law-room", "law-server", "Law & Order", "7777", "8888")
-# What a tenant may read.
+# The relations and functions that a tenant may use.
 VIEWS = ("my_tenant", "my_room", "my_session", "my_sample", "my_usage_1m", "my_usage_1h")
 FORBIDDEN = asyncpg.InsufficientPrivilegeError
 
 
 @dataclass
 class House:
-    """Two tenants' data, and how to connect as somebody.
+    """The data of two tenants, and connections with the rights of a login.
 
     `own`, `role` and `login` are the id, the role and a login of the tenant `arts`.
     """
@@ -38,7 +38,7 @@ class House:
 
     @asynccontextmanager
     async def enter(self, login: str) -> AsyncIterator[asyncpg.Connection]:
-        """Yield a connection with the rights of `login` and no others."""
+        """Yield a connection with only the rights of `login`."""
         if self.native:
             url = urlsplit(self.dsn)
             netloc = f"{login}:{PASSWORD}@{url.netloc.rpartition('@')[2]}"
@@ -58,7 +58,7 @@ class House:
 
 
 async def make_login(feed: Feed, name: str, *roles: str) -> str:
-    """Make a login that has `roles`."""
+    """Create a login with `roles`."""
     await feed.pool.execute(f"CREATE ROLE {name} LOGIN PASSWORD '{PASSWORD}'")
     for role in roles:
         await feed.pool.execute(f"GRANT {role} TO {name}")
@@ -66,7 +66,9 @@ async def make_login(feed: Feed, name: str, *roles: str) -> str:
 
 
 async def furnish(feed: Feed, dsn: str, logins: Iterator[str], *, native: bool) -> House:
-    """Feed an hour of two tenants on a shared server and on one of the second, in rows and columns.
+    """Feed an hour of two tenants on a shared server and on one of the second tenant's servers.
+
+    The data are in rows and in columns.
 
     `native` says that `dsn` is a server, on which each role can log in.
     """

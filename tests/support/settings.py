@@ -1,4 +1,4 @@
-"""Settings for tests, and what tests of the settings share."""
+"""Settings for tests, and code that tests of the settings share."""
 
 from collections.abc import Callable
 from typing import Any
@@ -9,7 +9,7 @@ from collector.settings import RetentionSettings, ServerSettings, Settings
 
 # Retention in days; 0 keeps all data.
 KEEP_ALL = dict.fromkeys(RetentionSettings.model_fields, 0)
-# Longer than any history that is written here.
+# Longer than any history that tests write.
 PAST_RETENTION = {"sample": 400, "poll": 400}
 # A valid entry of `[[server]]`, as text.
 SERVER = """
@@ -19,14 +19,14 @@ url = "https://bbb1.example.org/bigbluebutton/"
 secret = "hush"
 """
 
-# The fixture `load`: loads settings from a text.
+# The type of the fixture `load`, which loads settings from a text.
 Load = Callable[[str], Settings]
-# The fixture `problems`: loads a text that must be refused, and returns the problems.
+# The type of the fixture `problems`, which loads an invalid text and returns its problems.
 Problems = Callable[[str], list[str]]
 
 
 def make_settings(**changes: Any) -> Settings:  # noqa: ANN401 - any key of the settings
-    """Return settings for tests: a day is a day in Berlin, one server `bbb1`."""
+    """Return settings for tests: the billing zone is Berlin, and the only server is `bbb1`."""
     values: dict[str, Any] = {
         "billing_timezone": "Europe/Berlin",
         "server": [make_server("bbb1")],

@@ -1,4 +1,4 @@
-"""`bbbmeter` as a command: run in a process of its own, its output and its exit code."""
+"""Runs `bbbmeter` in a separate process; gives its output and its exit code."""
 
 import asyncio
 import json
@@ -12,13 +12,13 @@ from typing import Any
 from collector.database.upkeep import update_sessions
 from tests.support.feed import Feed, Run
 
-PATIENCE_S = 120.0  # only so that a test that hangs ends
+PATIENCE_S = 120.0  # ends a test that hangs
 DAY = ("--from", "2026-03-02", "--to", "2026-03-03")
 
 
 @dataclass(frozen=True, slots=True)
 class Done:
-    """How a command ended and what it said."""
+    """The exit code and the output of a command."""
 
     code: int
     out: str
@@ -26,11 +26,11 @@ class Done:
 
     @property
     def said(self) -> str:
-        """All that it said."""
+        """Standard output and standard error together."""
         return self.out + self.err
 
     def require_refusal(self, *texts: str) -> None:
-        """It ended with code 2 and a message that holds `texts`, and without a traceback."""
+        """Check for exit code 2 and a message with `texts`, without a traceback."""
         assert (self.code, self.out) == (2, ""), self.said
         assert self.err.startswith("bbbmeter: "), self.err
         assert "Traceback" not in self.err
@@ -39,7 +39,7 @@ class Done:
 
 
 class Shell:
-    """Runs `bbbmeter` in a folder of its own, with no variables of ours but those given."""
+    """Runs `bbbmeter` in a separate folder, with only the given variables of bbbmeter."""
 
     def __init__(self, folder: Path) -> None:
         """Run in `folder`."""
@@ -47,7 +47,7 @@ class Shell:
 
     @property
     def config(self) -> Path:
-        """The settings that are found without being named."""
+        """The settings file that is found without `--config`."""
         return self.folder / "bbbmeter.toml"
 
     def configure(self, database: str, more: str = "") -> None:
@@ -57,7 +57,7 @@ class Shell:
         )
 
     async def __call__(self, *arguments: str, stdin: str = "", **variables: str) -> Done:
-        """Run `bbbmeter` with `arguments` to its end."""
+        """Run `bbbmeter` with `arguments` until it ends."""
         env = {k: v for k, v in os.environ.items() if not k.startswith("BBBMETER_")}
         process = await asyncio.create_subprocess_exec(
             *(sys.executable, "-m", "collector", *arguments),
@@ -86,7 +86,7 @@ class Shell:
 
 
 async def meter_an_hour(feed: Feed) -> None:
-    """Feed an hour of two servers and two tenants, of which two polls failed."""
+    """Feed an hour of two servers and two tenants, with two failed polls."""
     start = datetime(2026, 3, 2, 10, tzinfo=UTC)
 
     def at(minute: int) -> datetime:

@@ -1,11 +1,11 @@
-"""BigBlueButton servers whose answers hold secrets and people, which bbbmeter must not keep."""
+"""BigBlueButton servers whose answers contain secrets and people, which bbbmeter must not keep."""
 
 import re
 from dataclasses import dataclass, field
 
 from aiohttp import web
 
-# What a meeting's answer holds and bbbmeter must not keep: who was there, and keys to the meeting.
+# Texts of an answer that bbbmeter must not keep: people, and secrets of the meeting.
 PEOPLE = (
     "Änne Distinctive", "w_distinctive01", "Distinctive Caller", "v_distinctive02",
     "moderator-pass", "attendee-pass", "bbb-custom-distinctive", "distinctive@example.org",
@@ -33,13 +33,13 @@ FAILED = """<response><returncode>FAILED</returncode><messageKey>checksumError</
 
 @dataclass
 class Spies:
-    """BigBlueButton servers that tell, in every way, what they were asked with."""
+    """BigBlueButton servers that repeat the request and its secret in all parts of the answer."""
 
     base: str = ""
     checksums: set[str] = field(default_factory=set)
 
     async def answer(self, request: web.Request) -> web.Response:
-        """Answer as the server that the path names."""
+        """Answer as the server that is named in the path."""
         url = str(request.url)
         self.checksums |= set(re.findall(r"checksum=([0-9a-f]+)", url))
         match request.match_info["server"]:

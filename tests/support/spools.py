@@ -1,4 +1,4 @@
-"""Batches, and spools to keep them in."""
+"""Batches and spools for tests."""
 
 import contextlib
 import random
@@ -15,7 +15,7 @@ MAX_BYTES = 64 * 1024**2
 
 
 def make_batch(number: int, samples: int = 3, server: str = "bbb1") -> Batch:
-    """Return the batch of a tick, that no other `number` has."""
+    """Return a batch with one tick; each `number` gives another batch."""
     ts = START + timedelta(seconds=30 * number)
     rng = random.Random(number)
     yes, no = True, False
@@ -30,7 +30,7 @@ def make_batch(number: int, samples: int = 3, server: str = "bbb1") -> Batch:
 
 
 def waiting(spool: Spool, max_samples: int = 1_000_000_000) -> list[Batch]:
-    """Return the batches that wait."""
+    """Return the waiting batches."""
     return [entry.batch for entry in spool.oldest(max_samples)]
 
 
@@ -40,13 +40,13 @@ def reopened(directory: Path) -> contextlib.closing[Spool]:
 
 
 def edit(spool_file: Path, statement: str, *values: object) -> None:
-    """Change a spool's file behind its back."""
+    """Change a spool's file from outside."""
     with contextlib.closing(sqlite3.connect(spool_file)) as connection, connection:
         connection.execute(statement, values)
 
 
 def quarantine_rows(directory: Path, slot: int = 0) -> list[tuple[Any, ...]]:
-    """Return reason, servers, polls and payload of each batch in quarantine."""
+    """Return the reason, servers, polls and payload of each batch in quarantine."""
     path = directory / str(slot) / "spool.sqlite"
     with contextlib.closing(sqlite3.connect(path)) as connection:
         return connection.execute(

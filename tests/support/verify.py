@@ -1,4 +1,4 @@
-"""Three days that `bbbmeter verify` finds whole, and what it finds once a test has broken them."""
+"""Three days without findings of `bbbmeter verify`, and its findings after a test changes them."""
 
 from datetime import UTC, datetime, timedelta
 
@@ -8,7 +8,7 @@ from collector.verify import Result, repair, verify
 from collector.verify.recount import RECOUNTS
 from tests.support.feed import Feed, Run
 
-# The clocks go forward in Berlin on the second of these days; polls for an hour on each of them.
+# An hour of polls on each of three days. In Berlin the clocks go forward on the second day.
 HOURS = [
     datetime(2026, 3, 28, 9, tzinfo=UTC),
     datetime(2026, 3, 29, 21, 30, tzinfo=UTC),  # across midnight
@@ -22,7 +22,7 @@ NAMES = [
 
 
 async def three_days(feed: Feed) -> None:
-    """Feed three days of two servers, with failures and filled gaps, and compute what follows."""
+    """Feed three days of two servers with failures and filled gaps; update all that follows."""
     for begin in HOURS:
         end = begin + HOUR
         await feed.due(begin, bbb1=None, bbb2=None)
@@ -67,20 +67,20 @@ async def look(feed: Feed, settings: Settings, **period: datetime) -> dict[str, 
 
 
 async def wrong(feed: Feed, settings: Settings) -> dict[str, int]:
-    """Verify; return the number of findings of the checks that have any, none having failed."""
+    """Verify; return the number of findings by check, without zeros. No check may have failed."""
     found = await look(feed, settings)
     assert [result.note for result in found.values() if result.status == "failed"] == []
     return {name: result.total for name, result in found.items() if not result.ok}
 
 
 async def mended(feed: Feed, settings: Settings) -> dict[str, int]:
-    """Verify and repair; return what is wrong after."""
+    """Verify and repair; return the findings that are left."""
     await repair(feed.pool, settings, list((await look(feed, settings)).values()))
     return await wrong(feed, settings)
 
 
 async def materialized(feed: Feed, rollup: str) -> str:
-    """Return the name of the table in which a rollup's rows stand."""
+    """Return the name of the table that holds a rollup's rows."""
     name: str = await feed.pool.fetchval(
         "SELECT format('%I.%I', materialization_hypertable_schema, materialization_hypertable_name)"
         " FROM timescaledb_information.continuous_aggregates"
@@ -91,5 +91,5 @@ async def materialized(feed: Feed, rollup: str) -> str:
 
 
 def run_of(at: datetime, room: str = "a") -> int:
-    """Return the id of the session of a room at a time."""
+    """Return the id of the session that a room had at a time."""
     return Run("bbb1", "arts", room, at, at).session_id

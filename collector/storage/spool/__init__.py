@@ -1,7 +1,7 @@
-"""Batches on disk while the database is away, slow or refuses.
+"""Batches are kept on disk while the database is away, slow, or rejects them.
 
-`payload` (batch ↔ bytes) → `file` (SQLite) → `damage` (what is left of a broken one) → `slot`
-(who has which file) → `queue.Spool`, which a collector uses.
+`payload` (batch ↔ bytes) → `file` (SQLite) → `damage` (rescue of a damaged file) → `slot` (which
+collector uses which file) → `queue.Spool`, which a collector uses.
 """
 
 from collector.storage.spool.queue import Entry, Spool

@@ -1,4 +1,4 @@
-"""What is left of a damaged spool: found, set aside, and rescued into a new file."""
+"""Detects a damaged spool file, sets it aside, and rescues its batches into a new file."""
 
 import os
 import re
@@ -38,9 +38,9 @@ _READ = {
 
 
 def open_sound(path: Path, max_bytes: int) -> SpoolFile:
-    """Open a slot's file, which is made or rescued if need be, after reading all of it.
+    """Open a slot's file after checking all of it; create or rescue it if necessary.
 
-    Only for the process that has the slot. Raises SpoolError where that cannot be.
+    Only the process that holds the slot may call this. Raises SpoolError.
     """
     try:
         if not path.exists():
@@ -56,10 +56,10 @@ def open_sound(path: Path, max_bytes: int) -> SpoolFile:
 
 
 def rescue(path: Path, reason: str) -> None:
-    """Set a damaged file aside, and put a new one in its place with all that can still be read.
+    """Replace a damaged file by a new one with everything that can still be read.
 
-    This process must not have it open. The damaged one is kept. Raises SpoolError or OSError
-    where the disk has no room for the new one; all is then as it was.
+    This process must not have the file open. The damaged file is kept beside the new one. Raises
+    SpoolError or OSError if the disk has no room for the new file; then nothing has changed.
     """
     aside = path.with_name(f"{path.name}.damaged-{_stamp()}")
     try:
@@ -70,10 +70,10 @@ def rescue(path: Path, reason: str) -> None:
                 counts = _copy(damaged, connection)
     except sqlite3.Error as error:
         path.with_name(path.name + _FRESH_SUFFIX).unlink(missing_ok=True)
-        msg = f"{path}: damaged, and cannot be rescued: {error}"
+        msg = f"{path}: the file is damaged and could not be rescued: {error}"
         raise SpoolError(msg) from error
     os.link(path, aside)
-    # A log beside the new file would be taken for its own.
+    # SQLite would apply a log of the damaged file to the new one.
     _move_log(path, aside)
     _put_in_place(path, fresh)
     log.error(
@@ -85,9 +85,10 @@ def rescue(path: Path, reason: str) -> None:
 
 
 def report_missing(path: Path, missing: int) -> None:
-    """Say that acknowledged batches are not in the file, and keep its log, where they were.
+    """Log that `missing` acknowledged batches are not in the file, and keep a copy of its log.
 
-    SQLite reads a log up to the first page whose checksum is wrong, and is silent about the rest.
+    They were in that log. SQLite reads a log up to the first page with a wrong checksum, and
+    ignores the rest without an error.
     """
     aside = path.with_name(f"{path.name}.damaged-{_stamp()}{_LOG_SUFFIX}")
     with suppress(OSError):
@@ -110,7 +111,10 @@ def _open_checked(path: Path, max_bytes: int) -> SpoolFile:
 
 
 def _identity(damaged: Connection) -> tuple[str, bool]:
-    """Return the slot's identity and whether it met its database; a new one if unreadable."""
+    """Return the slot's identity, and whether it ever reached its database.
+
+    If they cannot be read, the identity is new and the second value is False.
+    """
     with suppress(sqlite3.Error, TypeError):
         collector, met_database = damaged.execute(
             "SELECT collector, met_database FROM slot"
@@ -121,7 +125,7 @@ def _identity(damaged: Connection) -> tuple[str, bool]:
 
 
 def _copy(damaged: Connection, fresh: Connection) -> dict[str, int]:
-    """Copy all batches that can be read, under their numbers; return the counts by outcome."""
+    """Copy all readable batches with their numbers; return the counts by outcome."""
     counts = {"rescued": 0, "quarantined": 0}
     fresh.execute("PRAGMA journal_mode=OFF")
     fresh.execute("BEGIN")
@@ -140,7 +144,7 @@ def _copy(damaged: Connection, fresh: Connection) -> dict[str, int]:
             row = _unreadable(form, checksum, payload)
             fresh.execute(ADD_QUARANTINE, (None, str(error), "", *row))
             counts["quarantined"] += 1
-    # Numbers go on far above all that were given, so that none of a lost batch comes again.
+    # New numbers start far above all earlier ones, so that a lost batch's number is not reused.
     fresh.execute("DELETE FROM sqlite_sequence WHERE name = 'waiting'")
     fresh.execute(
         "INSERT INTO sqlite_sequence SELECT 'waiting', max(ifnull(max(id), 0), unixepoch()) "
@@ -151,7 +155,7 @@ def _copy(damaged: Connection, fresh: Connection) -> dict[str, int]:
 
 
 def _unreadable(form: object, checksum: object, payload: object) -> Packed:
-    """Return a row for what was read of a batch, to be kept as it is."""
+    """Return a row that keeps the bytes of an unreadable batch as they were read."""
     kept = payload if isinstance(payload, bytes) else b""
     return Packed(
         form if isinstance(form, int) else 0,
@@ -166,7 +170,7 @@ def _unreadable(form: object, checksum: object, payload: object) -> Packed:
 
 
 def _rows(damaged: Connection, table: str) -> Iterator[tuple[Any, ...]]:
-    """Yield the rows up to the first damaged page, and then from the end back to one."""
+    """Yield the rows up to the first damaged page, then from the end back to the last one."""
     seen = set()
     for order in ("", " DESC"):
         with suppress(sqlite3.Error):
@@ -178,14 +182,14 @@ def _rows(damaged: Connection, table: str) -> Iterator[tuple[Any, ...]]:
 
 
 def _make(path: Path, collector: str, *, met_database: bool) -> Path:
-    """Make a new file beside `path`, and return its path."""
+    """Create a new file beside `path`, and return its path. Raises SpoolError."""
     fresh = path.with_name(path.name + _FRESH_SUFFIX)
     fresh.unlink(missing_ok=True)
     try:
         create(fresh, collector, met_database=met_database)
     except sqlite3.Error as error:
         fresh.unlink()
-        msg = f"{path}: cannot be made: {error}"
+        msg = f"{path}: the file could not be created: {error}"
         raise SpoolError(msg) from error
     return fresh
 

@@ -1,7 +1,8 @@
-"""The SQLite file of a spool: how it is opened, bounded, written, and rescued when damaged.
+"""The SQLite file of a spool: opening, limiting its size, reading, writing and checking it.
 
-WAL, so that the command line can look while a collector writes, and `synchronous=FULL`: with
-WAL, less would let the last commits go with a power failure, and what is acknowledged must stay.
+It uses WAL, so that the command line can read while a collector writes. It uses
+`synchronous=FULL`: with less, a power failure would lose the last commits, although they were
+acknowledged.
 """
 
 import os
@@ -18,18 +19,21 @@ T = TypeVar("T")
 Connection = sqlite3.Connection
 
 FILE_MODE = 0o600
+# Seconds to wait for a lock that another process holds.
 _BUSY_S = 10.0
 _PAGE_BYTES = 4096
-# SQLite moves the log into the file when it has so many pages, or an eighth of a small bound.
+# SQLite moves the log into the file when the log has this many pages. If the maximum size is small,
+# an eighth of it applies instead.
 _LOG_PAGES = 1000
-# Only batches fill the file up to here: removing one, and all else, finds these pages free.
+# Batches may not use these last pages, so that removing a batch always has room.
 _RESERVED_PAGES = 16
-# A marker of a file that was made in full; another number is another version's.
+# The version of the tables, written last: another number means an incomplete file or another
+# version of bbbmeter.
 _SCHEMA_VERSION = 1
 
 _SCHEMA = (
     "CREATE TABLE slot (collector TEXT NOT NULL, met_database INTEGER NOT NULL) STRICT",
-    # AUTOINCREMENT: no number is given twice, whoever still knows a removed batch by its own.
+    # AUTOINCREMENT: no number is used twice, because a caller may still hold a removed batch's.
     """
     CREATE TABLE waiting (
         id INTEGER PRIMARY KEY AUTOINCREMENT, format INTEGER NOT NULL, checksum BLOB NOT NULL,
@@ -51,23 +55,23 @@ ADD_QUARANTINE = "INSERT INTO quarantine VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?
 
 
 class DamagedError(SpoolError):
-    """The file is no SQLite database any more, or not this one."""
+    """The file is not a valid SQLite database, or not a spool of this version."""
 
 
 class SpoolFile:
-    """An open file. Every error of SQLite comes out as SpoolError, and names the file."""
+    """An open file. Every SQLite error is raised as a SpoolError that names the file."""
 
     def __init__(self, path: Path, max_bytes: int | None = None) -> None:
-        """Open `path`, which exists; without `max_bytes` nothing is to be added to it.
+        """Open `path`, which must exist; without `max_bytes` nothing may be added to it.
 
-        `max_bytes` bounds file, log and reserve together, but a log that must hold one large
-        transaction, or that is being read from all the time, can be larger than its share.
+        `max_bytes` limits file, log and reserve together. The log can exceed its share while it
+        holds one large transaction, or while readers use it without a break.
         """
         self.path = path
         self._bound(max_bytes)
         self._version: int | None = None
         try:
-            # Without creating it: a file made by SQLite has the rights that the umask gives it.
+            # Do not create the file here: SQLite would give it the permissions of the umask.
             self._connection = connect(path)
         except sqlite3.Error as error:
             raise self._error(error) from error
@@ -79,7 +83,7 @@ class SpoolFile:
         self._reserve_disk()
 
     def resize(self, max_bytes: int) -> None:
-        """Bound it by `max_bytes` from now on; what is more than that stays. Raises SpoolError."""
+        """Set the maximum size to `max_bytes`; existing data stay. Raises SpoolError."""
         self._bound(max_bytes)
         try:
             self._set_up()
@@ -97,7 +101,7 @@ class SpoolFile:
             "cell_size_check=ON",
             "journal_mode=WAL",
             "synchronous=FULL",
-            # Nothing here is secret, and to overwrite what is removed would take room in the log.
+            # The data are not secret, and overwriting removed data would take room in the log.
             "secure_delete=OFF",
             f"wal_autocheckpoint={self._log_pages}",
             f"journal_size_limit={self._log_pages * _PAGE_BYTES}",
@@ -105,23 +109,23 @@ class SpoolFile:
             self._connection.execute(f"PRAGMA {pragma}").fetchall()
 
     def close(self) -> None:
-        """Close it; the last one to do so moves the log into the file."""
+        """Close the file. The last process to close it moves the log into the file."""
         with suppress(sqlite3.Error):
             self._connection.close()
 
     def write(self, work: Callable[[Connection], T], *, adds: bool = False) -> T:
-        """Run `work` in a transaction, which is on disk when this returns; all or nothing of it.
+        """Run `work` in a transaction; it is on disk when this returns, all of it or nothing.
 
-        Raises DamagedError, or SpoolError where there is no room; nothing is lost then. Only
-        what `adds` batches is held to the bound less the reserved pages.
+        Raises DamagedError, or SpoolError if there is no room; then nothing is lost. Only work
+        that `adds` batches must leave the reserved pages free.
         """
         try:
             return self._transaction("IMMEDIATE", work, adds=adds)
         except sqlite3.Error as error:
             if _code(error) not in {sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR}:
                 raise self._error(error) from error
-        # Perhaps it was the log that could not grow. What it holds can move into the file, and
-        # then it is written anew from its start, which takes no room. To move may take some.
+        # Perhaps the log could not grow. A checkpoint moves its pages into the file, and then
+        # SQLite reuses the log from its start, which takes no room. The checkpoint may take some.
         if not adds:
             self._reserve.unlink(missing_ok=True)
         try:
@@ -131,20 +135,23 @@ class SpoolFile:
             raise self._error(error) from error
 
     def read(self, work: Callable[[Connection], T]) -> T:
-        """Run `work`, which only reads, on one state of the file; DamagedError or SpoolError."""
+        """Run `work`, which only reads, on one snapshot of the file.
+
+        Raises DamagedError or SpoolError.
+        """
         try:
             return self._transaction("DEFERRED", work)
         except sqlite3.Error as error:
             raise self._error(error) from error
 
     def changed(self) -> bool:
-        """Say whether others have written to the file since this was last asked; True at first."""
+        """Return whether others wrote to the file since the last call; True at the first call."""
         version = self.read(lambda connection: _number(connection, "PRAGMA data_version"))
         before, self._version = self._version, version
         return version != before
 
     def shrink(self) -> None:
-        """Give the disk its room back when most of the file is unused; else do nothing."""
+        """Shrink the file if most of it is unused; else do nothing."""
         self._reserve_disk()
         with suppress(sqlite3.Error):
             unused = _number(self._connection, "PRAGMA freelist_count")
@@ -154,16 +161,19 @@ class SpoolFile:
                 self._connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()
 
     def check(self) -> None:
-        """Read all of it; DamagedError when it is not sound."""
+        """Check the whole file. Raises DamagedError if it is damaged."""
         found = self.read(
             lambda connection: connection.execute("PRAGMA quick_check(1)").fetchone()[0]
         )
         if found != "ok":
-            msg = f"{self.path}: damaged: {found}"
+            msg = f"{self.path}: the file is damaged: {found}"
             raise DamagedError(msg)
         version = self.read(lambda connection: _number(connection, "PRAGMA user_version"))
         if version != _SCHEMA_VERSION:
-            msg = f"{self.path}: damaged, or of another version ({version})"
+            msg = (
+                f"{self.path}: the file is damaged, or written by another version of bbbmeter "
+                f"(format {version}, expected {_SCHEMA_VERSION})"
+            )
             raise DamagedError(msg)
 
     @property
@@ -171,7 +181,7 @@ class SpoolFile:
         return self.path.with_name("reserve")
 
     def _reserve_disk(self) -> None:
-        """Set so much of the disk aside as batches need to be removed when it is full."""
+        """Reserve disk space, so that batches can be removed when the disk is full."""
         if self._max_pages is None:
             return
         size_bytes = self._log_pages * _PAGE_BYTES
@@ -185,7 +195,7 @@ class SpoolFile:
             finally:
                 os.close(descriptor)
         except OSError:
-            # The disk is full already. What was had of it is better used otherwise.
+            # The disk is full already: free the part that was reserved.
             self._reserve.unlink(missing_ok=True)
 
     def _transaction(
@@ -203,32 +213,34 @@ class SpoolFile:
             result = work(self._connection)
             self._connection.execute("COMMIT")
         finally:
-            # After some errors SQLite has rolled back by itself.
+            # After some errors SQLite has rolled back already.
             if self._connection.in_transaction:
                 self._connection.execute("ROLLBACK")
         return result
 
     def _error(self, error: sqlite3.Error) -> SpoolError:
         code = _code(error)
-        # An SQL error: the statements are right, so the tables are not what they were. No code:
-        # the file is closed, as it was damaged and could not be rescued yet.
+        # SQLITE_ERROR: the statements are correct, so the tables must be damaged. No code (0): the
+        # file is closed, because it was damaged and could not be rescued yet.
         if code in {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_ERROR, 0}:
-            return DamagedError(f"{self.path}: damaged: {error}")
+            return DamagedError(f"{self.path}: the file is damaged: {error}")
         if code == sqlite3.SQLITE_FULL:
             return SpoolError(f"{self.path}: {self._fullness()}")
         if code == sqlite3.SQLITE_BUSY:
-            return SpoolError(f"{self.path}: another process has held it for {_BUSY_S:.0f} s")
+            return SpoolError(
+                f"{self.path}: another process has locked the file for {_BUSY_S:.0f} s"
+            )
         return SpoolError(f"{self.path}: {error}")
 
     def _fullness(self) -> str:
-        """Say what was reached, bound or disk: SQLite has one error for both."""
+        """Return which limit was reached, size or disk: SQLite has one error for both."""
         with suppress(sqlite3.Error, OSError):
             pages = _number(self._connection, "PRAGMA page_count")
             unused = _number(self._connection, "PRAGMA freelist_count")
             room_bytes = ((self._max_pages or 0) - pages + unused) * _PAGE_BYTES
             if shutil.disk_usage(self.path.parent).free < room_bytes:
                 return "no room on the disk"
-        return "full: it may have no more bytes (spool.max_bytes)"
+        return "full: it has reached its maximum size (spool.max_bytes)"
 
 
 def connect(path: Path) -> Connection:
@@ -240,13 +252,13 @@ def connect(path: Path) -> Connection:
         isolation_level=None,
         check_same_thread=False,
     )
-    # A damaged text is no reason to stop reading.
+    # Invalid UTF-8 must not stop reading.
     connection.text_factory = lambda raw: raw.decode(errors="replace")
     return connection
 
 
 def create(path: Path, collector: str, *, met_database: bool) -> None:
-    """Make the database `path` with its tables, whose slot has the identity `collector`."""
+    """Create the database `path` with its tables; its slot has the identity `collector`."""
     descriptor = os.open(path, os.O_CREAT | os.O_RDWR, FILE_MODE)
     try:
         os.fchmod(descriptor, FILE_MODE)
@@ -254,7 +266,7 @@ def create(path: Path, collector: str, *, met_database: bool) -> None:
         os.close(descriptor)
     with closing(connect(path)) as connection:
         connection.execute(f"PRAGMA page_size={_PAGE_BYTES}")
-        # Nobody uses it before it is complete.
+        # No journal is necessary: the file is used only once it is complete.
         connection.execute("PRAGMA journal_mode=OFF").fetchall()
         connection.execute("BEGIN")
         for statement in _SCHEMA:
@@ -265,7 +277,7 @@ def create(path: Path, collector: str, *, met_database: bool) -> None:
 
 
 def sync(path: Path) -> None:
-    """Make a file, or the names in a directory, durable."""
+    """Flush a file, or the names in a directory, to the disk."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
@@ -274,7 +286,7 @@ def sync(path: Path) -> None:
 
 
 def _code(error: sqlite3.Error) -> int:
-    """Return SQLite's primary code; 0 for an error of Python's module."""
+    """Return SQLite's primary error code; 0 for an error of Python's sqlite3 module."""
     return getattr(error, "sqlite_errorcode", 0) & 0xFF
 
 

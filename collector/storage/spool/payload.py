@@ -1,8 +1,8 @@
-"""A batch as bytes and back: what one row of the spool's file holds.
+"""Converts a batch to the bytes of one row in the spool's file, and back.
 
-A payload is JSON, compressed: of polls, sessions and samples, in this order, the columns, each a
-list with the values of all rows, in the order of the model's fields. Columns compress better
-than rows. Times are microseconds since the epoch.
+A payload is compressed JSON: for polls, sessions and samples, in this order, a list of columns. A
+column is a list of the values of all rows. The columns have the order of the model's fields.
+Columns compress better than rows. Times are microseconds since the epoch.
 """
 
 import json
@@ -14,29 +14,32 @@ from typing import Any, NamedTuple, TypeVar
 
 from collector.model import Batch, PollRow, Sample, SessionRow
 
-# Raise it when fields of the three rows move, go or change their meaning, and read the older format
-# too. A field that is added at a row's end, with a default, needs no other format: a payload of an
-# earlier version lacks its column, and gets the default.
+# Raise this number when fields of the three row types move, are removed or change their meaning,
+# and keep reading the older format. A field with a default that is added at a row's end needs no
+# new format: a payload of an earlier version lacks its column and gets the default.
 FORMAT = 1
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
-# More than this makes it slower by far, and smaller by little.
+# zlib's compression level: a higher one is far slower, and hardly smaller.
 _LEVEL = 3
 
 Row = TypeVar("Row", PollRow, SessionRow, Sample)
 
 
 class UnreadableError(Exception):
-    """A payload is damaged, or of a format that this version does not know: the text says which."""
+    """A payload is damaged, or has an unknown format; the text says which."""
 
     def __init__(self, reason: str = "damaged") -> None:
-        """Keep the reason, which is to stand in the quarantine."""
+        """Keep the reason, which is stored in the quarantine."""
         super().__init__(reason)
 
 
 class Packed(NamedTuple):
-    """A batch as the spool's tables hold it; `first_us` and `last_us` are its ticks, if any."""
+    """A batch as a row of the spool's tables.
+
+    `first_us` and `last_us` are its first and last tick in microseconds; None if it has no rows.
+    """
 
     format: int
     checksum: bytes
@@ -55,7 +58,7 @@ def pack(batch: Batch) -> Packed:
         _columns(SessionRow, batch.sessions),
         _columns(Sample, batch.samples),
     )
-    # ASCII: a text that is no valid Unicode comes back as it was.
+    # ASCII: this also preserves text that is not valid Unicode.
     text = json.dumps(tables, separators=(",", ":"), ensure_ascii=True)
     payload = zlib.compress(text.encode("ascii"), _LEVEL)
     ticks = {row[0] for row in rows_of(batch)}
@@ -72,14 +75,14 @@ def pack(batch: Batch) -> Packed:
 
 
 def unpack(form: object, checksum: object, payload: object) -> Batch:
-    """Return the batch of a row of the spool's tables, from what was read of it.
+    """Return the batch from the values of a row of the spool's tables, which may be damaged.
 
     Raises UnreadableError; its text is a reason for the quarantine.
     """
     if not (isinstance(form, int) and isinstance(checksum, bytes) and isinstance(payload, bytes)):
         raise UnreadableError
     if form != FORMAT:
-        reason = f"format {form}, which this version does not know"
+        reason = f"unknown format {form}: written by another version of bbbmeter"
         raise UnreadableError(reason)
     if checksum != _checksum(payload):
         raise UnreadableError
@@ -91,14 +94,14 @@ def unpack(form: object, checksum: object, payload: object) -> Batch:
 
 
 def rows_of(batch: Batch) -> Iterable[PollRow | SessionRow | Sample]:
-    """Yield all rows; each begins with its tick and its server."""
+    """Yield all rows; the first two fields of each are its tick and its server."""
     yield from batch.polls
     yield from batch.sessions
     yield from batch.samples
 
 
 def to_datetime(microseconds: int) -> datetime:
-    """Return the instant so long after the epoch."""
+    """Return the instant that many microseconds after the epoch."""
     return _EPOCH + timedelta(microseconds=microseconds)
 
 
@@ -117,7 +120,7 @@ def _rows(kind: type[Row], columns: list[list[Any]]) -> list[Row]:
     if not columns:
         return []
     if len(columns) > len(kind._fields):
-        reason = "written by a later version: it has columns that this one does not know"
+        reason = "written by a later version of bbbmeter, with columns that this one does not know"
         raise UnreadableError(reason)
     readable = [
         map(to_datetime, column) if kind.__annotations__[name] is datetime else column

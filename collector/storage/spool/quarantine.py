@@ -1,6 +1,7 @@
-"""What each collector's spool holds, and the batches that the database refused.
+"""The contents of each collector's spool, and the batches that the database rejected.
 
-All of it works while collectors run; each notices what was put back into its queue.
+All functions work while collectors run. A collector notices batches that were put back into its
+queue.
 """
 
 import json
@@ -40,7 +41,7 @@ RETURNING format, checksum, polls, samples, bytes, first_us, last_us, payload
 
 @dataclass(frozen=True, slots=True)
 class Quarantined:
-    """A batch in quarantine; `id` is `slot:number`. What cannot be read has no servers."""
+    """A batch in quarantine; `id` is `slot:number`. An unreadable batch has no servers."""
 
     id: str
     reason: str
@@ -54,7 +55,10 @@ class Quarantined:
 
 @dataclass(frozen=True, slots=True)
 class SlotState:
-    """What one collector's spool holds, or the problem with it; `first` and `last` are ticks."""
+    """The contents of one collector's spool, or the problem with it.
+
+    `first` and `last` are ticks.
+    """
 
     number: int
     in_use: bool
@@ -69,14 +73,14 @@ class SlotState:
 
 
 def spool_state(directory: Path) -> list[SlotState]:
-    """Return what is in each slot below `directory`. Raises SpoolError where it cannot look."""
+    """Return the state of each slot in `directory`. Raises SpoolError if it cannot be read."""
     return [_state(slot) for slot in _slots(directory)]
 
 
 def show_batch(directory: Path, batch_id: str) -> Iterator[str]:
     """Yield the rows of a batch in quarantine, each as a line of JSON with its kind in `row`.
 
-    Raises SpoolError for an unknown id, and for a batch that cannot be read.
+    Raises SpoolError for an unknown id and for an unreadable batch.
     """
     slot, number = _find(directory, batch_id)
     with closing(slot.look()) as file:
@@ -86,21 +90,21 @@ def show_batch(directory: Path, batch_id: str) -> Iterator[str]:
     try:
         batch = unpack(*found)
     except UnreadableError as error:
-        msg = f"{batch_id}: cannot be shown: {error}"
+        msg = f"{batch_id}: the batch cannot be shown: {error}"
         raise SpoolError(msg) from error
     for row in rows_of(batch):
-        # Their times are the only values that JSON does not have.
+        # Times are the only values that JSON cannot represent.
         yield json.dumps({"row": _KINDS[type(row)], **row._asdict()}, default=datetime.isoformat)
 
 
 def retry(directory: Path, batch_id: str) -> list[Quarantined]:
-    """Put a batch, or `all`, at the end of the queue of its slot; return what was.
+    """Move a batch, or `all`, to the end of its slot's queue; return the moved batches.
 
-    Raises SpoolError for an unknown id, and where the disk takes nothing.
+    Raises SpoolError for an unknown id, and if the disk cannot be written.
     """
 
     def put_back(connection: Connection, number: int) -> None:
-        # Out first, so that its own room is enough.
+        # Remove it first, so that its own room is sufficient.
         row = connection.execute(_TAKE_OUT, (number,)).fetchone()
         connection.execute(ADD_WAITING, (None, *row))
 
@@ -108,7 +112,7 @@ def retry(directory: Path, batch_id: str) -> list[Quarantined]:
 
 
 def drop(directory: Path, batch_id: str) -> list[Quarantined]:
-    """Delete a batch, or `all`; return what was. SpoolError as with `retry`."""
+    """Delete a batch, or `all`; return the deleted batches. Raises SpoolError as `retry` does."""
 
     def take_out(connection: Connection, number: int) -> None:
         connection.execute(_TAKE_OUT, (number,)).fetchall()
@@ -119,7 +123,7 @@ def drop(directory: Path, batch_id: str) -> list[Quarantined]:
 def _each(
     directory: Path, batch_id: str, act: Callable[[Connection, int], None]
 ) -> list[Quarantined]:
-    """Act on a batch or on `all`, those of a slot all at once; return them."""
+    """Act on a batch or on `all`, in one transaction per slot; return them."""
     if batch_id == ALL:
         return [done for slot in _slots(directory) for done in _act(slot, None, act)]
     slot, number = _find(directory, batch_id)
@@ -152,7 +156,7 @@ def _slots(directory: Path) -> list[Slot]:
 def _find(directory: Path, batch_id: str) -> tuple[Slot, int]:
     match = _ID.fullmatch(batch_id)
     if match is None:
-        msg = f"{batch_id!r} is no id of a batch, such as 0:17, nor {ALL!r}"
+        msg = f"{batch_id!r} is not a valid batch id; expected an id such as 0:17, or {ALL!r}"
         raise SpoolError(msg)
     for slot in _slots(directory):
         if slot.number == int(match[1]):
@@ -161,7 +165,9 @@ def _find(directory: Path, batch_id: str) -> tuple[Slot, int]:
 
 
 def _unknown(batch_id: str) -> SpoolError:
-    return SpoolError(f"{batch_id}: there is no such batch in quarantine")
+    return SpoolError(
+        f"{batch_id}: there is no such batch in quarantine; `bbbmeter spool list` shows them"
+    )
 
 
 def _not_readable(error: OSError, directory: Path) -> SpoolError:

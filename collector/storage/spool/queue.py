@@ -1,4 +1,4 @@
-"""One collector's batches on disk, in the order in which they came."""
+"""One collector's batches on disk, in the order of their arrival."""
 
 import json
 from collections.abc import Collection, Iterable, Sequence
@@ -17,8 +17,10 @@ from collector.storage.spool.slot import TakenSlot, take_slot
 
 log = structlog.get_logger(__name__)
 
-# So many at once at most: polls without samples are small, but not nothing.
+# The most entries that are read at once. It bounds the memory, as entries without samples do not
+# count against the limit of samples.
 _MAX_ENTRIES = 10_000
+# The most samples that are moved at once from the slot of an ended collector.
 _ADOPTED_SAMPLES = 20_000
 _TOTALS = """
 SELECT
@@ -35,27 +37,27 @@ RETURNING format, checksum, polls, samples, bytes, first_us, last_us, payload
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """A batch that waits; a later one has a greater `id`, and no `id` is given twice."""
+    """A waiting batch; a later one has a greater `id`, and no `id` is used twice."""
 
     id: int
     batch: Batch
 
 
 class Spool:
-    """One collector's spool: a SQLite file in a slot of its own below `directory`.
+    """One collector's spool: a SQLite file in a separate slot below `directory`.
 
-    `polls`, `samples` and `bytes` (of compressed payload) are what waits, without what is in
-    quarantine; `quarantined` is how many batches are there. `collector` is the slot's identity,
-    which no other living process has.
+    `polls`, `samples` and `bytes` (of compressed payload) count the waiting batches, without those
+    in quarantine. `quarantined` counts the batches in quarantine. `collector` is the slot's
+    identity; no other living process has the same one.
 
-    The methods can be called from any thread, one at a time. Each raises SpoolError when the
-    disk or the bound leaves no room, or the file cannot be used; nothing that was stored is lost
-    by that, and it can be tried again. A damaged file is set aside and logged, and what can be
-    read of it is in the new one.
+    The methods can be called from any thread; a lock runs them one after the other. Each raises
+    SpoolError if the disk or the maximum size leaves no room, or if the file cannot be used. Then
+    no stored data are lost, and the call can be repeated. A damaged file is logged and set aside;
+    its readable batches are copied to a new file.
     """
 
     def __init__(self, slot: TakenSlot) -> None:
-        """Use `slot`, which is this object's from here on; `Spool.open` takes one."""
+        """Use `slot`, which this object owns from now on; `Spool.open` finds one."""
         self._slot = slot
         self._one_at_a_time = RLock()
         self._entries = self.polls = self.samples = self.bytes = self.quarantined = 0
@@ -64,7 +66,7 @@ class Spool:
 
     @classmethod
     def open(cls, directory: Path, max_bytes: int) -> "Spool":
-        """Take a slot below `directory`, one where a dead collector left something first.
+        """Take a slot below `directory`, preferably one where an ended collector left batches.
 
         Raises SpoolError, which names the path.
         """
@@ -80,13 +82,13 @@ class Spool:
         return spool
 
     def close(self) -> None:
-        """Give the slot up."""
+        """Release the slot."""
         with self._one_at_a_time:
             self._slot.close()
 
     @property
     def met_database(self) -> bool:
-        """Whether this slot's collector was ever connected to its database. Kept on disk."""
+        """Whether this slot's collector ever reached its database. Stored on disk."""
         return self._met_database
 
     @met_database.setter
@@ -100,16 +102,16 @@ class Spool:
 
     @property
     def max_bytes(self) -> int:
-        """How many bytes the file may have."""
+        """The maximum size of the file in bytes."""
         return self._slot.max_bytes
 
     def resize(self, max_bytes: int) -> None:
-        """Let the file have up to `max_bytes` from now on; what is there already stays."""
+        """Set the maximum size of the file to `max_bytes`; existing data stay."""
         with self._one_at_a_time:
             self._slot.resize(max_bytes)
 
     def append(self, batches: Sequence[Batch]) -> None:
-        """Put `batches` at the end, in order: on disk when this returns, all of them or none."""
+        """Append `batches` in order; when this returns, all of them or none are on disk."""
         packed = [pack(batch) for batch in batches]
 
         def work(connection: Connection) -> None:
@@ -120,9 +122,9 @@ class Spool:
             self._count(packed, 1)
 
     def oldest(self, max_samples: int) -> list[Entry]:
-        """Return the oldest entries with at most `max_samples` samples together, at least one.
+        """Return the oldest entries with at most `max_samples` samples in total, but at least one.
 
-        One that cannot be read goes to the quarantine instead, and is logged.
+        An unreadable entry is logged and moved to the quarantine instead.
         """
 
         def work(connection: Connection) -> tuple[list[Entry], dict[int, str]]:
@@ -147,13 +149,13 @@ class Spool:
             entries, unreadable = self._slot.read(work)
             for key, reason in unreadable.items():
                 log.error("spool_batch_quarantined", id=key, reason=reason)
-                # Without room it stays where it is, and is passed over.
+                # If the quarantine has no room, the entry stays, and is skipped next time too.
                 with suppress(SpoolError):
                     self._move(key, reason)
             return entries
 
     def remove(self, ids: Collection[int]) -> None:
-        """Remove entries, such as were stored; an unknown id is none."""
+        """Remove entries by their ids, for example stored ones; unknown ids are ignored."""
 
         def work(connection: Connection) -> list[Packed]:
             return _remove(connection, ids)
@@ -164,9 +166,10 @@ class Spool:
                 self._slot.file.shrink()
 
     def adopt(self) -> int:
-        """Take over what collectors that are gone left in their slots; return how many batches.
+        """Move batches from the slots of ended collectors to this one; return how many.
 
-        As after a scale-down. A batch that is in both for a moment is stored once all the same.
+        This happens after a scale-down. For a moment a batch is in both slots; it is still stored
+        only once.
         """
         adopted = 0
         with self._one_at_a_time:
@@ -182,7 +185,7 @@ class Spool:
         return adopted
 
     def quarantine(self, what: Entry | Batch, reason: str) -> None:
-        """Move an entry to the quarantine, or put a batch there; the bound holds there as well."""
+        """Move an entry, or add a batch, to the quarantine; the maximum size includes it."""
         if isinstance(what, Entry):
             with self._one_at_a_time:
                 self._move(what.id, reason, what.batch)
@@ -198,7 +201,7 @@ class Spool:
             self.refresh()
 
     def refresh(self) -> None:
-        """Count again what waits, if the command line has changed it, or a rescue."""
+        """Count the waiting batches again if the command line or a rescue changed them."""
         with self._one_at_a_time:
             if self._slot.changed():
                 self._entries, self.polls, self.samples, self.bytes, self.quarantined = (
@@ -206,9 +209,9 @@ class Spool:
                 )
 
     def _move(self, key: int, reason: str, batch: Batch | None = None) -> None:
-        """Move an entry to the quarantine; out first, so that its own room is enough.
+        """Move an entry to the quarantine; it is removed first, so that its own room is sufficient.
 
-        If a rescue has not found it, the `batch` goes there.
+        If a rescue has lost the entry, `batch` is stored there instead.
         """
         servers = "" if batch is None else _servers(batch)
 

@@ -1,8 +1,9 @@
-"""The slots of a spool's directory: `<directory>/<number>/`, each for one collector at a time.
+"""The slots of a spool's directory: `<directory>/<number>/`, each used by at most one collector.
 
-A slot holds the file `spool.sqlite`, and `lock`, which its collector has locked for as long as
-it lives: the kernel unlocks it however the process ends. In `lock` stands how many batches were
-acknowledged, written after each: if the file knows fewer when it is opened, some are lost.
+A slot contains the files `spool.sqlite` and `lock`. Its collector locks `lock` while it lives; the
+kernel releases the lock however the process ends. `lock` contains the number of acknowledged
+batches, written after each one. If `spool.sqlite` has a lower number when it is opened, batches
+are lost.
 """
 
 import fcntl
@@ -30,7 +31,8 @@ T = TypeVar("T")
 _FILE_NAME = "spool.sqlite"
 _LOCK_NAME = "lock"
 _DIRECTORY_MODE = 0o700
-# Who looks whether a slot is free has it for an instant.
+# A process that checks whether a slot is free locks it for an instant. So a failed attempt to take
+# a slot is repeated this often, after this pause.
 _LOCK_TRIES = 3
 _LOCK_PAUSE_S = 0.02
 _NUMBER_DIGITS = 20
@@ -38,7 +40,7 @@ _NUMBER_DIGITS = 20
 
 @dataclass(frozen=True, slots=True)
 class Slot:
-    """One of the directories, whoever has it."""
+    """One of the directories, free or in use."""
 
     number: int
     directory: Path
@@ -49,7 +51,7 @@ class Slot:
         return self.directory / _FILE_NAME
 
     def in_use(self) -> bool:
-        """Say whether a living collector has it."""
+        """Return whether a living collector uses the slot. Raises OSError."""
         lock = self._lock(fcntl.LOCK_SH)
         if lock is None:
             return True
@@ -57,11 +59,17 @@ class Slot:
         return False
 
     def look(self) -> SpoolFile:
-        """Open its file, whoever has the slot; SpoolError. Nothing may be added there."""
+        """Open the file, also if a collector uses the slot. Raises SpoolError.
+
+        The caller may not add batches.
+        """
         return SpoolFile(self.path)
 
     def take(self) -> int | None:
-        """Make it this process's; return what to `os.close` to give it up, None if it is taken."""
+        """Lock the slot for this process; return None if another process uses it.
+
+        Else returns a file descriptor: `os.close` it to release the slot. Raises OSError.
+        """
         for _ in range(_LOCK_TRIES):
             lock = self._lock(fcntl.LOCK_EX)
             if lock is not None:
@@ -84,13 +92,13 @@ class Slot:
 
 
 class TakenSlot:
-    """A slot that this process has, with its file open; a damaged file is replaced when found."""
+    """A slot that this process holds, with its file open; a damaged file is replaced."""
 
     def __init__(self, slot: Slot, lock: int, max_bytes: int) -> None:
-        """Open the file of `slot`, locked by `lock`, which is this object's from here on.
+        """Open the file of `slot`, locked by `lock`, which this object owns from now on.
 
-        `has_batches` says whether something waited in it. Raises SpoolError; the lock is given
-        up then.
+        `has_batches` says whether batches waited in it. Raises SpoolError; then the lock is
+        released.
         """
         self.slot = slot
         self._lock = lock
@@ -111,17 +119,17 @@ class TakenSlot:
             report_missing(slot.path, missing)
 
     def resize(self, max_bytes: int) -> None:
-        """Bound the file by `max_bytes` from now on. Raises SpoolError."""
+        """Set the maximum size of the file to `max_bytes`. Raises SpoolError."""
         self.max_bytes = max_bytes
         self.file.resize(max_bytes)
 
     def close(self) -> None:
-        """Give the slot up."""
+        """Release the slot."""
         self.file.close()
         os.close(self._lock)
 
     def others(self) -> Iterator["TakenSlot"]:
-        """Yield the other slots that nobody has, each taken; whoever gets one closes it."""
+        """Yield the other free slots, each taken by this process; the caller must close them."""
         for slot in slots(self.slot.directory.parent):
             try:
                 if slot.number == self.slot.number or (lock := slot.take()) is None:
@@ -133,7 +141,7 @@ class TakenSlot:
             yield taken
 
     def write(self, work: Callable[[Connection], T], *, adds: bool = False) -> T:
-        """As `SpoolFile.write`, but a second time after a rescue."""
+        """Do as `SpoolFile.write`; if the file is damaged, rescue it and try once more."""
 
         def numbered(connection: Connection) -> tuple[T, int]:
             return work(connection), _acknowledged(connection)
@@ -147,7 +155,7 @@ class TakenSlot:
         return result
 
     def read(self, work: Callable[[Connection], T]) -> T:
-        """As `SpoolFile.read`, but a second time after a rescue."""
+        """Do as `SpoolFile.read`; if the file is damaged, rescue it and try once more."""
         try:
             return self.file.read(work)
         except DamagedError as error:
@@ -155,9 +163,9 @@ class TakenSlot:
             return self.file.read(work)
 
     def changed(self) -> bool:
-        """Say whether the file holds something else than this process knows: True at first.
+        """Return whether the file changed since the last call; True at the first call.
 
-        That is when others have written to it, or it was rescued, since this was last asked.
+        It changes when other processes write to it, or when it is rescued.
         """
         try:
             return self.file.changed()
@@ -166,31 +174,34 @@ class TakenSlot:
             return self.file.changed()
 
     def _read_number(self) -> int:
-        """Return what `lock` says; 0 where it says nothing, or nonsense after a power failure."""
+        """Return the number in `lock`; 0 if it is empty or, after a power failure, invalid."""
         content = os.pread(self._lock, _NUMBER_DIGITS, 0)
         return int(content) if content.isdigit() else 0
 
     def _write_number(self, number: int) -> None:
-        # It need not be durable: an older number only finds less.
+        # It need not be durable: with an older number fewer losses are noticed, no more.
         with suppress(OSError):
             os.pwrite(self._lock, b"%0*d" % (_NUMBER_DIGITS, number), 0)
 
     def _rescue(self, error: DamagedError) -> None:
-        # When there was no room for a rescue the file stays closed, until there is.
+        # If there is no room for a rescue, the file stays closed until there is.
         if self._is_open:
             self._is_open = False
             self.file.close()
             try:
                 rescue(self.slot.path, str(error))
             except OSError as problem:
-                msg = f"{self.slot.path}: damaged, cannot be rescued: {problem.strerror}"
+                msg = (
+                    f"{self.slot.path}: the file is damaged and could not be rescued: "
+                    f"{problem.strerror}"
+                )
                 raise SpoolError(msg) from problem
         self.file = open_sound(self.slot.path, self.max_bytes)
         self._is_open = True
 
 
 def slots(directory: Path) -> list[Slot]:
-    """Return the slots below `directory`, in order; none where it does not exist. OSError."""
+    """Return the slots below `directory`, in order; none if it does not exist. Raises OSError."""
     if not directory.exists():
         return []
     names = [entry.name for entry in directory.iterdir() if entry.is_dir()]
@@ -199,7 +210,7 @@ def slots(directory: Path) -> list[Slot]:
 
 
 def take_slot(directory: Path, max_bytes: int) -> TakenSlot:
-    """Take the first free slot where batches wait, else the first free one, else a new one.
+    """Take the first free slot with waiting batches, else the first free one, else a new one.
 
     Raises SpoolError or OSError.
     """
@@ -236,19 +247,19 @@ def _make(directory: Path, max_bytes: int) -> TakenSlot:
             continue
         slot.directory.chmod(_DIRECTORY_MODE)
         sync(directory)
-        # Another process that looks for a free slot may have found it already.
+        # Another process that looks for a free slot may have taken it already.
         if (lock := slot.take()) is not None:
             try:
                 return TakenSlot(slot, lock, max_bytes)
             except SpoolError:
-                # Each start on a full disk would leave another one.
+                # Without this, each start on a full disk would leave another slot.
                 shutil.rmtree(slot.directory, ignore_errors=True)
                 raise
     raise AssertionError  # there is always another number
 
 
 def _acknowledged(connection: Connection) -> int:
-    """Return how many numbers have been given to batches."""
+    """Return how many numbers batches have been given so far."""
     row = connection.execute("SELECT ifnull(sum(seq), 0) FROM sqlite_sequence").fetchone()
     return int(row[0])
 

@@ -1,4 +1,4 @@
-// Charts, drawn with ECharts in the place of Grafana's panels.
+// Charts, drawn with ECharts instead of Grafana's panels.
 
 import { dateTimeFormat } from '@grafana/data';
 import * as echarts from 'echarts';
@@ -12,7 +12,7 @@ const LABEL = { color: theme.colors.text.secondary, fontSize: 11, hideOverlap: t
 const GRID = {
   left: 6, right: 10, top: 10, bottom: 4, outerBoundsMode: 'same', outerBoundsContain: 'axisLabel',
 };
-// Grafana's scheme for heat maps, from few to many on a dark page.
+// Grafana's colours for heat maps on a dark page, from few to many.
 const ORANGES = ['#7f2704', '#d94801', '#f16913', '#fdae6b', '#fee6cc'];
 const DAY = 86_400_000;
 
@@ -46,7 +46,7 @@ const categories = (names, more = {}) => ({
   axisLabel: LABEL, ...more,
 });
 
-/** Returns ECharts' marks of the dashboard's annotations: spans as areas, instants as lines. */
+/** Returns ECharts' marks for the dashboard's annotations: spans as areas, instants as lines. */
 function marks({ annotations, from, to }) {
   const inside = annotations.flatMap(({ color, events }) => events
     .filter(({ time, timeEnd }) => (timeEnd ?? time) >= from && time <= to)
@@ -110,7 +110,7 @@ export function timeseries(body, panel, frames, page) {
   return true;
 }
 
-/** Draws bars of a table, by its text column `xField`. */
+/** Draws a bar for each row of a table, named by its text column `xField`. */
 export function barchart(body, panel, frames) {
   const [frame] = frames;
   const x = frame?.fields.find(({ title }) => title === panel.options.xField);
@@ -135,7 +135,7 @@ export function barchart(body, panel, frames) {
   return true;
 }
 
-/** Draws a heat map: a column of cells for each time, a row for each class, named by its number. */
+/** Draws a heat map: a column for each time, and a row for each class, named by its number. */
 export function heatmap(body, panel, frames, page) {
   const fields = numbers(frames);
   if (!fields.length) return false;
@@ -160,7 +160,7 @@ export function heatmap(body, panel, frames, page) {
 
 const unitOf = ({ options }) => (options.yAxis.unit === 'ms' ? ' ms' : '');
 
-/** Draws a row of coloured stretches for each series, each until the next value. */
+/** Draws a row of coloured bars for each series; a bar lasts until the next value. */
 export function stateTimeline(body, panel, frames, page) {
   const fields = numbers(frames);
   if (!fields.length) return false;

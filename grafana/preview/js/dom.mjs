@@ -1,4 +1,4 @@
-// Elements of the page. Text goes in as text: nothing from the database is markup.
+// Elements of the page. Text is inserted as text, so data from the database is never markup.
 
 /** Returns an element; `style` is an object, children are nodes or strings. */
 export function element(tag, { style = {}, ...attributes } = {}, ...children) {

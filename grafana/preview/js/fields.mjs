@@ -1,4 +1,4 @@
-// Frames as Grafana's panels get them: its own code applies units, colours, thresholds, overrides.
+// Prepares frames with Grafana's own code, which applies units, colours, thresholds and overrides.
 
 import {
   applyFieldOverrides, createTheme, formattedValueToString, getFieldDisplayName, Registry,
@@ -7,7 +7,7 @@ import {
 
 export const theme = createTheme({ colors: { mode: 'dark' } });
 
-/** What may be set of a field, by the dashboard's own use: Grafana's panels register theirs. */
+/** The field options that the dashboards use; in Grafana, the panels register them. */
 function registryOf({ defaults, overrides }) {
   const ids = new Set([
     ...Object.keys(defaults),
@@ -44,7 +44,7 @@ export function prepare({ fieldConfig }, frames, { timezone }) {
 export const textOf = (field, value) => formattedValueToString(field.display(value));
 export const colorOf = (field, value) => field.display(value).color ?? theme.colors.text.primary;
 
-/** Returns the fields that are drawn, beside that of time. */
+/** Returns the fields that are drawn, without the time field. */
 export const numbers = (frames) => frames.flatMap(({ fields }) => (
   fields.filter(({ type, config }) => type === 'number' && !config.custom?.hideFrom?.viz)
 ));

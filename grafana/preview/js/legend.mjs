@@ -1,4 +1,4 @@
-// Legends below or beside a chart: names with colours, and what is computed of each series.
+// Legends below or beside a chart: names, colours and computed values of the series.
 
 import { fieldReducers, getFieldSeriesColor, reduceField } from '@grafana/data';
 
@@ -23,7 +23,7 @@ function asTable(fields, calcs) {
     element('tbody', {}, ...rows));
 }
 
-/** Puts a legend of the fields into the panel's body, and returns the place left for the chart. */
+/** Adds a legend of the fields to the panel's body; returns the element for the chart. */
 export function withLegend(body, { options: { legend } }, fields) {
   const place = element('div', { class: 'chart' });
   body.append(place);

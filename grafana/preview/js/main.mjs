@@ -1,4 +1,4 @@
-// One dashboard as a page: its panels in their places, each drawn from its queries' real results.
+// Shows one dashboard as a page: its panels are drawn from the real results of their queries.
 
 import { dateTimeFormat } from '@grafana/data';
 
@@ -27,7 +27,7 @@ function frameOf(panel) {
 
 function drawPanel(grid, panel) {
   const { node, body } = frameOf(panel);
-  // In the page first: what is drawn asks for its place's size.
+  // Add it to the page first, because charts read the size of their element.
   grid.append(node);
   const frames = panel.type === 'text' ? [] : prepare(panel, page.frames[panel.id], page);
   if (!DRAWN[panel.type](body, panel, frames, page)) {

@@ -5,7 +5,7 @@ import { sortDataFrame } from '@grafana/data';
 import { element } from './dom.mjs';
 import { colorOf, textOf, theme } from './fields.mjs';
 
-/** Returns the page of a dashboard's address `/d/<uid>?…`, or null where there is none. */
+/** Returns the page for a dashboard's address `/d/<uid>?…`, or null if there is none. */
 function pageOf(url, { pages }) {
   const uid = /^\/d\/([^?/]+)/.exec(url)?.[1];
   return uid && pages[uid] ? `${pages[uid]}.html` : null;
@@ -40,7 +40,7 @@ function alignOf({ type, config: { custom = {} } }) {
   return type === 'number' ? 'right' : 'left';
 }
 
-/** Draws the first frame's rows; what does not fit is cut off, as it is below a scroll bar. */
+/** Draws the first frame's rows; rows that do not fit are hidden, as there is no scroll bar. */
 export function table(body, { options }, [frame], page) {
   if (!frame?.fields.length) return false;
   const [{ displayName, desc } = {}] = options.sortBy ?? [];
@@ -63,7 +63,7 @@ export function table(body, { options }, [frame], page) {
   return true;
 }
 
-/** Draws the last value of the column that the panel's options choose. */
+/** Draws the last value of the column that the panel's options select. */
 export function stat(body, { options, gridPos }, [frame]) {
   const wanted = options.reduceOptions.fields;
   const field = frame?.fields.find(({ type, title }) => (

@@ -69,7 +69,7 @@ def test_json() -> None:
 
 
 def test_a_tally_tells_a_few_and_counts_all() -> None:
-    """Of many findings the first ones are told; repairs are kept for all of them."""
+    """Only the first of many findings are listed; the repairs of all of them are kept."""
     tally = Tally("sessions", examined=30)
     for number in range(25):
         tally.add(f"session {number}", "ended", "open", [Reopen(number, T)] if number else [])
