@@ -58,7 +58,7 @@ async def test_every_report_has_the_same_columns(pool: asyncpg.Pool) -> None:
     assert {row["proname"] for row in functions if row["proretset"]} == reports
 
 
-def policies_of(settings: Settings) -> dict[tuple[str, str], str | int]:
+def policies_of(settings: Settings) -> dict[tuple[str, str], int]:
     """Return {(relation, kind): days} as the settings have it; a refresh of all there is is -1."""
     kept = {
         (relation, "policy_retention"): days
