@@ -28,7 +28,7 @@ from pathlib import Path
 from collector.errors import PollError
 from collector.model import Answer
 from collector.sources.polling import ambiguity as readings
-from collector.sources.polling import attendees, parser
+from collector.sources.polling import attendees, layout, lenient, parser
 from tests.support.answers import KEYS, Case, make_case
 
 HERE = Path(__file__).parent
@@ -102,7 +102,7 @@ def fuzz_mutations(cases: Cases, folder: Path, seed: int) -> None:
         cases.run(body, check)
 
     with atheris.instrument_imports(include=["collector"]):
-        for module in (readings, attendees, parser):
+        for module in (readings, attendees, layout, lenient, parser):
             importlib.reload(module)
     options = [f"-seed={seed}", f"-max_len={MAX_INPUT_BYTES}", "-rss_limit_mb=0", "-verbosity=0"]
     options += [f"-dict={HERE / 'xml.dict'}", f"-artifact_prefix={folder}/"]

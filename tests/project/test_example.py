@@ -4,37 +4,21 @@ import re
 import stat
 import tomllib
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 from pydantic import BaseModel
 
 from collector.commands import init as example
 from collector.errors import UsageError
-from collector.settings import (
-    MetadataRule,
-    OriginRule,
-    ParentRule,
-    PrefixRule,
-    ServerRule,
-    ServerSettings,
-    Settings,
-    SuffixRule,
-    TenantSettings,
-)
+from collector.settings import Rule, ServerSettings, Settings, TenantSettings
 from collector.settings.file import load_settings
 
 # In a line that is commented out, the key follows the # at once; prose has a space there.
 COMMENTED_OUT = re.compile(r"^#(?=[a-z\[])", re.MULTILINE)
 TABLES = ("attribution", "retention", "columnstore", "spool", "http")
-RULES: tuple[type[BaseModel], ...] = (
-    ServerRule,
-    MetadataRule,
-    SuffixRule,
-    PrefixRule,
-    OriginRule,
-    ParentRule,
-)
+# The classes of the union, in its order.
+RULES: tuple[type[BaseModel], ...] = get_args(get_args(Rule)[0])
 
 
 def uncommented() -> dict[str, Any]:

@@ -46,6 +46,7 @@ def test_sample_of_version_3() -> None:
         recording=True,
         metadata={"bbblb-tenant": "acme"},
         name="Analysis I & <b>Übung</b>",
+        moderators=1,
     )
     assert (breakout.breakout, breakout.parent_internal_id) == (True, lecture.internal_id)
     assert breakout.external_id == "b3912cda0e6a71788b0262532283a85e36336e2e-1755773400000"
@@ -266,6 +267,7 @@ def rendered(meeting: Meeting) -> str:
         listenerCount=meeting.listeners,
         isBreakout=str(meeting.breakout).lower(),
         recording=str(meeting.recording).lower(),
+        moderatorCount="" if meeting.moderators is None else meeting.moderators,
     )
 
 
@@ -320,5 +322,5 @@ def test_plain_answers_are_read_as_lxml_reads_them(
             return type(error)
 
     read = outcome()
-    with unittest.mock.patch.object(parser, "_plain", return_value=None):
+    with unittest.mock.patch.object(parser, "plain", return_value=None):
         assert outcome() == read

@@ -1,0 +1,55 @@
+"""From the schema of each version that was released, or is about to be, to today's.
+
+`tests/upgrade/<version>/schema` is a copy of the folder `schema` of that version. It never changes.
+"""
+
+import re
+from pathlib import Path
+
+import asyncpg
+import pytest
+
+from collector.database import migrate as migration
+from collector.database.migrate import migrate, require_current
+from tests.support.catalog import catalog
+from tests.support.repository import ROOT
+from tests.support.settings import make_settings
+
+VERSIONS = sorted(path.parent for path in (ROOT / "tests" / "upgrade").glob("*/schema"))
+
+
+def test_there_is_a_version_to_upgrade_from() -> None:
+    """The tests below have something to do."""
+    assert VERSIONS
+
+
+@pytest.mark.parametrize("version", VERSIONS, ids=lambda path: path.name)
+def test_released_migrations_are_frozen(version: Path) -> None:
+    """A run-once file never changes: databases have applied it, and know its SHA-256."""
+    for released in sorted((version / "schema" / "migrations").glob("*.sql")):
+        assert (ROOT / "schema" / "migrations" / released.name).read_bytes() == (
+            released.read_bytes()
+        ), released.name
+
+
+@pytest.mark.parametrize("version", VERSIONS, ids=lambda path: path.name)
+async def test_an_upgrade_gives_the_schema_of_a_new_database(
+    connection: asyncpg.Connection, monkeypatch: pytest.MonkeyPatch, version: Path
+) -> None:
+    """Tables, rollups, functions, comments, grants and policies are the same, and it is current."""
+    await migrate(connection, make_settings())
+    fresh = await catalog(connection)
+    await connection.execute("DROP SCHEMA meter CASCADE")
+    with monkeypatch.context() as patch:
+        patch.setattr(migration, "schema_dir", lambda: version / "schema")
+        await migrate(connection, make_settings())
+    await migrate(connection, make_settings())
+    await require_current(connection)
+    upgraded = await catalog(connection)
+    for part, rows in fresh.items():
+        assert _without_numbers(upgraded[part]) == _without_numbers(rows), part
+
+
+def _without_numbers(rows: list[tuple[object, ...]]) -> list[str]:
+    """Return rows without the numbers that the database gives to hypertables."""
+    return [re.sub(r"_hypertable_\d+", "_hypertable", repr(row)) for row in rows]

@@ -1,0 +1,103 @@
+-- Data that arrive late: from a spool, from a collector that had no connection, from a wrong clock.
+-- In the transaction that stores them, the writer notes the span of time in meter.late.
+
+-- Handle all late data that were noted at least `delay` ago, when no writer is still active in that
+-- span of time. A real sample replaces a filled one of the same tick, and of two filled samples one
+-- stays. Sessions that had ended are opened again, so that meter.update_sessions computes them
+-- again. Returns the changed spans of time, in order. The caller must refresh the rollups of these
+-- spans, which a function cannot do.
+CREATE OR REPLACE FUNCTION meter.settle(delay interval DEFAULT interval '2 minutes')
+RETURNS TABLE (since timestamptz, until timestamptz)
+LANGUAGE plpgsql
+SECURITY DEFINER
+SET search_path = pg_catalog, pg_temp
+AS $fn$
+DECLARE
+    span tstzrange;
+    spans tstzmultirange;
+    twin record;
+BEGIN
+    -- Changing one row in the columnstore decompresses a whole batch. Few rows are changed, but
+    -- together their batches can exceed TimescaleDB's default limit.
+    PERFORM set_config('timescaledb.max_tuples_decompressed_per_dml_transaction', '0', TRUE);
+    WITH noted AS (
+        DELETE FROM meter.late AS l WHERE l.added_at <= now() - delay RETURNING l.since, l.until
+    )
+    SELECT range_agg(tstzrange(n.since, n.until)) INTO spans FROM noted AS n;
+    FOR span IN SELECT unnest(spans) LOOP
+        FOR twin IN
+            SELECT a.tenant_id, a.session_id, a.ts, bool_or(p.ts IS NOT NULL) AS is_real
+            FROM meter.sample AS a
+            LEFT JOIN meter.poll AS p
+                ON a.server_id = p.server_id AND a.ts = p.ts AND p.ok
+                AND p.ts >= lower(span) AND p.ts < upper(span)
+            WHERE a.filled AND a.ts >= lower(span) AND a.ts < upper(span)
+            GROUP BY a.tenant_id, a.session_id, a.ts
+            HAVING count(*) > 1 OR bool_or(p.ts IS NOT NULL)
+        LOOP
+            WITH gone AS (
+                DELETE FROM meter.sample AS a
+                WHERE a.tenant_id = twin.tenant_id AND a.session_id = twin.session_id
+                    AND a.ts = twin.ts AND a.filled
+                RETURNING a.*
+            )
+            INSERT INTO meter.sample
+            SELECT g.* FROM gone AS g
+            WHERE NOT twin.is_real
+            ORDER BY g.participants DESC, g.voice DESC, g.video DESC
+            LIMIT 1;
+        END LOOP;
+        UPDATE meter.session AS s SET ended_at = NULL
+        WHERE s.ended_at IS NOT NULL
+            AND s.started_at >= lower(span) - interval '30 days' AND s.started_at < upper(span)
+            -- Retention may have dropped the first samples of an older session.
+            AND (
+                ${retention_sample} = 0
+                OR s.first_seen_at >= now() - make_interval(days => ${retention_sample})
+            )
+            AND s.session_id IN (
+                SELECT a.session_id FROM meter.sample AS a
+                WHERE a.ts >= lower(span) AND a.ts < upper(span)
+            );
+        since := lower(span);
+        until := upper(span);
+        RETURN NEXT;
+    END LOOP;
+    -- The spans of collectors explain missing polls. They are kept two days longer than polls.
+    DELETE FROM meter.collector AS c
+    WHERE ${retention_poll} > 0 AND c.until < now() - make_interval(days => ${retention_poll} + 2);
+END
+$fn$;
+
+COMMENT ON FUNCTION meter.settle IS
+'Handles late data (meter.late): real samples replace filled ones, and ended sessions are opened '
+'again, to be computed again. Returns the changed spans of time. The caller must refresh the '
+'rollups of these spans.';
+
+-- Delete the failed polls of these servers and ticks, because successful ones will be stored in
+-- their place. Another collector may have seen a failure, or the failed poll stood for a batch that
+-- could not be stored at that time. Returns the polls that were deleted.
+CREATE OR REPLACE FUNCTION meter.supersede(servers integer[], ticks timestamptz[])
+RETURNS TABLE (server_id integer, ts timestamptz)
+LANGUAGE plpgsql
+SECURITY DEFINER
+SET search_path = pg_catalog, pg_temp
+AS $fn$
+BEGIN
+    PERFORM set_config('timescaledb.max_tuples_decompressed_per_dml_transaction', '0', TRUE);
+    FOR server_id, ts IN
+        SELECT p.server_id, p.ts
+        FROM unnest(servers, ticks) AS s (server_id, ts)
+        INNER JOIN meter.poll AS p ON p.server_id = s.server_id AND p.ts = s.ts
+        WHERE NOT p.ok
+    LOOP
+        DELETE FROM meter.poll AS p
+        WHERE p.server_id = supersede.server_id AND p.ts = supersede.ts AND NOT p.ok;
+        RETURN NEXT;
+    END LOOP;
+END
+$fn$;
+
+COMMENT ON FUNCTION meter.supersede IS
+'Deletes failed polls (server and tick), so that successful ones can be stored in their place. '
+'Returns those that were deleted.';

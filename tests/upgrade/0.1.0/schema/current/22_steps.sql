@@ -1,0 +1,93 @@
+-- Steps: the equal parts of time that a chart consists of.
+
+-- The width of the steps of a chart of [since, until): at least `wanted`, available in a rollup,
+-- and wide enough to read few rows. Minutes for up to two days and while they are kept; else hours
+-- or days.
+CREATE OR REPLACE FUNCTION meter.chart_step(
+    since timestamptz, until timestamptz, wanted interval
+) RETURNS interval
+LANGUAGE sql
+STABLE
+AS $fn$
+    SELECT coalesce(
+        (
+            SELECT min(s.width)
+            FROM unnest(ARRAY[
+                '1 minute', '2 minutes', '5 minutes', '10 minutes', '20 minutes', '30 minutes',
+                '1 hour', '2 hours', '3 hours', '6 hours', '1 day', '7 days'
+            ]::interval[]) AS s (width)
+            WHERE
+                s.width >= wanted
+                AND s.width >= CASE
+                    WHEN until - since > interval '2 days' THEN interval '1 hour'
+                    WHEN ${retention_usage_1m} > 0
+                        AND since < now() - make_interval(days => ${retention_usage_1m})
+                        THEN interval '1 hour'
+                    ELSE interval '1 minute'
+                END
+        ),
+        interval '7 days'
+    )
+$fn$;
+
+COMMENT ON FUNCTION meter.chart_step IS
+'The width of the steps of a chart of [since, until): at least `wanted`, available in a rollup, '
+'and wide enough to read few rows.';
+
+-- The beginning of the step that contains an instant. Days and weeks are those of the billing time
+-- zone.
+CREATE OR REPLACE FUNCTION meter.step_of(step interval, instant timestamptz) RETURNS timestamptz
+LANGUAGE sql
+STABLE PARALLEL SAFE
+RETURN CASE
+    WHEN step < interval '1 day' THEN public.time_bucket(step, instant)
+    ELSE public.time_bucket(step, instant, meter.billing_timezone())
+END;
+
+COMMENT ON FUNCTION meter.step_of IS
+'The beginning of the step that contains an instant; days and weeks are those of the billing time '
+'zone.';
+
+-- The end of the step that begins at an instant.
+CREATE OR REPLACE FUNCTION meter.step_end(step interval, beginning timestamptz) RETURNS timestamptz
+LANGUAGE sql
+STABLE PARALLEL SAFE
+RETURN CASE
+    WHEN step < interval '1 day' THEN beginning + step
+    -- Add in local time: a day has 23 or 25 hours when the clocks change.
+    ELSE
+        (beginning AT TIME ZONE meter.billing_timezone() + step)
+        AT TIME ZONE meter.billing_timezone()
+END;
+
+COMMENT ON FUNCTION meter.step_end IS 'The end of the step that begins at an instant.';
+
+-- The end of the last step of a chart that ends at `until`.
+CREATE OR REPLACE FUNCTION meter.steps_end(step interval, until timestamptz) RETURNS timestamptz
+LANGUAGE sql
+STABLE PARALLEL SAFE
+RETURN meter.step_end(step, meter.step_of(step, until - interval '1 microsecond'));
+
+COMMENT ON FUNCTION meter.steps_end IS
+'The end of the last step of a chart that ends at an instant.';
+
+-- The steps [ts, hi) of [since, until) that are over. The first and the last one are whole, also if
+-- since and until lie within them.
+CREATE OR REPLACE FUNCTION meter.steps(since timestamptz, until timestamptz, step interval)
+RETURNS TABLE (ts timestamptz, hi timestamptz)
+LANGUAGE sql
+STABLE
+AS $fn$
+    SELECT g.ts, g.hi
+    FROM (
+        SELECT s.ts, meter.step_end(step, s.ts) AS hi
+        FROM generate_series(
+            meter.step_of(step, since), until - interval '1 microsecond', step,
+            CASE WHEN step < interval '1 day' THEN 'UTC' ELSE meter.billing_timezone() END
+        ) AS s (ts)
+    ) AS g
+    WHERE g.hi <= date_trunc('minute', now()) - interval '1 minute'
+$fn$;
+
+COMMENT ON FUNCTION meter.steps IS
+'The steps [ts, hi) of a period that are over. The first and the last one are whole.';
