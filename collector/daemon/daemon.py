@@ -17,8 +17,8 @@ from collector.daemon.contact import Contact
 from collector.daemon.context import Context
 from collector.daemon.duties import Duties
 from collector.daemon.reload import Reload
+from collector.daemon.rendezvous import Sharing
 from collector.daemon.share import Share
-from collector.daemon.sharing import Sharing
 from collector.daemon.ticks import Ticks
 from collector.daemon.timetable import Timetable
 from collector.database import open_pool

@@ -3,7 +3,7 @@
 import structlog
 
 from collector.daemon.context import Context
-from collector.daemon.sharing import State
+from collector.daemon.rendezvous import State
 from collector.daemon.ticks import Ticks
 from collector.database import borrowed
 from collector.database.deadlines import SHORT_DEADLINE_S
