@@ -12,7 +12,8 @@ from typing import NamedTuple
 
 from collector.outcomes import Outcome
 
-# The counts of a meeting and a sample, which stand in this order in both.
+# The counts of a meeting and a sample, in the order of their fields in both. The first release had
+# these; others are in LATER_COUNTS.
 COUNTS = ("participants", "voice", "video", "listeners", "dialins")
 # Counts that came later. Each is a field at the end of both, a column of meter.sample, and has the
 # rollups `<count>_1h` and `<count>_1d`. None is unknown: the answer did not say, or the row is

@@ -156,7 +156,7 @@ ALERTS: Sequence[Alert] = (
     Alert(
         uid="collector-silent",
         title="No collector is alive",
-        summary="No collector gives a sign of life: nothing is metered, or polls wait in a spool.",
+        summary="No collector writes a heartbeat: nothing is metered, or polls wait in a spool.",
         severity="critical",
         dashboard=places.QUALITY,
         sql="""

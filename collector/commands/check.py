@@ -43,7 +43,7 @@ async def check_all(settings: Settings, console: Console) -> bool:
             _print(console, ok, f"server[{server.name}]", text)
             return ok
 
-        outcomes = await asyncio.gather(*(one(server) for server in settings.enabled_servers))
+        fine = await asyncio.gather(*(one(server) for server in settings.enabled_servers))
     for server in settings.server:
         if not server.enabled:
             _print(console, None, f"server[{server.name}]", "not enabled")
@@ -52,7 +52,7 @@ async def check_all(settings: Settings, console: Console) -> bool:
         _print(console, False, "server", problem)  # noqa: FBT003 - says the state
     ok, text = await _check_database(settings)
     _print(console, ok, "database", text)
-    return all(outcomes) and bool(settings.server) and ok
+    return all(fine) and bool(settings.server) and ok
 
 
 async def _check_server(

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import asyncpg
 
 from collector.clock import Clock
-from collector.daemon.sharing import Sharing
+from collector.daemon.rendezvous import Sharing
 from collector.metering.pipeline import Pipeline
 from collector.metrics import Metrics
 from collector.settings import Settings

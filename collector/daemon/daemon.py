@@ -17,8 +17,8 @@ from collector.daemon.contact import Contact
 from collector.daemon.context import Context
 from collector.daemon.duties import Duties
 from collector.daemon.reload import Reload
+from collector.daemon.rendezvous import Sharing
 from collector.daemon.share import Share
-from collector.daemon.sharing import Sharing
 from collector.daemon.ticks import Ticks
 from collector.daemon.timetable import Timetable
 from collector.database import open_pool
@@ -40,7 +40,7 @@ log = structlog.get_logger(__name__)
 CUT_GRACE_S = 3.0
 # At the end, waiting batches have this long to be stored; the others stay on disk.
 DRAIN_DEADLINE_S = 20.0
-# Database connections: for storing, signs of life, sessions, policies, verification, and a spare.
+# Database connections: for storing, heartbeats, sessions, policies, verification, and a spare.
 CONNECTIONS = 6
 CONTACT_EVERY_S = 5.0
 RETENTION_EVERY_S = 60

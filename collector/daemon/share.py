@@ -1,9 +1,9 @@
-"""This collector's share of the servers, and its signs of life."""
+"""This collector's share of the servers, and its heartbeats."""
 
 import structlog
 
 from collector.daemon.context import Context
-from collector.daemon.sharing import State
+from collector.daemon.rendezvous import State
 from collector.daemon.ticks import Ticks
 from collector.database import borrowed
 from collector.database.deadlines import SHORT_DEADLINE_S
@@ -22,7 +22,7 @@ class Share:
         self._ticks = ticks
 
     async def beat(self) -> None:
-        """Write a sign of life, then take over or give up servers. Raises DatabaseError."""
+        """Write a heartbeat, then take over or give up servers. Raises DatabaseError."""
         context = self._context
         await context.sharing.beat(context.pool, context.outbox.unsafe_since, self._state())
         await self.apply()
@@ -34,7 +34,7 @@ class Share:
             }
 
     async def beat_if_met(self) -> None:
-        """Write a sign of life, but not before the first contact. Raises DatabaseError."""
+        """Write a heartbeat, but not before the first contact. Raises DatabaseError."""
         if self._context.outbox.open:
             await self.beat()
 
@@ -81,7 +81,7 @@ class Share:
         return self._context.outbox.open and self._context.sharing.owns("jobs")
 
     def _state(self) -> State:
-        """Return the state of this collector that is stored with its sign of life."""
+        """Return the state of this collector that is stored with its heartbeat."""
         spool = self._context.spool
         return State(
             servers=len(self._ticks.servers),

@@ -12,9 +12,9 @@ READ_DEADLINE_S = 600
 REFRESH_DEADLINE_S = 3600
 # Closing all connections at the end.
 CLOSE_DEADLINE_S = 5
-# A sign of life. Other collectors take over the servers after two intervals without one.
+# A heartbeat. Other collectors take over the servers after two intervals without one.
 BEAT_DEADLINE_S = 5.0
 # The first contact with a database that this collector has never reached before.
 CONTACT_DEADLINE_S = 120.0
-# Small reads and writes that delay a tick or a sign of life.
+# Small reads and writes that delay a tick or a heartbeat.
 SHORT_DEADLINE_S = 5.0

@@ -218,8 +218,10 @@ class Settings(BaseSettings):
         for rollup in ROLLUPS.values():
             kept = self.kept_days[rollup.source]
             if kept and kept < rollup.min_source_days:
+                source = ROLLUPS.get(rollup.source)
+                key = (source and source.kept_as) or rollup.source
                 yield (
-                    f"retention.{rollup.source}: {kept} days are too few; the refresh of "
+                    f"retention.{key}: {kept} days are too few; the refresh of "
                     f"{rollup.name} needs at least {rollup.min_source_days}"
                 )
 

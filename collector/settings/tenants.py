@@ -39,7 +39,8 @@ class MetadataRule(Section):
     key: str = Field(
         min_length=1,
         description="`bbblb-tenant` (BBBLB), `tenant-id` (Scalelite) or `b3s-frontend` (b3scale). "
-        "Trust only a key that the load balancer itself writes; clients can set all others.",
+        "Another key is possible too. Trust only a key that the load balancer itself writes; "
+        "clients can set all others.",
     )
     tenants: Mapping[str, Name] = Field(
         default_factory=dict,

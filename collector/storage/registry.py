@@ -184,6 +184,7 @@ async def last_polls(
     With it, a collector that was restarted or takes over servers fills the gap as if it had always
     polled them. Raises DatabaseError.
     """
+    # The missed ticks may last max_gap_s; the last poll was up to one interval (60 s) before them.
     since = tick - timedelta(seconds=max_gap_s + 60)
     with translated("read the last polls"):
         rows = await connection.fetch(_LAST_POLLS, since, tick, list(servers))

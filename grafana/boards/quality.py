@@ -66,7 +66,7 @@ def live() -> kit.Stat:
     """Collectors that are alive."""
     return kit.number(
         "Live collectors",
-        """Collectors that gave a sign of life within the last two poll intervals. 0 means that
+        """Collectors that wrote a heartbeat within the last two poll intervals. 0 means that
         nothing is metered, or that no collector reaches the database.""",
         'SELECT count(*) FILTER (WHERE is_live) AS "Live collectors" FROM meter.collector_now',
         decimals=0,
@@ -227,13 +227,13 @@ def collectors() -> kit.Table:
         "Collectors",
         """The last report of each collector that was seen in the last seven days. Lag is the age of
         the newest tick that it had stored by then. Stopped means that it shut down in order; away
-        means that its signs of life ended without that.""",
+        means that its heartbeats ended without that.""",
         """
         SELECT
             host AS "host",
             CASE WHEN is_live THEN 'live' WHEN stopped THEN 'stopped' ELSE 'away' END AS "state",
             started_at AS "started",
-            seen_at AS "last sign of life",
+            seen_at AS "last heartbeat",
             servers AS "servers",
             lag_seconds AS "lag",
             spool_polls AS "spooled polls",
@@ -256,7 +256,7 @@ def collectors() -> kit.Table:
                 more=kit.COLORED,
             ),
             Column("started", unit="dateTimeAsIso"),
-            Column("last sign of life", unit="dateTimeFromNow"),
+            Column("last heartbeat", unit="dateTimeFromNow"),
             Column(
                 "lag", unit="s", steps=((None, kit.GREEN), (120.0, kit.ORANGE), (600.0, kit.RED))
             ),

@@ -49,7 +49,7 @@ def facts() -> kit.Table:
             video_minutes AS "webcam minutes",
             dialin_minutes AS "telephone minutes",
             CASE WHEN breakout THEN 'yes' ELSE 'no' END AS "breakout",
-            CASE WHEN recording THEN 'yes' ELSE 'no' END AS "recorded",
+            CASE WHEN recording THEN 'yes' ELSE 'no' END AS "recordable",
             filled_share AS "filled"
         {_FACTS}
         """,
@@ -69,7 +69,7 @@ def facts() -> kit.Table:
             Column("webcam minutes", width=120),
             Column("telephone minutes", width=130),
             Column("breakout", width=80),
-            Column("recorded", width=80),
+            Column("recordable", width=95),
             Column("filled", unit="percentunit", decimals=2, width=75),
         ],
     )

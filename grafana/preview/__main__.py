@@ -64,7 +64,7 @@ async def pages(dsn: str) -> Mapping[str, Json]:
 
 
 async def _come_alive(dsn: str) -> None:
-    """Store a sign of life of the last collector, so that it counts as alive."""
+    """Store a heartbeat of the last collector, so that it counts as alive."""
     connection = await asyncpg.connect(dsn)
     await connection.execute(
         "UPDATE meter.collector SET until = now(), newest_stored_at = now() "

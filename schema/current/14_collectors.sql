@@ -1,8 +1,8 @@
--- Signs of life, by which collectors that share the servers know of each other; and the polls that
+-- Heartbeats, by which collectors that share the servers know of each other; and the polls that
 -- no collector stored.
 
 -- Note that the collector `id` is alive, and return the ids of all live collectors. A new span
--- begins when the collector has been started again (`anew`), or when it gave no sign of life for
+-- begins when the collector has been started again (`anew`), or when it wrote no heartbeat for
 -- two periods. `unsafe_since` is the oldest tick that it holds in memory only, because neither the
 -- database nor its spool accepts it. The other arguments are what it reports of itself.
 CREATE OR REPLACE FUNCTION meter.beat(
@@ -56,10 +56,10 @@ END
 $fn$;
 
 COMMENT ON FUNCTION meter.beat IS
-'Notes a collector''s sign of life. Returns the ids of all live collectors.';
+'Notes a collector''s heartbeat. Returns the ids of all live collectors.';
 
 -- Note that a collector has shut down properly: the others take over its servers immediately. If it
--- gave no sign of life for two periods, its span is not extended up to now, because it may not have
+-- wrote no heartbeat for two periods, its span is not extended up to now, because it may not have
 -- polled since then.
 CREATE OR REPLACE FUNCTION meter.leave(id text, period interval) RETURNS void
 LANGUAGE sql

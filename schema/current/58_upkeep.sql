@@ -1,6 +1,6 @@
 -- The state of bbbmeter itself: collectors, rollups, jobs, storage.
 
--- The last sign of life of every collector. is_live: the collector gave it within its last two poll
+-- The last heartbeat of every collector. is_live: the collector wrote it within its last two poll
 -- intervals, and has not shut down.
 CREATE OR REPLACE VIEW meter.collector_now AS
 SELECT
@@ -26,17 +26,17 @@ FROM (
 ) AS c;
 
 COMMENT ON VIEW meter.collector_now IS
-'The last sign of life of every collector.';
+'The last heartbeat of every collector.';
 COMMENT ON COLUMN meter.collector_now.collector IS
 'The collector: the identity of its spool.';
 COMMENT ON COLUMN meter.collector_now.host IS
 'Name of the machine or container it runs on.';
 COMMENT ON COLUMN meter.collector_now.started_at IS
-'When it was started, or gave the first sign of life after an interruption.';
+'When it was started, or wrote the first heartbeat after an interruption.';
 COMMENT ON COLUMN meter.collector_now.seen_at IS
-'When it gave its last sign of life.';
+'When it wrote its last heartbeat.';
 COMMENT ON COLUMN meter.collector_now.is_live IS
-'Whether it gave a sign of life within its last two poll intervals, and has not shut down.';
+'Whether it wrote a heartbeat within its last two poll intervals, and has not shut down.';
 COMMENT ON COLUMN meter.collector_now.stopped IS
 'Whether it has shut down properly.';
 COMMENT ON COLUMN meter.collector_now.servers IS
@@ -44,7 +44,7 @@ COMMENT ON COLUMN meter.collector_now.servers IS
 COMMENT ON COLUMN meter.collector_now.newest_stored_at IS
 'The newest tick that it has stored in the database.';
 COMMENT ON COLUMN meter.collector_now.lag_seconds IS
-'Age of that tick in seconds at the last sign of life.';
+'Age of that tick in seconds at the last heartbeat.';
 COMMENT ON COLUMN meter.collector_now.spool_polls IS
 'Number of polls in its spool on disk.';
 COMMENT ON COLUMN meter.collector_now.spool_bytes IS

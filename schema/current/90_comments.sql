@@ -89,16 +89,16 @@ COMMENT ON COLUMN meter.late.added_at IS 'When they were stored.';
 
 COMMENT ON TABLE meter.collector IS
 'The spans of time in which each collector was alive, by the clock of the database. A new span '
-'begins when the collector is started, and when it gives a sign of life after an interruption.';
+'begins when the collector is started, and when it writes a heartbeat after an interruption.';
 COMMENT ON COLUMN meter.collector.id IS 'The collector: the identity of its spool.';
 COMMENT ON COLUMN meter.collector.host IS 'Name of the machine or container it runs on.';
-COMMENT ON COLUMN meter.collector.since IS 'The first sign of life of this span.';
-COMMENT ON COLUMN meter.collector.until IS 'The last sign of life of this span.';
+COMMENT ON COLUMN meter.collector.since IS 'The first heartbeat of this span.';
+COMMENT ON COLUMN meter.collector.until IS 'The last heartbeat of this span.';
 COMMENT ON COLUMN meter.collector.safe_until IS
-'All polls up to this instant were in the database or in its spool at the last sign of life.';
+'All polls up to this instant were in the database or in its spool at the last heartbeat.';
 COMMENT ON COLUMN meter.collector.stopped IS 'Whether it has shut down properly.';
 COMMENT ON COLUMN meter.collector.interval_s IS
-'Its poll interval in seconds. This and the following columns are as of the last sign of life; '
+'Its poll interval in seconds. This and the following columns are as of the last heartbeat; '
 'NULL if not reported.';
 COMMENT ON COLUMN meter.collector.servers IS 'Number of servers that it polls.';
 COMMENT ON COLUMN meter.collector.newest_stored_at IS

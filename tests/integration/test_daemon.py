@@ -51,7 +51,7 @@ async def require_whole_polls(dsn: str) -> None:
 
 
 async def until_bounded(dsn: str, max_bytes: int) -> None:
-    """Wait until the collector's sign of life shows a spool of up to `max_bytes`."""
+    """Wait until the collector's heartbeat shows a spool of up to `max_bytes`."""
     connection = await asyncpg.connect(dsn)
     query = "SELECT spool_max_bytes FROM meter.collector ORDER BY until DESC LIMIT 1"
     while await connection.fetchval(query) != max_bytes:  # noqa: ASYNC110 - no event tells

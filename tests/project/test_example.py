@@ -71,8 +71,8 @@ def test_every_key_of_a_server_and_a_tenant_stands_in_the_example() -> None:
         assert is_default(defaults, key, content["server"][0][key])
 
 
-def test_the_rules_stand_in_the_example_in_the_order_of_the_design() -> None:
-    """Each type of rule is shown once with all its keys: those of load balancers come first."""
+def test_the_example_shows_each_rule_in_the_order_of_the_union() -> None:
+    """Each type of rule is shown once, with all its keys; those of load balancers come first."""
     rules = uncommented()["attribution"]["rules"]
     types = ["server", "metadata", "suffix", "prefix", "origin", "parent"]
     assert [rule["type"] for rule in rules] == types

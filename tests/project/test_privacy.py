@@ -31,7 +31,7 @@ def test_retention_is_as_the_settings_have_it() -> None:
     """Every number of days is the default; the notice for users names the same."""
     rows = rows_of_the_table()
     for name, info in RetentionSettings.model_fields.items():
-        assert rows[name][-1] == (f"{info.default} days" if info.default else "for ever"), name
+        assert rows[name][-1] == (f"{info.default} days" if info.default else "without limit"), name
     defaults = RetentionSettings()
     assert rows["collector"][-1] == f"{defaults.poll + 2} days"
     notice = " ".join(PAGE.rpartition("privacy notice")[2].replace("\n>", " ").split())

@@ -13,6 +13,7 @@ from datetime import UTC, datetime, timedelta
 
 import asyncpg
 
+from collector.model import LATER_COUNTS
 from collector.rollups import ROLLUPS
 from tests.support import history_sql as sql
 
@@ -71,6 +72,8 @@ async def fill(
         "lanes": str(max(1, round(history.sessions / sql.LOAD))),
         "interval_s": str(history.interval_s),
         "timezone": f"'{TIMEZONE}'",
+        "later_columns": "".join(f", {count}" for count in LATER_COUNTS),
+        "later_values": ", ceil(c.participants / 30.0)" * len(LATER_COUNTS),
     }
     names = TENANTS[: history.tenants - 1] + TENANTS[-1:]
     await connection.executemany(

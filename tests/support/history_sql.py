@@ -169,7 +169,7 @@ INNER JOIN (
 SAMPLES = """
 INSERT INTO meter.sample (
     ts, tenant_id, server_id, session_id, participants, voice, video, listeners, dialins, seconds,
-    breakout, filled
+    breakout, filled{later_columns}
 )
 SELECT
     x.ts,
@@ -183,7 +183,7 @@ SELECT
     CASE WHEN p.habit > 0.9 THEN least(2, c.participants) ELSE 0 END,
     {interval_s},
     p.breakout,
-    x.lost
+    x.lost{later_values}
 FROM pg_temp.plan AS p
 CROSS JOIN LATERAL (
     SELECT

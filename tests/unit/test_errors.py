@@ -49,7 +49,7 @@ def test_the_drawing_is_the_tree() -> None:
 
 @pytest.mark.parametrize("cls", POLL_ERRORS)
 def test_each_kind_of_poll_error_has_its_code(cls: type[PollError]) -> None:
-    """What `poll.error` stores is drawn beside the class, and begins with the class's kind."""
+    """What `poll.outcome` stores is drawn beside the class, and begins with the class's kind."""
     _, text = drawn()[cls.__name__]
     if cls is PollError:
         assert cls().full_outcome == InternalError.outcome

@@ -10,13 +10,16 @@ from html import unescape
 from collector.sources.polling.attendees import without_attendees
 from collector.sources.polling.characters import CDATA, has
 
-# The elements of a meeting that are read, in the order of BigBlueButton's template.
+# The elements of a meeting that are read, in the order of BigBlueButton's template (`_layout`). A
+# name must be in both.
 SCALARS = (
     *("meetingName", "meetingID", "internalMeetingID", "createTime", "recording"),
     *("hasBeenForciblyEnded", "endTime", "participantCount", "listenerCount"),
     *("voiceParticipantCount", "videoCount", "moderatorCount", "attendees", "metadata"),
     *("metadata_key", "isBreakout", "parentMeetingID"),
 )
+# The element of each count in `LATER_COUNTS`.
+LATER_ELEMENTS = {"moderators": "moderatorCount"}
 _METADATA = SCALARS.index("metadata")
 
 _ENTITY = re.compile("&(?:amp|lt|gt|quot|apos|#39);")

@@ -10,14 +10,15 @@ import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
+from operator import itemgetter
 from types import MappingProxyType
 from typing import NamedTuple
 
 from collector.errors import NotXmlError
-from collector.model import Answer, Meeting
+from collector.model import LATER_COUNTS, Answer, Meeting
 from collector.sources.polling.ambiguity import readings
 from collector.sources.polling.characters import CONTROL, allowed
-from collector.sources.polling.layout import plain
+from collector.sources.polling.layout import LATER_ELEMENTS, SCALARS, plain
 from collector.sources.polling.lenient import parsed_by_lxml
 
 _MAX_TEXT = 512  # characters of an id, a name or a metadata value
@@ -29,6 +30,9 @@ _MAX_CREATED_MS = 4_102_444_800_000  # 2100
 _NOTHING: Mapping[str, str] = MappingProxyType({})
 
 
+# Where the texts of later counts are among the scalars, and a function that returns the others.
+_LATER_AT = [SCALARS.index(LATER_ELEMENTS[count]) for count in LATER_COUNTS]
+_first = itemgetter(*(at for at in range(len(SCALARS)) if at not in _LATER_AT))
 # Nearly all counts, by their text: a lookup is faster than parsing.
 _USUAL = {str(count): count for count in range(1000)}
 
@@ -118,8 +122,10 @@ def _meeting(
     scalars: Sequence[str | None], metadata: Sequence[tuple[str, str]], wanted: _Wanted
 ) -> Meeting | None:
     """Return the meeting, or None if it has ended."""
-    name, external_id, internal_id, created, recording, forcibly_ended, end, *rest = scalars
-    participants, listeners, voice, video, moderators, dialins, _, _, is_breakout, parent = rest
+    # fmt: off
+    (name, external_id, internal_id, created, recording, forcibly_ended, end, participants,
+     listeners, voice, video, dialins, _, _, is_breakout, parent) = _first(scalars)
+    # fmt: on
     if forcibly_ended == "true" or _number(end):
         return None
     internal_id = _identifier(internal_id)
@@ -139,7 +145,7 @@ def _meeting(
         recording == "true",
         _metadata(metadata, wanted.metadata_keys) or _NOTHING,
         allowed(name or "")[:_MAX_TEXT] or None if wanted.room_names else None,
-        _later_count(moderators),
+        *[_later_count(scalars[at]) for at in _LATER_AT],
     )
 
 

@@ -1,7 +1,7 @@
 -- The reports: usage by tenant, server, room, day and month.
 --
--- All of them return rows of the type meter.report_row (0001_tables.sql): the columns of a report
--- stand there once.
+-- All of them return rows of the type meter.report_row. Its columns stand once, in the migrations
+-- (0001_tables.sql, and later ones add to them).
 
 COMMENT ON TYPE meter.report_row IS
 'A row of a report: what it is about, and its figures. Minutes are participants (or voice, '

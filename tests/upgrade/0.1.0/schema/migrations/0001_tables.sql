@@ -177,8 +177,8 @@ CREATE TABLE meter.tenant_role (
     tenant_id integer NOT NULL REFERENCES meter.tenant (id)
 );
 
--- A row of every report (../current/40_reports.sql). A figure that a later version adds is added
--- here by ALTER TYPE, and the functions that return the type are written again in that migrate.
+-- A row of every report (../current/40_reports.sql). A later version adds a figure by ALTER TYPE
+-- in a new migration, and the functions that return the type are written again in that migrate.
 CREATE TYPE meter.report_row AS (
     period timestamptz,
     tenant text,

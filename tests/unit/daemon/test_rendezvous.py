@@ -4,7 +4,7 @@ from collections import Counter
 
 import pytest
 
-from collector.daemon.sharing import Sharing, owner
+from collector.daemon.rendezvous import Sharing, owner
 
 SERVERS = [f"bbb{n}" for n in range(3000)]
 

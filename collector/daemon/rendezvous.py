@@ -1,10 +1,10 @@
-"""Several collectors on one database: signs of life, and which collector polls which server.
+"""Several collectors on one database: heartbeats, and which collector polls which server.
 
-Each collector writes a sign of life to the database, and computes the same rendezvous hash over all
+Each collector writes a heartbeat to the database, and computes the same rendezvous hash over all
 living collectors. Nothing else coordinates them. If two poll the same server at a handover, the
 unique key of `meter.poll` keeps one of the polls.
 
-A collector that cannot reach the database gives no sign of life, and the others take over. It
+A collector that cannot reach the database writes no heartbeat, and the others take over. It
 continues to poll its servers into its spool. It cannot know whether only it is cut off, or the
 database is down for all. What it writes later counts only where no other collector has polled.
 """
@@ -19,16 +19,16 @@ import asyncpg
 from collector.database import borrowed
 from collector.database.deadlines import BEAT_DEADLINE_S
 
-# Signs of life per poll interval.
+# Heartbeats per poll interval.
 BEATS_PER_INTERVAL = 3
-# Poll intervals after which a collector without a sign of life counts as gone. With this and the
+# Poll intervals after which a collector without a heartbeat counts as gone. With this and the
 # signs' frequency, others take over within three intervals.
 ALIVE_INTERVALS = 2
 
 
 @dataclass(frozen=True, slots=True)
 class State:
-    """What a collector reports with its sign of life; None is unknown.
+    """What a collector reports with its heartbeat; None is unknown.
 
     `newest_stored_at` is the newest tick that it has stored. The order of the fields is the order
     of the last arguments of meter.beat.
@@ -51,13 +51,13 @@ class Sharing:
         self._host = host
         self._interval_s = interval_s
         self._began = False
-        # Until its first sign of life it assumes to be alone: to poll a server twice does no harm,
+        # Until its first heartbeat it assumes to be alone: to poll a server twice does no harm,
         # but to leave it out does.
         self.living: tuple[str, ...] = (collector,)
 
     @property
     def period_s(self) -> float:
-        """Seconds between signs of life."""
+        """Seconds between heartbeats."""
         return self._interval_s / BEATS_PER_INTERVAL
 
     def configure(self, interval_s: int) -> None:
@@ -65,12 +65,12 @@ class Sharing:
         self._interval_s = interval_s
 
     async def beat(self, pool: asyncpg.Pool, unsafe_since: datetime | None, state: State) -> None:
-        """Write a sign of life and read the living collectors into `living`.
+        """Write a heartbeat and read the living collectors into `living`.
 
         `unsafe_since` is the oldest tick that is only in memory: a kill now would lose it.
         Raises DatabaseError; then `living` is unchanged.
         """
-        async with borrowed(pool, "sign of life", BEAT_DEADLINE_S) as connection:
+        async with borrowed(pool, "heartbeat", BEAT_DEADLINE_S) as connection:
             living = await connection.fetchval(
                 "SELECT meter.beat($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13)",
                 self.collector,
