@@ -29,6 +29,8 @@ from collector.settings import ServerSettings, Settings
 # Longest plausible age of a session in seconds (a year). A server that booted with a wrong clock
 # reports older starts.
 _MAX_AGE_S = 366 * 86_400
+# Later counts are the last fields of a meeting, from this one on.
+_LATER_AT = len(Meeting._fields) - len(LATER_COUNTS)
 
 
 class Pipeline:
@@ -137,7 +139,7 @@ class Pipeline:
             self._interval_s,
             meeting.breakout,
             False,  # noqa: FBT003 - a row
-            *[getattr(meeting, count) for count in LATER_COUNTS],
+            *meeting[_LATER_AT:],
         )
 
     def _session_row(self, result: PollResult, meeting: Meeting, seen: Seen) -> SessionRow:

@@ -5,10 +5,27 @@ from datetime import UTC, datetime
 from hypothesis import given
 from hypothesis import strategies as st
 
-from collector.model import Batch, PollRow, Sample, SessionRow, session_id
+from collector.model import (
+    COUNTS,
+    LATER_COUNTS,
+    Batch,
+    Meeting,
+    PollRow,
+    Sample,
+    SessionRow,
+    session_id,
+)
 
 TS = datetime(2026, 2, 2, 8, tzinfo=UTC)
 INTERNAL_ID = "183f0bf3a0982a127bdb8161e0c44eb696b3e75c-1770000000000"
+
+
+def test_counts_are_in_one_order() -> None:
+    """The pipeline copies them by their place: later counts are the last fields, and may be None."""
+    for row in (Meeting, Sample):
+        assert tuple(field for field in row._fields if field in COUNTS) == COUNTS
+        assert row._fields[-len(LATER_COUNTS) :] == LATER_COUNTS
+        assert all(row._field_defaults[count] is None for count in LATER_COUNTS)
 
 
 def test_a_sessions_id_never_changes() -> None:

@@ -30,9 +30,11 @@ _MAX_CREATED_MS = 4_102_444_800_000  # 2100
 _NOTHING: Mapping[str, str] = MappingProxyType({})
 
 
-# Where the texts of later counts are among the scalars, and a function that returns the others.
-_LATER_AT = [SCALARS.index(LATER_ELEMENTS[count]) for count in LATER_COUNTS]
-_first = itemgetter(*(at for at in range(len(SCALARS)) if at not in _LATER_AT))
+# Returns the texts of `SCALARS` in an order that does not change: those of later counts are last.
+_LATER = [LATER_ELEMENTS[count] for count in LATER_COUNTS]
+_in_order = itemgetter(
+    *(SCALARS.index(tag) for tag in SCALARS if tag not in _LATER), *map(SCALARS.index, _LATER)
+)
 # Nearly all counts, by their text: a lookup is faster than parsing.
 _USUAL = {str(count): count for count in range(1000)}
 
@@ -124,7 +126,7 @@ def _meeting(
     """Return the meeting, or None if it has ended."""
     # fmt: off
     (name, external_id, internal_id, created, recording, forcibly_ended, end, participants,
-     listeners, voice, video, dialins, _, _, is_breakout, parent) = _first(scalars)
+     listeners, voice, video, dialins, _, _, is_breakout, parent, *later) = _in_order(scalars)
     # fmt: on
     if forcibly_ended == "true" or _number(end):
         return None
@@ -145,7 +147,7 @@ def _meeting(
         recording == "true",
         _metadata(metadata, wanted.metadata_keys) or _NOTHING,
         allowed(name or "")[:_MAX_TEXT] or None if wanted.room_names else None,
-        *[_later_count(scalars[at]) for at in _LATER_AT],
+        *map(_later_count, later),
     )
 
 
