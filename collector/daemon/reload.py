@@ -83,6 +83,8 @@ class Reload:
             log.warning("settings_need_restart", key=key)
         for key in _changed(old, settings, _AT_MIGRATE):
             log.warning("settings_need_migrate", key=key)
+        # Before the database is asked: a larger spool is needed when the database is away.
+        await self._resize_spool(settings.spool.max_bytes)
         async with ticks.lock:
             # The time that the last tick covers must be over, so that no second counts twice.
             covered = tick_at(ticks.last_at, old.poll_interval_s)
@@ -96,7 +98,6 @@ class Reload:
             if settings.poll_interval_s != old.poll_interval_s:
                 context.sharing.configure(settings.poll_interval_s)
                 self._plan(next_tick)
-        await self._resize_spool(settings.spool.max_bytes)
         await self._share.apply()
         log.info("settings_applied", servers=len(settings.enabled_servers))
 

@@ -7,7 +7,7 @@ polled the server in the meantime; the writer's SQL statement catches that.
 
 from collections.abc import Mapping
 from datetime import datetime, timedelta
-from operator import attrgetter
+from operator import attrgetter, itemgetter
 
 from collector.clock import MAX_SKEW_S, utc
 from collector.metering.attribution import Attribution, origin
@@ -29,8 +29,8 @@ from collector.settings import ServerSettings, Settings
 # Longest plausible age of a session in seconds (a year). A server that booted with a wrong clock
 # reports older starts.
 _MAX_AGE_S = 366 * 86_400
-# Later counts are the last fields of a meeting, from this one on.
-_LATER_AT = len(Meeting._fields) - len(LATER_COUNTS)
+# Returns the later counts of a meeting, which are its last fields.
+_later_counts = itemgetter(slice(len(Meeting._fields) - len(LATER_COUNTS), None))
 
 
 class Pipeline:
@@ -139,7 +139,7 @@ class Pipeline:
             self._interval_s,
             meeting.breakout,
             False,  # noqa: FBT003 - a row
-            *meeting[_LATER_AT:],
+            *_later_counts(meeting),
         )
 
     def _session_row(self, result: PollResult, meeting: Meeting, seen: Seen) -> SessionRow:

@@ -162,10 +162,23 @@ async def test_one_that_ends_in_order_leaves_no_hole(
     assert all(hole <= INTERVAL for _, hole in holes)
 
 
+async def until_metric(metrics: str, name: str, value: float) -> None:
+    """Wait until the metric `name` at the URL `metrics` is at least `value`."""
+    async with aiohttp.ClientSession() as session, asyncio.timeout(PATIENCE_S):
+        found = -1.0
+        while found < value:
+            await asyncio.sleep(0.5)
+            async with session.get(metrics) as response:
+                text = await response.text()
+            for family in text_string_to_metric_families(text):
+                if family.name == name:
+                    found = family.samples[0].value
+
+
 async def test_a_database_that_is_away_costs_no_tick(
     write_config: Callable[..., Path], dsn: str, gate: Gate
 ) -> None:
-    """What is polled meanwhile waits on disk; a kill and a start without database lose no more."""
+    """What is polled meanwhile waits on disk, also after a kill; the spool can be enlarged."""
     config = write_config(database=gate.dsn)
     async with collecting(config) as daemon:
         await until_polled(dsn, SERVERS)
@@ -180,15 +193,10 @@ async def test_a_database_that_is_away_costs_no_tick(
         started = await daemon.until("collecting")
         began = datetime.now(UTC)
         metrics = f"http://127.0.0.1:{started['health_port']}/metrics"
-        async with aiohttp.ClientSession() as session, asyncio.timeout(PATIENCE_S):
-            spooled = 0.0
-            while spooled < 4 * SERVERS:
-                await asyncio.sleep(0.5)
-                async with session.get(metrics) as response:
-                    text = await response.text()
-                for family in text_string_to_metric_families(text):
-                    if family.name == "bbbmeter_spool_polls":
-                        spooled = family.samples[0].value
+        await until_metric(metrics, "bbbmeter_spool_polls", 4 * SERVERS)
+        # A larger spool is needed now, so that setting alone does not wait for the database.
+        write_config("\n[spool]\nmax_bytes = 2147483648\n", database=gate.dsn)
+        await until_metric(metrics, "bbbmeter_spool_max_bytes", 2 * 1024**3)
         await gate.open()
         opened = datetime.now(UTC)
         await daemon.until("database_back")

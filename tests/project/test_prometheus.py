@@ -4,6 +4,7 @@ import re
 from typing import Any
 
 import yaml
+from prometheus_client import Counter, Gauge, Histogram
 
 from collector.metrics import Metrics
 from tests.support.deployment import COMPOSE, PORT, SERVICES
@@ -43,6 +44,23 @@ def test_each_has_a_name_of_its_own_and_says_what_is_wrong() -> None:
         assert rule["labels"]["severity"] in {"warning", "critical"}
         assert rule["annotations"]["summary"]
         assert rule["expr"].count("(") == rule["expr"].count(")")
+
+
+def test_a_summary_names_labels_that_its_metrics_have() -> None:
+    """Another label would leave a blank in the notification."""
+    labels = {
+        name: set(metric._labelnames)
+        for metric in vars(Metrics()).values()
+        if isinstance(metric, Counter | Gauge | Histogram)
+        for name in (metric._name, f"{metric._name}_total")
+    }
+    named = 0
+    for rule in RULES:
+        metrics_of = re.findall(r"bbbmeter_\w+", rule["expr"])
+        for label in re.findall(r"\$labels\.(\w+)", rule["annotations"]["summary"]):
+            assert all(label in labels[name] for name in metrics_of), (rule["alert"], label)
+            named += 1
+    assert named > 3
 
 
 def test_each_has_its_section() -> None:
