@@ -21,7 +21,7 @@ INTERNAL_ID = "183f0bf3a0982a127bdb8161e0c44eb696b3e75c-1770000000000"
 
 
 def test_counts_are_in_one_order() -> None:
-    """The pipeline copies them by their place: later counts are the last fields, and may be None."""
+    """They are copied by their place: later counts are the last fields, and may be None."""
     for row in (Meeting, Sample):
         assert tuple(field for field in row._fields if field in COUNTS) == COUNTS
         assert row._fields[-len(LATER_COUNTS) :] == LATER_COUNTS
