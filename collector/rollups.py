@@ -70,3 +70,9 @@ ROLLUPS = {
         ),
     )
 }
+
+
+def setting_of(relation: str) -> str:
+    """Return the key in the settings that says how long the table or rollup `relation` is kept."""
+    rollup = ROLLUPS.get(relation)
+    return (rollup and rollup.kept_as) or relation

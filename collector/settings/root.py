@@ -17,7 +17,7 @@ from pydantic_settings import (
     SettingsConfigDict,
 )
 
-from collector.rollups import ROLLUPS, Rollup
+from collector.rollups import ROLLUPS, Rollup, setting_of
 from collector.settings.base import Section
 from collector.settings.retention import ColumnstoreSettings, RetentionSettings
 from collector.settings.servers import ServerSettings
@@ -218,15 +218,12 @@ class Settings(BaseSettings):
         for rollup in ROLLUPS.values():
             kept = self.kept_days[rollup.source]
             if kept and kept < rollup.min_source_days:
-                source = ROLLUPS.get(rollup.source)
-                key = (source and source.kept_as) or rollup.source
                 yield (
-                    f"retention.{key}: {kept} days are too few; the refresh of "
-                    f"{rollup.name} needs at least {rollup.min_source_days}"
+                    f"retention.{setting_of(rollup.source)}: {kept} days are too few; the refresh "
+                    f"of {rollup.name} needs at least {rollup.min_source_days}"
                 )
 
 
 def _with_rollups(days: dict[str, int]) -> dict[str, int]:
     """Return `days` with the rollups that have no settings of their own."""
-    others = [rollup for rollup in ROLLUPS.values() if rollup.kept_as in days]
-    return days | {rollup.name: days[str(rollup.kept_as)] for rollup in others}
+    return days | {name: days[key] for name in ROLLUPS if (key := setting_of(name)) in days}

@@ -197,8 +197,6 @@ def _count(text: str | None) -> int:
 
 def _later_count(text: str | None) -> int | None:
     """Return a count that not all servers send; None where it is missing or cannot be read."""
-    if text in _USUAL:
-        return _USUAL[text]
     try:
         return _count(text)
     except _UnreadableMeetingError:

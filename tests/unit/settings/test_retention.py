@@ -2,21 +2,17 @@
 
 import pytest
 
-from collector.rollups import ROLLUPS, Rollup
+from collector.rollups import ROLLUPS, setting_of
 from collector.settings import ColumnstoreSettings, RetentionSettings
 from tests.support.settings import Load, Problems
-
-
-def kept(rollup: Rollup) -> str:
-    """Return the key of the setting that says how long a rollup's source is kept."""
-    source = ROLLUPS.get(rollup.source)
-    return (source and source.kept_as) or rollup.source
 
 
 class TestRetention:
     """How long tables are kept."""
 
-    @pytest.mark.parametrize(("rollup", "source"), [(r.name, kept(r)) for r in ROLLUPS.values()])
+    @pytest.mark.parametrize(
+        ("rollup", "source"), [(r.name, setting_of(r.source)) for r in ROLLUPS.values()]
+    )
     def test_a_source_outlives_the_refresh_of_its_rollup(
         self, load: Load, problems: Problems, rollup: str, source: str
     ) -> None:
@@ -27,7 +23,7 @@ class TestRetention:
             f"retention.{source}: {needed - 1} days are too few; the refresh of {rollup} needs "
             f"at least {needed}"
         ) in found
-        longest = max(r.min_source_days for r in ROLLUPS.values() if kept(r) == source)
+        longest = max(r.min_source_days for r in ROLLUPS.values() if setting_of(r.source) == source)
         assert getattr(load(f"[retention]\n{source} = {longest}").retention, source)
 
     def test_nought_keeps_for_ever(self, load: Load) -> None:
@@ -42,6 +38,6 @@ class TestRetention:
         """A rollup has its own setting, or `kept_as` names the rollup whose setting holds."""
         keys = set(RetentionSettings.model_fields)
         rollups = ROLLUPS.values()
-        assert {rollup.kept_as or rollup.name for rollup in rollups} <= keys
+        assert {setting_of(name) for name in ROLLUPS} <= keys
         assert {rollup.source for rollup in rollups} <= {*keys, *ROLLUPS}
         assert set(ColumnstoreSettings.model_fields) <= keys
