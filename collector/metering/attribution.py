@@ -17,8 +17,10 @@ from collector.settings import (
     SuffixRule,
     is_tenant_name,
 )
+from collector.settings.hosts import host_of
 
-ORIGIN_KEY = "bbb-origin-server-name"
+# The first one that has a host counts.
+ORIGIN_KEYS = ("bbb-origin-server-name", "bbb-origin-server-common-name")
 BBBLB_TENANT_KEY = "bbblb-tenant"
 # Metadata that names the product that created a meeting. Greenlight 2 sends only the second key.
 PRODUCT_KEY = "bbb-origin"
@@ -83,14 +85,15 @@ def _match(
         case ServerRule():
             return server.tenant
         case MetadataRule():
-            return _named(meeting.metadata.get(rule.key), rule.tenants)
+            return _named(meeting.metadata.get(rule.key, "").strip(), rule.tenants)
         case SuffixRule():
             _, suffix = _split_suffix(meeting.external_id, rule.separator)
             return _named(suffix, rule.tenants)
         case PrefixRule():
             return rule.tenant if room is not None and room.startswith(rule.prefix) else None
         case OriginRule():
-            return rule.hosts.get(meeting.metadata.get(ORIGIN_KEY, "").lower())
+            hosts = (host_of(meeting.metadata.get(key, "")) for key in ORIGIN_KEYS)
+            return rule.hosts.get(next(filter(None, hosts), ""))
         case ParentRule():
             return parent.tenant if meeting.breakout and parent else None
         case _:
@@ -121,5 +124,5 @@ def _keys(rules: tuple[Rule, ...]) -> list[str]:
     """Return the metadata keys that the rules read. All other metadata are discarded."""
     keys = [rule.key for rule in rules if isinstance(rule, MetadataRule)]
     if any(isinstance(rule, OriginRule) for rule in rules):
-        keys.append(ORIGIN_KEY)
+        keys.extend(ORIGIN_KEYS)
     return keys

@@ -13,6 +13,7 @@ from collector.errors import SettingsError
 from collector.settings.base import Section
 from collector.settings.root import ENV_PREFIX, Settings
 from collector.settings.secrets import secret_from_file
+from collector.settings.servers import twins
 
 # Variables of bbbmeter that are not settings: the file's path, and those of tests and the engine.
 _OTHER_VARIABLES = {"BBBMETER_CONFIG", "BBBMETER_TEST_DSN", "BBBMETER_EMBEDDED_DIR"}
@@ -43,9 +44,13 @@ def load_settings(path: Path | None) -> Settings:
     if problems:
         raise SettingsError(problems, source)
     try:
-        return _with_password(_resolved(settings, path))
+        settings = _resolved(settings, path)
     except RuntimeError as error:  # from expanduser
         raise SettingsError(["a path begins with ~ and an unknown user name"], source) from error
+    # Only now do the paths of secrets lead to them.
+    if problems := list(twins(settings.server)):
+        raise SettingsError(problems, source)
+    return _with_password(settings)
 
 
 def _unknown_variables() -> Iterator[str]:
@@ -77,6 +82,8 @@ def _key(location: tuple[int | str, ...], content: Mapping[str, Any]) -> str:
     """Turn ("server", 1, "url") into `server[bbb2].url`; `server[2].url` for a nameless entry."""
     key = ""
     entry: Any = content
+    if location[:2] == ("attribution", "rules"):
+        location = (*location[:3], *location[4:])  # pydantic adds the rule's type there
     for part in location:
         try:
             entry = entry[part]

@@ -19,9 +19,10 @@ from pydantic_settings import (
 
 from collector.rollups import ROLLUPS, Rollup, setting_of
 from collector.settings.base import Section
+from collector.settings.reach import unreachable
 from collector.settings.retention import ColumnstoreSettings, RetentionSettings
 from collector.settings.servers import ServerSettings
-from collector.settings.tenants import AttributionSettings, TenantSettings
+from collector.settings.tenants import AttributionSettings, ServerRule, TenantSettings
 
 ENV_PREFIX = "BBBMETER_"
 
@@ -177,7 +178,7 @@ class Settings(BaseSettings):
 
     @model_validator(mode="after")
     def _check_whole(self) -> Self:
-        problems = [*self._duplicates(), *self._retention_problems()]
+        problems = [*self._duplicates(), *self._tenant_problems(), *self._retention_problems()]
         if problems:
             raise ValueError("\n".join(problems))
         return self
@@ -213,6 +214,17 @@ class Settings(BaseSettings):
             names = [entry.name for entry in entries]
             for name in sorted({name for name in names if names.count(name) > 1}):
                 yield f"{key}: the name {name!r} is used more than once"
+
+    def _tenant_problems(self) -> Iterator[str]:
+        rules = self.attribution.rules
+        yield from unreachable(rules)
+        if not any(isinstance(rule, ServerRule) for rule in rules):
+            for server in self.server:
+                if server.tenant is not None:
+                    yield (
+                        f"server[{server.name}].tenant: has no effect without a rule of type "
+                        "server; add one to attribution.rules, or remove the tenant"
+                    )
 
     def _retention_problems(self) -> Iterator[str]:
         for rollup in ROLLUPS.values():

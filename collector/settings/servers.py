@@ -1,12 +1,15 @@
 """`[[server]]`: the servers to poll."""
 
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Literal, Self
 
 from pydantic import Field, SecretStr, field_validator, model_validator
 from yarl import URL
 
+from collector.errors import SettingsError
 from collector.settings.base import Name, Section
+from collector.settings.hosts import host_of
 from collector.settings.secrets import secret_from_env, secret_from_file
 
 
@@ -19,7 +22,8 @@ class ServerSettings(Section):
     )
     url: str = Field(
         description="Address of BigBlueButton, with or without `api/`: "
-        "`https://bbb1.example.org/bigbluebutton/`."
+        "`https://bbb1.example.org/bigbluebutton/`. Two enabled entries with the same address need "
+        "different secrets: else each session would count twice."
     )
     secret: SecretStr | None = Field(
         default=None,
@@ -62,7 +66,7 @@ class ServerSettings(Section):
         except ValueError as error:
             msg = "is not a valid URL; write one such as https://bbb1.example.org/bigbluebutton/"
             raise ValueError(msg) from error
-        if url.scheme not in {"http", "https"} or not url.host:
+        if url.scheme not in {"http", "https"} or host_of(url.host or "") is None:
             msg = "must begin with http:// or https:// and name a host"
             raise ValueError(msg)
         if url.query_string or url.fragment or url.user or url.password:
@@ -87,6 +91,17 @@ class ServerSettings(Section):
         path = URL(self.url).path.rstrip("/")
         return URL(self.url).with_path((path if path.endswith("/api") else f"{path}/api") + "/")
 
+    @property
+    def _address(self) -> tuple[str | None, int | None, tuple[str, ...]]:
+        """Host, port and path of the API, as two entries for one server have them in common.
+
+        The scheme is left out: a server answers the same over HTTP and HTTPS. So the port is None
+        if it is the default of either.
+        """
+        url = self.api_url
+        port = None if url.port in {80, 443} else url.port
+        return host_of(url.host or ""), port, tuple(filter(None, url.path.split("/")))
+
     def read_secret(self) -> SecretStr:
         """Return the secret from the settings, the variable or the file.
 
@@ -99,3 +114,32 @@ class ServerSettings(Section):
             return secret_from_env(self.secret_env, "secret_env", source)
         assert self.secret_file is not None  # noqa: S101 - _check_secret made sure
         return secret_from_file(self.secret_file, "secret_file", source)
+
+
+def twins(servers: Iterable[ServerSettings]) -> Iterator[str]:
+    """Yield a problem for all enabled entries that have the same address and the same secret.
+
+    They are one server, whose sessions would count twice. Entries with different secrets are
+    tenants of a load balancer. A secret that cannot be read here and now is not compared.
+    """
+    at_address: dict[object, list[ServerSettings]] = {}
+    for server in servers:
+        if server.enabled:
+            at_address.setdefault(server._address, []).append(server)  # noqa: SLF001 - same module
+    for entries in at_address.values():
+        if len(entries) == 1:
+            continue  # most secrets need not be read
+        by_secret: dict[str, list[str]] = {}
+        for server in entries:
+            try:
+                secret = server.read_secret().get_secret_value()
+            except SettingsError:
+                continue
+            by_secret.setdefault(secret, []).append(f"server[{server.name}]")
+        for names in by_secret.values():
+            if len(names) > 1:
+                yield (
+                    f"{', '.join(names[:-1])} and {names[-1]}: have the same address and the same "
+                    "secret, so each session would count twice; remove one, or set enabled = false "
+                    "in it"
+                )

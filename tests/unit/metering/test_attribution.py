@@ -116,6 +116,66 @@ def test_origin_is_a_table_of_hosts(server: ServerSettings) -> None:
     assert rules.place(other, server, None).tenant == "unassigned"
 
 
+@pytest.mark.parametrize("entry", ["law.example.edu", "https://LAW.example.edu.:443/moodle "])
+@pytest.mark.parametrize(
+    "metadata",
+    [
+        {"bbb-origin-server-name": "Law.Example.EDU"},
+        {"bbb-origin-server-name": "law.example.edu:8443"},
+        {"bbb-origin-server-name": "https://law.example.edu"},
+        {"bbb-origin-server-name": "https://law.example.edu/moodle/"},
+        {"bbb-origin-server-name": "law.example.edu/"},
+        {"bbb-origin-server-name": "law.example.edu."},
+        {"bbb-origin-server-name": "\n  law.example.edu\n "},
+        {"bbb-origin-server-common-name": "law.example.edu"},
+        {"bbb-origin-server-name": "", "bbb-origin-server-common-name": "law.example.edu:80"},
+        {
+            "bbb-origin-server-name": "Law School",
+            "bbb-origin-server-common-name": "law.example.edu",
+        },
+    ],
+    ids=str,
+)
+def test_a_host_is_found_in_each_form(
+    server: ServerSettings, entry: str, metadata: dict[str, str]
+) -> None:
+    """Table and metadata are compared in one form; the common name counts without a host."""
+    rules = attribution({"type": "origin", "hosts": {entry: "law"}})
+    assert metadata.keys() <= rules.metadata_keys
+    assert rules.place(meeting(metadata=metadata), server, None).tenant == "law"
+
+
+@pytest.mark.parametrize(
+    "metadata",
+    [
+        {},
+        {"bbb-origin-server-name": "", "bbb-origin-server-common-name": ""},
+        {"bbb-origin-server-name": "sub.law.example.edu"},
+        {"bbb-origin-server-name": "law.example.edu@evil.example"},
+        {"bbb-origin-server-name": "evil.example/law.example.edu"},
+        {
+            "bbb-origin-server-name": "other.example.edu",
+            "bbb-origin-server-common-name": "law.example.edu",
+        },
+    ],
+    ids=str,
+)
+def test_another_host_is_not_in_the_table(server: ServerSettings, metadata: dict[str, str]) -> None:
+    """A host that is named goes before the common name, also if it is nobody's."""
+    rules = attribution({"type": "origin", "hosts": {"law.example.edu": "law"}})
+    assert rules.place(meeting(metadata=metadata), server, None).tenant == "unassigned"
+
+
+@pytest.mark.parametrize("tenants", [{}, {" acme ": "acme"}])
+def test_blanks_around_a_value_do_not_matter(
+    server: ServerSettings, tenants: dict[str, str]
+) -> None:
+    """A load balancer may lay its answer out with line breaks inside of elements."""
+    rules = attribution({"type": "metadata", "key": "tenant-id", "tenants": tenants})
+    marked = meeting(metadata={"tenant-id": "\n  acme\n"})
+    assert rules.place(marked, server, None).tenant == "acme"
+
+
 def test_first_match_wins(server: ServerSettings) -> None:
     """Order decides."""
     first = {"type": "prefix", "prefix": "r", "tenant": "one"}
@@ -147,7 +207,8 @@ def test_only_wanted_metadata_keys_are_named() -> None:
     """The parser is told to keep what rules and `origin` look at, and nothing else."""
     rules = attribution(*BBBLB, {"type": "origin", "hosts": {}})
     product = {"bbb-origin", "gl-listed"}
-    assert rules.metadata_keys == {"bbblb-tenant", "bbb-origin-server-name"} | product
+    names = {"bbb-origin-server-name", "bbb-origin-server-common-name"}
+    assert rules.metadata_keys == {"bbblb-tenant"} | names | product
 
 
 @pytest.mark.parametrize(
