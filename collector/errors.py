@@ -24,6 +24,7 @@ The tree (the docstring of a class says what the error means to the operator):
         ├── EncodingError         encoding
         ├── NotXmlError           not_xml
         ├── ApiError              api_error:<messageKey>
+        ├── ImplausibleError      implausible
         └── InternalError         internal
 
 No message contains a secret, a checksum or a whole URL.
@@ -184,6 +185,12 @@ class ApiError(PollError):
     def full_outcome(self) -> str:
         """`api_error:checksumError` and the like."""
         return f"{self.outcome}:{self.key}" if self.key else self.outcome
+
+
+class ImplausibleError(PollError):
+    """The answer has more meetings, or larger totals, than any server can have."""
+
+    outcome = Outcome.IMPLAUSIBLE
 
 
 class InternalError(PollError):

@@ -25,7 +25,8 @@ class Meeting(NamedTuple):
     """One `<meeting>` of a getMeetings answer, without anything personal.
 
     `created_ms` is BBB's createTime, in milliseconds since 1970. `metadata` holds only the keys
-    that the attribution rules need. `name` is None unless room names are stored.
+    that the attribution rules need. `name` is None unless room names are stored. `joined` says
+    whether anybody was ever in the meeting; None if the server does not say.
     """
 
     internal_id: str
@@ -41,15 +42,28 @@ class Meeting(NamedTuple):
     recording: bool
     metadata: Mapping[str, str]
     name: str | None = None
+    joined: bool | None = None
     moderators: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """One parsed answer: its meetings, and the number of meetings that could not be read."""
+    """One parsed answer: its meetings, and what of it is not certain.
+
+    `skipped` is the number of meetings that could not be read; they are not in `meetings`.
+    `unread` are the internal ids of those whose id could be read. `doubtful` are the internal ids
+    of meetings that are in `meetings`, but were in the answer again with other content.
+    """
 
     meetings: tuple[Meeting, ...] = ()
     skipped: int = 0
+    unread: frozenset[str] = frozenset()
+    doubtful: frozenset[str] = frozenset()
+
+    @property
+    def partial(self) -> bool:
+        """Whether a meeting could not be read, or is doubtful."""
+        return self.skipped > 0 or bool(self.doubtful)
 
 
 NO_ANSWER = Answer()
@@ -60,9 +74,9 @@ class PollResult:
     """The result of polling one server at one tick.
 
     `outcome` is a word of `collector.outcomes`, with its detail. A failed poll (not `ok`) has no
-    meetings. An `ok` poll whose answer has `skipped` > 0 was partial: this number of meetings
-    could not be read. `clock_skew_s` is how many seconds the server's clock was ahead of the
-    collector's, None if the server did not send its time. `tls_expires_at` is None without TLS.
+    meetings. The outcome of an `ok` poll is `partial` if its answer is. `clock_skew_s` is how many
+    seconds the server's clock was ahead of the collector's, None if the server did not send its
+    time. `tls_expires_at` is None without TLS.
     """
 
     server: str

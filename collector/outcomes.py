@@ -13,7 +13,7 @@ class Outcome(StrEnum):
 
     # The server answered.
     OK = "ok"
-    PARTIAL = "partial"  # some of its meetings could not be read
+    PARTIAL = "partial"  # some of its meetings could not be read, or were twice in the answer
 
     # The server did not answer as BigBlueButton does. Each has a class in `collector.errors`.
     TIMEOUT = "timeout"
@@ -28,6 +28,7 @@ class Outcome(StrEnum):
     ENCODING = "encoding"
     NOT_XML = "not_xml"
     API_ERROR = "api_error"
+    IMPLAUSIBLE = "implausible"
     INTERNAL = "internal"
 
     # The server answered, but the answer was not stored.

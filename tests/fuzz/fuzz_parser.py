@@ -63,6 +63,11 @@ class Cases:
             outcome = type(error).__name__
         else:
             outcome = "skipped" if answer.skipped else "read"
+            known = {meeting.internal_id for meeting in answer.meetings}
+            assert len(known) == len(answer.meetings), "a meeting is twice"
+            assert answer.doubtful <= known, "a doubtful meeting is not there"
+            assert not answer.unread & known, "a meeting is both read and unread"
+            assert len(answer.unread) <= answer.skipped, "an unread meeting is not skipped"
             check(answer)
         took_s = time.process_time() - started_s
         assert took_s <= MAX_CASE_S, f"a case took {took_s:.1f} s"
@@ -118,6 +123,8 @@ def fuzz_names(cases: Cases, _: Path, seed: int) -> None:
         got = {meeting.internal_id: meeting for meeting in answer.meetings}
         assert got.items() <= case.truth.items(), "a meeting is made up, or wrong"
         assert case.truth.keys() - got.keys() <= case.attackers, "a victim was lost"
+        assert case.truth.keys() <= got.keys() | answer.unread, "a meeting looks ended"
+        assert not answer.doubtful, "a meeting is doubtful"
 
     while True:
         case = make_case(chance)

@@ -10,6 +10,7 @@ import pytest
 
 from collector.bbb import BbbClient
 from collector.model import Answer
+from collector.sources.polling.bounds import MAX_COUNT
 from tests.support.fake_servers import (
     EMPTY,
     MAX_BODY_BYTES,
@@ -18,6 +19,12 @@ from tests.support.fake_servers import (
     sends,
     serving,
     signed,
+)
+from tests.support.meetings import answer_xml, identity, meeting_xml
+
+# 31 meetings with as many participants as one can have: more than a million together.
+FULL = answer_xml(
+    *(meeting_xml(internalMeetingID=identity(n), participantCount=MAX_COUNT) for n in range(31))
 )
 
 pytestmark = pytest.mark.usefixtures("_no_proxy")
@@ -38,6 +45,7 @@ async def resets(_: bytes, writer: asyncio.StreamWriter) -> None:
         (response(b""), "not_xml"),
         (response(EMPTY[:-5]), "not_xml"),
         (response(b"x" * (MAX_BODY_BYTES + 1)), "too_large"),
+        (response(FULL), "implausible"),
         (response(b"x", "200 OK", "Content-Encoding: br"), "encoding"),
         (response(b"no gzip", "200 OK", "Content-Encoding: gzip"), "encoding"),
         (response(gzip.compress(EMPTY)[:-9], "200 OK", "Content-Encoding: gzip"), "encoding"),

@@ -22,7 +22,8 @@ always occurs twice in the answer, in the opening and in the closing tag. This r
    rules. The truth is among the readings that reach the end of the answer and contain no session
    twice, as BigBlueButton lists none twice. Usually there is only one such reading.
 3. In each reading, every name with markup is removed, and a mark in its place makes its meeting
-   unreadable. A meeting counts if every reading contains it with the same figures.
+   unreadable. A meeting counts if every reading contains it with the same figures. The ids of all
+   others are reported as unread: they may be running or not.
 
 So neither one name nor several names made for each other can add a meeting, or change the figures
 or the tenant of another meeting. A client can still do two things. First, it can cause a meeting

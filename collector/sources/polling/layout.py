@@ -13,19 +13,20 @@ from collector.sources.polling.characters import CDATA, has
 # The elements of a meeting that are read, in the order of BigBlueButton's template (`_layout`). A
 # name must be in both.
 SCALARS = (
-    *("meetingName", "meetingID", "internalMeetingID", "createTime", "recording"),
+    *("meetingName", "meetingID", "internalMeetingID", "createTime", "hasUserJoined", "recording"),
     *("hasBeenForciblyEnded", "endTime", "participantCount", "listenerCount"),
     *("voiceParticipantCount", "videoCount", "moderatorCount", "attendees", "metadata"),
-    *("metadata_key", "isBreakout", "parentMeetingID"),
+    *("metadata_key", "isBreakout", "parentMeetingID", "breakout"),
 )
 # The element of each count in `LATER_COUNTS`.
 LATER_ELEMENTS = {"moderators": "moderatorCount"}
 _METADATA = SCALARS.index("metadata")
 
-_ENTITY = re.compile("&(?:amp|lt|gt|quot|apos|#39);")
+ENTITY = re.compile("&(?:amp|lt|gt|quot|apos|#39);")
 
 # The texts of a meeting's `SCALARS`, None for a missing one, and its metadata as (key, text). The
-# text of `attendees` is the number of dial-ins, if there are attendees.
+# text of `attendees` is the number of dial-ins, if there are attendees. The text of `breakout` is
+# that of its `parentMeetingID`: b3scale puts a breakout room's parent there.
 Fields = tuple[Sequence[str | None], Sequence[tuple[str, str]]]
 
 
@@ -39,7 +40,7 @@ def _layout() -> re.Pattern[str]:
         *("hasUserJoined", "recording", "hasBeenForciblyEnded", "startTime", "endTime"),
         *("participantCount", "listenerCount", "voiceParticipantCount", "videoCount"),
         *("maxUsers", "moderatorCount", "attendees", "metadata", "isBreakout"),
-        *("parentMeetingID", "sequence", "freeJoin", "breakoutRooms"),
+        *("parentMeetingID", "sequence", "freeJoin", "breakoutRooms", "breakout"),
     )
     inside = {
         "metadata": (
@@ -51,6 +52,9 @@ def _layout() -> re.Pattern[str]:
     for tag in order:
         text = inside.get(tag, "[^<]*+")
         text = f"(?P<{tag}>{text})" if tag in SCALARS else text
+        if tag == "breakout":
+            parent = r"\s*+<parentMeetingID>(?P<breakout>[^<]*+)</parentMeetingID>\s*+"
+            text = rf"{parent}(?:<sequence>[^<]*+</sequence>\s*+<freeJoin>[^<]*+</freeJoin>\s*+)?+"
         elements.append(rf"(?:<{tag}>{text}</{tag}>\s*+)?+")
     return re.compile(rf"<meeting>\s*+{''.join(elements)}</meeting>\s*+", re.ASCII)
 
@@ -60,7 +64,7 @@ _BEGIN = re.compile(rb"<response>\s*<returncode>SUCCESS</returncode>\s*<meetings
 _END = re.compile(r"</meetings>\s*</response>")
 
 
-def plain(text: bytes, metadata_of: re.Pattern[str]) -> tuple[list[Fields], int] | None:
+def plain(text: bytes, metadata_of: re.Pattern[str]) -> list[Fields] | None:
     """Return the meetings of an answer in BigBlueButton's layout; None for any other layout.
 
     `metadata_of` finds the metadata to keep, as (key, text), in well-formed metadata.
@@ -84,10 +88,10 @@ def plain(text: bytes, metadata_of: re.Pattern[str]) -> tuple[list[Fields], int]
         metadata = metadata_of.findall(scalars[_METADATA] or "")
         if meetings.find("&", at, end) >= 0:
             # lxml rejects all other entities, so it must decide about the meeting.
-            if "&" in _ENTITY.sub("", match[0]):
+            if "&" in ENTITY.sub("", match[0]):
                 return None
             scalars = [text and unescape(text) for text in scalars]
             metadata = [(key, unescape(text)) for key, text in metadata]
         found.append((scalars, metadata))
         at = end
-    return (found, 0) if _END.fullmatch(meetings, at) else None
+    return found if _END.fullmatch(meetings, at) else None

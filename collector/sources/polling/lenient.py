@@ -1,20 +1,22 @@
 """Reads answers in any layout with lxml, and what can be read of malformed ones."""
 
 import re
+from html import unescape
 
 from lxml import etree
 
 from collector.errors import ApiError, NotXmlError
 from collector.sources.polling.attendees import CLOSE, OPEN, without_attendees
 from collector.sources.polling.characters import CDATA, allowed, has
-from collector.sources.polling.layout import SCALARS, Fields
+from collector.sources.polling.layout import ENTITY, SCALARS, Fields
 
 _MAX_SALVAGED = 10_000  # meetings of a malformed answer, which are parsed one by one
 _NO_TAG = re.compile(r"<[!?]")
+_ID = re.compile("<internalMeetingID>([^<]*)</internalMeetingID>")
 
 
-def parsed_by_lxml(text: bytes) -> tuple[list[Fields], int]:
-    """Return the meetings, and how many could not be parsed."""
+def parsed_by_lxml(text: bytes) -> list[Fields]:
+    """Return the meetings. Of one that is malformed or contradicts itself, only the id is kept."""
     root = _root(text)
     if root is None:
         text = _cleaned(text)
@@ -25,24 +27,42 @@ def parsed_by_lxml(text: bytes) -> tuple[list[Fields], int]:
     if root.find("meetings") is None and root.findtext("messageKey") != "noMeetings":
         msg = "the answer has no <meetings>"
         raise NotXmlError(msg)
-    return [_fields(element) for element in root.iterfind("meetings/meeting")], 0
+    return [_fields(element) for element in root.iterfind("meetings/meeting")]
 
 
 def _fields(meeting: etree._Element) -> Fields:
-    """Return the fields of a `<meeting>`; no fields if one of its elements occurs twice."""
+    """Return the fields of a `<meeting>`; only its id if one of its elements occurs twice."""
     fields: dict[str, str] = {}
     metadata: list[tuple[str, str]] = []
+    twice = set[str]()
     for child in meeting:
         if child.tag in fields:
-            fields.clear()
-            break
+            twice.add(child.tag)
         if child.tag in SCALARS:
             fields[child.tag] = child.text or ""
         if child.tag == "attendees" and len(child):
             fields["attendees"] = str(_dialin_count(child))
         elif child.tag == "metadata":
             metadata = [(data.tag, data.text or "") for data in child]
+        elif child.tag == "breakout":
+            fields["breakout"] = child.findtext("parentMeetingID") or ""
+    if twice:
+        return _only_id(None if "internalMeetingID" in twice else fields.get("internalMeetingID"))
     return [fields.get(tag) for tag in SCALARS], metadata
+
+
+def _only_id(internal_id: str | None) -> Fields:
+    """Return the fields of a meeting of which nothing but the internal id is certain."""
+    return [internal_id if tag == "internalMeetingID" else None for tag in SCALARS], []
+
+
+def _id_of_malformed(meeting: bytes) -> str | None:
+    """Return the internal id in a malformed `<meeting>`; None unless it has exactly one."""
+    text = _cleaned(meeting).decode()
+    ids = _ID.findall(text)
+    if len(ids) != 1 or text.count("<internalMeetingID") != 1 or "&" in ENTITY.sub("", ids[0]):
+        return None
+    return unescape(ids[0])
 
 
 def _root(text: bytes) -> etree._Element | None:
@@ -80,7 +100,7 @@ def _cleaned(text: bytes) -> bytes:
     return allowed(text.decode(errors="replace")).encode()
 
 
-def _salvaged(text: bytes) -> tuple[list[Fields], int]:
+def _salvaged(text: bytes) -> list[Fields]:
     """Split a malformed answer at `<meeting>`, and parse each meeting separately."""
     outside = without_attendees(text)
     head, _, rest = outside.partition(b"<meetings>")
@@ -95,12 +115,14 @@ def _salvaged(text: bytes) -> tuple[list[Fields], int]:
     if len(pieces) > _MAX_SALVAGED:
         msg = f"the answer is malformed and has more than {_MAX_SALVAGED} meetings"
         raise NotXmlError(msg)
-    parsed = [_parsed(b"<meeting>" + inner + end) for inner, end, _ in pieces]
-    meetings = [_fields(element) for element in parsed if element is not None]
-    if not meetings:
+    parsed = [(inner, _parsed(b"<meeting>" + inner + end)) for inner, end, _ in pieces]
+    if all(element is None for _, element in parsed):
         msg = "the answer is malformed in every meeting"
         raise NotXmlError(msg)
-    return meetings, len(parsed) - len(meetings)
+    return [
+        _only_id(_id_of_malformed(inner)) if element is None else _fields(element)
+        for inner, element in parsed
+    ]
 
 
 def _check_returncode(root: etree._Element) -> None:

@@ -7,7 +7,6 @@ lxml parses the answer, with the same result.
 """
 
 import re
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from operator import itemgetter
@@ -17,24 +16,24 @@ from typing import NamedTuple
 from collector.errors import NotXmlError
 from collector.model import LATER_COUNTS, Answer, Meeting
 from collector.sources.polling.ambiguity import readings
+from collector.sources.polling.bounds import MAX_COUNT, check_totals
 from collector.sources.polling.characters import CONTROL, allowed
 from collector.sources.polling.layout import LATER_ELEMENTS, SCALARS, plain
 from collector.sources.polling.lenient import parsed_by_lxml
 
 _MAX_TEXT = 512  # characters of an id, a name or a metadata value
 _MAX_NUMBER = 32  # characters of a number
-_MAX_COUNT = 32_767  # the largest number that the database can store (smallint)
 # Plausible times of createTime, in ms. The pipeline corrects times that our clock contradicts.
 _MIN_CREATED_MS = 1_262_304_000_000  # 2010
 _MAX_CREATED_MS = 4_102_444_800_000  # 2100
 _NOTHING: Mapping[str, str] = MappingProxyType({})
-
-
+_ID = SCALARS.index("internalMeetingID")
 # Returns the texts of `SCALARS` in an order that does not change: those of later counts are last.
 _LATER = [LATER_ELEMENTS[count] for count in LATER_COUNTS]
 _in_order = itemgetter(
     *(SCALARS.index(tag) for tag in SCALARS if tag not in _LATER), *map(SCALARS.index, _LATER)
 )
+_JOINED = {"true": True, "false": False}
 # Nearly all counts, by their text: a lookup is faster than parsing.
 _USUAL = {str(count): count for count in range(1000)}
 
@@ -63,46 +62,75 @@ def parse_meetings(
     metadata_keys: frozenset[str] = frozenset(),
     room_names: bool = False,
 ) -> Answer:
-    """Return the running meetings of a getMeetings answer.
+    """Return the running meetings of a getMeetings answer, and what of it is not certain.
 
     `metadata_keys` (lower case) names the metadata to keep, `room_names` keeps the meetings'
     names. A meeting that cannot be read is omitted and counted in `Answer.skipped`. A meeting
-    that has ended is omitted and not counted.
+    that has ended is omitted and not counted. If a meeting is in the answer several times with
+    different content, the copy with the most participants is taken, of equals the first, and the
+    meeting is doubtful.
 
-    Raises NotXmlError if `body` is not a complete getMeetings answer, and ApiError if
-    BigBlueButton answered FAILED.
+    Raises NotXmlError if `body` is not a complete getMeetings answer, ApiError if BigBlueButton
+    answered FAILED, and ImplausibleError if the answer is beyond `bounds`.
     """
     wanted = _wanted(metadata_keys, room_names)
     answer, *others = (_answer(text, wanted) for text in readings(_envelope(body)))
-    return _common(answer, others) if others else answer
+    if others:
+        answer = _common(answer, others)
+    check_totals(answer)
+    return answer
 
 
 def _answer(text: bytes, wanted: _Wanted) -> Answer:
-    found, skipped = plain(text, wanted.metadata) or parsed_by_lxml(text)
+    found = plain(text, wanted.metadata)
+    if found is None:
+        found = parsed_by_lxml(text)
     meetings: dict[str, Meeting] = {}
-    contradictory: Counter[str] = Counter()
+    # Ids of copies that say something else than the meeting that is taken, if one is.
+    contradicting, unread = set[str | None](), set[str]()
+    without_id = 0
     for scalars, metadata in found:
         try:
             meeting = _meeting(scalars, metadata, wanted)
         except _UnreadableMeetingError:
-            skipped += 1
+            if internal_id := _readable_id(scalars):
+                unread.add(internal_id)
+            else:
+                without_id += 1
             continue
         if meeting is None:
+            contradicting.add(_readable_id(scalars))
             continue
-        if meetings.setdefault(meeting.internal_id, meeting) != meeting:
-            contradictory[meeting.internal_id] += 1
-    for internal_id, count in contradictory.items():
-        del meetings[internal_id]
-        skipped += count + 1
-    return Answer(tuple(meetings.values()), skipped)
+        first = meetings.setdefault(meeting.internal_id, meeting)
+        if first is not meeting and first != meeting:
+            contradicting.add(meeting.internal_id)
+            if first.participants < meeting.participants:
+                meetings[meeting.internal_id] = meeting
+    doubtful = meetings.keys() & (contradicting | unread)
+    unread -= doubtful
+    return Answer(
+        tuple(meetings.values()), without_id + len(unread), frozenset(unread), frozenset(doubtful)
+    )
 
 
 def _common(answer: Answer, others: list[Answer]) -> Answer:
-    """Return the meetings that are equal in `answer` and all `others`; the rest are skipped."""
+    """Return the meetings that are equal in `answer` and all `others`; the rest are skipped.
+
+    Whether a meeting exists that only some readings have is not known, so it is unread too.
+    """
     by_id = [{meeting.internal_id: meeting for meeting in other.meetings} for other in others]
     meetings = tuple(m for m in answer.meetings if all(m == o.get(m.internal_id) for o in by_id))
-    known = max(len(a.meetings) + a.skipped for a in (answer, *others))
-    return Answer(meetings, known - len(meetings))
+    ids = {meeting.internal_id for meeting in meetings}
+    every = (answer, *others)
+    unread = {m.internal_id for a in every for m in a.meetings}.union(*(a.unread for a in every))
+    unread -= ids
+    known = max(len(a.meetings) + a.skipped for a in every)
+    return Answer(
+        meetings,
+        max(known - len(meetings), len(unread)),
+        frozenset(unread),
+        frozenset().union(*(a.doubtful for a in every)) & ids,
+    )
 
 
 def _envelope(body: bytes) -> bytes:
@@ -125,19 +153,22 @@ def _meeting(
 ) -> Meeting | None:
     """Return the meeting, or None if it has ended."""
     # fmt: off
-    (name, external_id, internal_id, created, recording, forcibly_ended, end, participants,
-     listeners, voice, video, dialins, _, _, is_breakout, parent, *later) = _in_order(scalars)
+    (name, external_id, internal_id, created, joined, recording, forcibly_ended, end, count,
+     listeners, voice, video, dialins, _, _, is_breakout, parent, of_breakout, *later
+     ) = _in_order(scalars)
     # fmt: on
     if forcibly_ended == "true" or _number(end):
         return None
     internal_id = _identifier(internal_id)
     breakout = is_breakout == "true"
+    parent = parent or of_breakout
+    participants = _count(count)
     # Positional arguments, as in the pipeline's samples: keywords take twice as long per meeting.
     return Meeting(
         internal_id,
         _identifier(external_id),
         _created_ms(created, internal_id),
-        _count(participants),
+        participants,
         0 if voice is None else _count(voice),
         0 if video is None else _count(video),
         0 if listeners is None else _count(listeners),
@@ -147,6 +178,7 @@ def _meeting(
         recording == "true",
         _metadata(metadata, wanted.metadata_keys) or _NOTHING,
         allowed(name or "")[:_MAX_TEXT] or None if wanted.room_names else None,
+        True if participants else _JOINED.get(joined),
         *map(_later_count, later),
     )
 
@@ -170,6 +202,14 @@ def _identifier(text: str | None) -> str:
     return text
 
 
+def _readable_id(scalars: Sequence[str | None]) -> str | None:
+    """Return the internal id of a meeting, None if it cannot be read."""
+    try:
+        return _identifier(scalars[_ID])
+    except _UnreadableMeetingError:
+        return None
+
+
 def _number(text: str | None) -> int:
     """Return a decimal number without sign and separators, or 0 if `text` is not one."""
     return int(text) if text and text.isdecimal() and len(text) <= _MAX_NUMBER else 0
@@ -190,7 +230,7 @@ def _count(text: str | None) -> int:
     if text in _USUAL:
         return _USUAL[text]
     count = int(_digits(text or ""))
-    if count > _MAX_COUNT:
+    if count > MAX_COUNT:
         raise _UnreadableMeetingError
     return count
 

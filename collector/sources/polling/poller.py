@@ -152,7 +152,7 @@ class Poller:
             ts=ts,
             ok=reply is not _NO_REPLY,
             latency_ms=round((time.monotonic() - started) * 1000),
-            outcome=Outcome.PARTIAL if reply.value.skipped else outcome,
+            outcome=Outcome.PARTIAL if reply.value.partial else outcome,
             answer=reply.value,
             clock_skew_s=reply.clock_skew_s,
             tls_expires_at=reply.tls_expires_at,

@@ -50,10 +50,12 @@ def test_sample_of_version_3() -> None:
         recording=True,
         metadata={"bbblb-tenant": "acme"},
         name="Analysis I & <b>Übung</b>",
+        joined=True,
     )
     assert (breakout.breakout, breakout.parent_internal_id) == (True, lecture.internal_id)
     assert breakout.external_id == "b3912cda0e6a71788b0262532283a85e36336e2e-1755773400000"
     assert (empty.participants, empty.dialins, empty.recording) == (0, 0, False)
+    assert empty.joined is False
 
 
 def test_sample_with_a_thousands_separator() -> None:
@@ -111,10 +113,15 @@ def test_absent_count_is_zero(element: str) -> None:
     assert 0 in (meeting.voice, meeting.video, meeting.listeners)
 
 
+def skipped(element: str) -> Answer:
+    """Return the answer if the one meeting is unreadable because of `element`."""
+    return Answer((), 1, frozenset() if element == "internalMeetingID" else frozenset({ID}))
+
+
 @pytest.mark.parametrize("element", ["participantCount", "meetingID", "internalMeetingID"])
 def test_absent_necessity_skips_the_meeting(element: str) -> None:
     """Without participants or identity there is no sample."""
-    assert parse_meetings(answer_xml(meeting_xml(drop=element))) == Answer((), 1)
+    assert parse_meetings(answer_xml(meeting_xml(drop=element))) == skipped(element)
 
 
 @pytest.mark.parametrize("attendees", ["9" * 5000, "40000", "x"])
@@ -132,7 +139,7 @@ def test_text_for_attendees_breaks_nothing(attendees: str) -> None:
 def test_unusable_id_skips_the_meeting(element: str, value: str) -> None:
     """Ids are 1 to 512 characters without control characters."""
     changes: dict[str, Any] = {element: value}
-    assert parse_meetings(answer_xml(meeting_xml(**changes))) == Answer((), 1)
+    assert parse_meetings(answer_xml(meeting_xml(**changes))) == skipped(element)
 
 
 @pytest.mark.parametrize("value", ["", "soon", "12", "99999999999999", "-1755772800000"])
@@ -153,7 +160,7 @@ def test_creation_in_milliseconds() -> None:
 def test_no_creation_skips_the_meeting(internal_id: str) -> None:
     """A meeting of unknown age, or before 2010 or after 2099, is skipped."""
     body = answer_xml(meeting_xml(drop="createTime", internalMeetingID=internal_id))
-    assert parse_meetings(body) == Answer((), 1)
+    assert parse_meetings(body) == Answer((), 1, frozenset({internal_id}))
 
 
 @pytest.mark.parametrize("change", [{"hasBeenForciblyEnded": "true"}, {"endTime": CREATED_MS}])
@@ -165,21 +172,13 @@ def test_ended_meeting_is_left_out(change: dict[str, Any]) -> None:
 def test_duplicate_element_skips_the_meeting() -> None:
     """Two values for one figure are ambiguous."""
     body = answer_xml(meeting_xml(add="<participantCount>9</participantCount>"))
-    assert parse_meetings(body) == Answer((), 1)
+    assert parse_meetings(body) == Answer((), 1, frozenset({ID}))
 
 
 def test_repeated_element_that_nobody_reads_is_no_matter() -> None:
     """Elements that are not read may stand twice."""
     body = answer_xml(meeting_xml(add="<breakoutRooms/><breakoutRooms/>"))
     assert only(parse_meetings(body)).participants == 4
-
-
-def test_same_session_twice() -> None:
-    """Identical copies are one meeting; contradictory ones are none."""
-    one, same, other = meeting_xml(), meeting_xml(), meeting_xml(participantCount=5)
-    assert only(parse_meetings(answer_xml(one, same))).participants == 4
-    assert parse_meetings(answer_xml(one, other)) == Answer((), 2)
-    assert parse_meetings(answer_xml(one, other, other)) == Answer((), 3)
 
 
 def test_parent_of_a_breakout_only() -> None:
@@ -192,6 +191,22 @@ def test_parent_of_a_breakout_only() -> None:
     nested = f"<breakoutRooms><breakout>x</breakout>{parent}</breakoutRooms>"
     meeting = only(parse_meetings(answer_xml(meeting_xml(isBreakout="true", add=nested))))
     assert meeting.parent_internal_id is None
+
+
+@pytest.mark.parametrize("rest", ["", "<sequence>1</sequence>\n<freeJoin>true</freeJoin>"])
+def test_parent_within_an_element_breakout(rest: str) -> None:
+    """b3scale puts the parent into an element `breakout`."""
+    add = f"<breakout><parentMeetingID>{identity(1)}</parentMeetingID>{rest}</breakout>"
+    for first, second in ((add + rest, ""), ("", add)):
+        body = answer_xml(
+            meeting_xml(isBreakout="true", add=second).replace("<attendees>", f"{first}<attendees>")
+        )
+        assert only(parse_meetings(body)).parent_internal_id == identity(1)
+    assert only(parse_meetings(answer_xml(meeting_xml(add=add)))).parent_internal_id is None
+    body = answer_xml(
+        meeting_xml(isBreakout="true", add="<breakout><sequence>1</sequence></breakout>")
+    )
+    assert only(parse_meetings(body)).parent_internal_id is None
 
 
 # -- metadata and names ------------------------------------------------------------------------
@@ -250,6 +265,7 @@ meetings = st.builds(
     recording=st.booleans(),
     metadata=st.dictionaries(st.sampled_from(["bbblb-tenant", "x"]), texts),
     name=texts,
+    joined=st.none() | st.booleans(),
 )
 
 
@@ -270,6 +286,7 @@ def rendered(meeting: Meeting) -> str:
         listenerCount=meeting.listeners,
         isBreakout=str(meeting.breakout).lower(),
         recording=str(meeting.recording).lower(),
+        hasUserJoined=str(meeting.joined).lower(),
     )
 
 
@@ -282,7 +299,11 @@ def test_round_trip(expected: list[Meeting]) -> None:
     answer = parse_meetings(body, metadata_keys=keys, room_names=True)
     assert answer.skipped == 0
     assert [m._replace(**NOT_LOOKED_AT) for m in answer.meetings] == [
-        m._replace(parent_internal_id=m.parent_internal_id if m.breakout else None, **NOT_LOOKED_AT)
+        m._replace(
+            parent_internal_id=m.parent_internal_id if m.breakout else None,
+            joined=m.joined or (True if m.participants else m.joined),
+            **NOT_LOOKED_AT,
+        )
         for m in expected
     ]
 

@@ -166,6 +166,8 @@ def test_smuggled_markup_costs_its_own_meeting_only(chosen: list[str], value: st
     own = meetings.setdefault(identity(2), plain[identity(2)])
     assert meetings == plain
     assert found.skipped == int(own not in found.meetings)
+    assert found.unread == ({identity(2)} if found.skipped else set())
+    assert not found.doubtful
 
 
 def test_smuggled_markup_with_two_readings() -> None:
@@ -188,6 +190,8 @@ def test_smuggled_markup_with_two_readings() -> None:
         [identity(1), identity(3)],
         1,
     )
+    assert answer.unread == {identity(2)}
     answer = parse_meetings(without_names(body.decode()).encode())
     assert [m.internal_id for m in answer.meetings] == [identity(1), identity(3)]
-    assert answer.skipped > 1
+    assert answer.unread >= {identity(2), identity(666)}
+    assert answer.skipped >= len(answer.unread)

@@ -32,9 +32,9 @@ class FakeClient:
         return Reply(await self._work(), self._clock_skew_s, tls_expires_at=None)
 
 
-async def answer(skipped: int = 0) -> Answer:
+async def answer(skipped: int = 0, *doubtful: str) -> Answer:
     """Answer at once, with no meetings."""
-    return Answer((), skipped)
+    return Answer((), skipped, doubtful=frozenset(doubtful))
 
 
 async def fail(error: Exception) -> Answer:
@@ -72,6 +72,7 @@ async def test_every_server_has_one_result() -> None:
         {
             "good": answer,
             "partial": lambda: answer(skipped=2),
+            "doubtful": lambda: answer(0, "id"),
             "dns": lambda: fail(DnsError()),
             "api": lambda: fail(ApiError("checksumError")),
             "bug": lambda: fail(ZeroDivisionError("a secret")),
@@ -80,6 +81,7 @@ async def test_every_server_has_one_result() -> None:
     assert {name: (r.ok, r.outcome, r.answer.skipped) for name, r in results.items()} == {
         "good": (True, "ok", 0),
         "partial": (True, "partial", 2),
+        "doubtful": (True, "partial", 0),
         "dns": (False, "dns", 0),
         "api": (False, "api_error:checksumError", 0),
         "bug": (False, "internal", 0),
