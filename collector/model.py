@@ -5,6 +5,7 @@
 """
 
 import hashlib
+from collections import deque
 from collections.abc import Container, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -12,6 +13,8 @@ from typing import NamedTuple
 
 from collector.outcomes import Outcome
 
+# The largest count that the database can store (smallint).
+MAX_COUNT = 32_767
 # The counts of a meeting and a sample, in the order of their fields in both. The first release had
 # these; others are in LATER_COUNTS.
 COUNTS = ("participants", "voice", "video", "listeners", "dialins")
@@ -97,10 +100,17 @@ class Place(NamedTuple):
 
 
 class Seen(NamedTuple):
-    """A known session. Its place is the one at first sight; later changes do not move it."""
+    """A known session. Its place is the one at first sight; later changes do not move it.
+
+    `created_ms` is None if the session was read back from the database. A `nested` session is a
+    breakout that counts through its parent. Nobody has joined an `empty` one: it has no samples.
+    """
 
     session_id: int
     place: Place
+    created_ms: int | None
+    nested: bool = False
+    empty: bool = False
 
 
 class PollRow(NamedTuple):
@@ -158,6 +168,38 @@ class SessionRow(NamedTuple):
     origin: str | None = None
 
 
+class EmptyRow(NamedTuple):
+    """A row for `meter.empty_session`, written when a session appears that nobody has joined.
+
+    `ts` and `server` identify the poll that saw it. `room` is None if the room is unknown. Without
+    `is_known`, nobody was seen, but the server does not say whether somebody was there before.
+    """
+
+    ts: datetime
+    server: str
+    session_id: int
+    started_at: datetime
+    tenant: str
+    room: str | None
+    is_known: bool
+
+
+class Unseen(NamedTuple):
+    """A row for `meter.unseen`: `sessions` that the successful poll of tick `at` did not show.
+
+    `ts` and `server` identify the poll that told it, at `at` or later. `tenant` and `session_id`
+    are None if they are unknown. Without a `session_id` it can be any session of the server.
+    """
+
+    ts: datetime
+    server: str
+    at: datetime
+    tenant: str | None
+    session_id: int | None
+    sessions: int
+    seconds: int
+
+
 class Sample(NamedTuple):
     """A row for `meter.sample`: one session from `ts` for `seconds` seconds.
 
@@ -182,27 +224,59 @@ class Sample(NamedTuple):
 
 
 @dataclass(slots=True)
+class Absent:
+    """A session that the last successful poll did not show: its last sample, before it was gone.
+
+    `sample` is None of an empty session. `unread` are the ticks of later polls that could not read
+    it. `counted` are the participants of its breakouts that a later poll counted by themselves.
+    """
+
+    seen: Seen
+    ts: datetime
+    sample: Sample | None
+    unread: set[datetime] = field(default_factory=set)
+    counted: dict[datetime, int] = field(default_factory=dict)
+
+
+@dataclass(slots=True)
 class LastPoll:
-    """The last successful poll of a server: its tick, its samples, its sessions by internal id."""
+    """The last successful poll of a server, and what is remembered of those before it.
+
+    These are its tick, its samples, and its sessions by internal id; the sessions that only earlier
+    polls showed, by internal id; and the ticks of the successful polls of the last hour.
+    """
 
     ts: datetime
     samples: list[Sample] = field(default_factory=list)
     sessions: dict[str, Seen] = field(default_factory=dict)
+    absent: dict[str, Absent] = field(default_factory=dict)
+    ticks: deque[datetime] = field(default_factory=deque)
+
+    def known(self, internal_id: str) -> Seen | None:
+        """Return the session of this poll, or an absent one; None if there is none."""
+        seen = self.sessions.get(internal_id)
+        if seen is None and internal_id in self.absent:
+            seen = self.absent[internal_id].seen
+        return seen
 
 
 @dataclass(slots=True)
 class Batch:
-    """Rows that one SQL statement stores, all or none: polls with their sessions and samples."""
+    """Rows that are stored together, all or none: polls with what they tell."""
 
     polls: list[PollRow] = field(default_factory=list)
     sessions: list[SessionRow] = field(default_factory=list)
     samples: list[Sample] = field(default_factory=list)
+    empties: list[EmptyRow] = field(default_factory=list)
+    unseen: list[Unseen] = field(default_factory=list)
 
     def extend(self, other: "Batch") -> None:
         """Append the rows of `other`."""
         self.polls += other.polls
         self.sessions += other.sessions
         self.samples += other.samples
+        self.empties += other.empties
+        self.unseen += other.unseen
 
     def part(self, polls: Container[tuple[str, datetime]]) -> "Batch":
         """Return only the rows of `polls`, each given as (server, tick)."""
@@ -210,14 +284,21 @@ class Batch:
             [row for row in self.polls if (row.server, row.ts) in polls],
             [row for row in self.sessions if (row.server, row.ts) in polls],
             [row for row in self.samples if (row.server, row.poll_ts) in polls],
+            [row for row in self.empties if (row.server, row.ts) in polls],
+            [row for row in self.unseen if (row.server, row.ts) in polls],
         )
 
 
-def session_id(server: str, internal_id: str) -> int:
-    """Return the 63-bit id of a session, a hash of the server's name and BBB's internal id.
+def session_id(
+    server: str, tenant: str, internal_id: str, created_ms: int, *, nested: bool = False
+) -> int:
+    """Return the 63-bit id of a session, a hash of what identifies it.
 
-    The database does not assign it, so a collector without database knows the ids, and all
-    collectors give a session the same id.
+    Clients can choose the internal id of a breakout. So the id also includes the tenant, BBB's
+    createTime, and whether the session is `nested`, that is, counts through its parent. The
+    database does not assign it, so a collector without database knows the ids, and all collectors
+    give a session the same id.
     """
-    digest = hashlib.blake2b(f"{server}\0{internal_id}".encode(), digest_size=8).digest()
+    text = f"{server}\0{tenant}\0{internal_id}\0{created_ms}\0{nested:d}"
+    digest = hashlib.blake2b(text.encode(), digest_size=8).digest()
     return int.from_bytes(digest) >> 1

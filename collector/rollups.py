@@ -68,11 +68,15 @@ ROLLUPS = {
             Rollup(f"{count}_1d", f"{count}_1h", DAY, 5, kept_as="usage_1d")
             for count in LATER_COUNTS
         ),
+        Rollup("unseen_1h", "unseen", HOUR, 3, kept_as="server_1h"),
+        Rollup("unseen_1d", "unseen_1h", DAY, 5, kept_as="server_1d"),
     )
 }
+# Tables that are kept as long as another one, each with that one. They have no settings.
+TABLES_KEPT_AS = {"unseen": "poll"}
 
 
 def setting_of(relation: str) -> str:
     """Return the key in the settings that says how long the table or rollup `relation` is kept."""
     rollup = ROLLUPS.get(relation)
-    return (rollup and rollup.kept_as) or relation
+    return (rollup and rollup.kept_as) or TABLES_KEPT_AS.get(relation, relation)

@@ -31,6 +31,10 @@ _DAY_ROLLUPS = {
         )
         for count in LATER_COUNTS
     },
+    "unseen_1d": (
+        "session_seconds",
+        "SELECT bucket AS ts, session_seconds AS held FROM meter.unseen_1h",
+    ),
 }
 # The settings whose values are part of the day rollups' SQL.
 BAKED = ("billing_timezone", "large_session_participants")

@@ -1,7 +1,7 @@
 """Finds the tenant and the room of a session, by the rules of the settings in their order."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import assert_never
 
 from collector.model import Meeting, Place
@@ -25,6 +25,8 @@ BBBLB_TENANT_KEY = "bbblb-tenant"
 # Metadata that names the product that created a meeting. Greenlight 2 sends only the second key.
 PRODUCT_KEY = "bbb-origin"
 GREENLIGHT_KEY = "gl-listed"
+# Rules that read what operators and load balancers write.
+_TRUSTED = (ServerRule, MetadataRule, SuffixRule)
 _PRODUCT = re.compile(r"[a-z0-9][a-z0-9._-]{0,31}")
 _BBBLB_TENANT = re.compile(r"[a-zA-Z0-9]{1,16}")
 
@@ -36,22 +38,39 @@ class Attribution:
         """Read the rules and the default tenant from `settings`."""
         self._rules = settings.rules
         self._default = settings.default
+        # A breakout's own mark that clients cannot forge goes before its parent's.
+        self._breakout_rules = sorted(self._rules, key=lambda rule: not isinstance(rule, _TRUSTED))
         self._suffixes = [rule for rule in settings.rules if isinstance(rule, SuffixRule)]
         self.metadata_keys = frozenset((*_keys(settings.rules), PRODUCT_KEY, GREENLIGHT_KEY))
 
     def place(self, meeting: Meeting, server: ServerSettings, parent: Place | None) -> Place:
         """Return tenant and room of `meeting`, which `server` reported.
 
-        `parent` is the place of a breakout room's parent, None if it is unknown. Then the breakout
-        has no room, and the rule `parent` does not match it.
+        `parent` is the place of a breakout room's parent, None if it is unknown. Then the rule
+        `parent` does not match the breakout, and its room is its own.
         """
-        # BBB gives a breakout a new id each time, so it counts for the room of its parent.
-        room = (parent.room if parent else None) if meeting.breakout else self._unscoped(meeting)
-        for rule in self._rules:
+        own = self._unscoped(meeting)
+        if not meeting.breakout:
+            return Place(self._tenant(self._rules, meeting, server, own, None), own)
+        # BBB gives a breakout a new id each time, so it counts for the room of its parent, if both
+        # belong to one tenant.
+        room = parent.room if parent else own
+        tenant = self._tenant(self._breakout_rules, meeting, server, room, parent)
+        return Place(tenant, room if parent and tenant == parent.tenant else own)
+
+    def _tenant(
+        self,
+        rules: Iterable[Rule],
+        meeting: Meeting,
+        server: ServerSettings,
+        room: str | None,
+        parent: Place | None,
+    ) -> str:
+        for rule in rules:
             tenant = _match(rule, meeting, server, room, parent)
             if tenant is not None:
-                return Place(tenant, room)
-        return Place(self._default, room)
+                return tenant
+        return self._default
 
     def _unscoped(self, meeting: Meeting) -> str:
         """Return the meeting id without the suffix that a load balancer appended, if any."""

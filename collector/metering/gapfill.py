@@ -1,40 +1,41 @@
-"""Fills short gaps: a session in the polls before and after a gap also ran between them."""
+"""Fills short gaps: a session before and after a gap also ran in it."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from datetime import datetime, timedelta
 from typing import Any
 
 from collector.model import COUNTS, LATER_COUNTS, Sample
 
+_NOTHING: Mapping[datetime, int] = {}
+
 
 def fill_gap(
-    before: list[Sample], after: list[Sample], interval_s: int, max_gap_s: int
+    early: Sample,
+    late: Sample,
+    interval_s: int,
+    max_gap_s: int,
+    counted: Mapping[datetime, int] = _NOTHING,
 ) -> Iterator[Sample]:
-    """Yield a filled sample for each missed tick and each session in both `before` and `after`.
+    """Yield a filled sample for each tick between two samples of a session.
 
-    `before` and `after` are the samples of two successful polls of one server, each of one tick.
-    Counts are interpolated linearly between the two, and rounded to whole people. Nothing is
-    filled if the missed ticks together last longer than `max_gap_s` seconds.
+    Polls of these ticks failed, are missing, or did not show the session. Counts are interpolated
+    linearly, and rounded to whole people. At a tick in `counted`, this number of the participants
+    is counted elsewhere already, and the sample has only the others. Nothing is filled if the
+    ticks together last longer than `max_gap_s` seconds.
     """
-    if not before or not after:
+    missed = missed_ticks(early.ts, late.ts, interval_s)
+    if len(missed) * interval_s > max_gap_s:
         return
-    start, end = before[0].ts, after[0].ts
-    missed = missed_ticks(start, end, interval_s)
-    if not missed or len(missed) * interval_s > max_gap_s:
-        return
-    earlier = {sample.session_id: sample for sample in before}
-    whole_s = (end - start).total_seconds()
-    for late in after:
-        early = earlier.get(late.session_id)
-        if early is None:
-            continue
-        for ts in missed:
-            share = (ts - start).total_seconds() / whole_s
-            counts: dict[str, Any] = {
-                count: _between(getattr(early, count), getattr(late, count), share)
-                for count in (*COUNTS, *LATER_COUNTS)
-            }
-            yield late._replace(ts=ts, filled=True, **counts)
+    whole_s = (late.ts - early.ts).total_seconds()
+    for ts in missed:
+        share = (ts - early.ts).total_seconds() / whole_s
+        counts: dict[str, Any] = {
+            count: _between(getattr(early, count), getattr(late, count), share)
+            for count in (*COUNTS, *LATER_COUNTS)
+        }
+        if ts in counted:
+            counts = _without(counts, counted[ts])
+        yield late._replace(ts=ts, filled=True, **counts)
 
 
 def missed_ticks(start: datetime, end: datetime, interval_s: int) -> list[datetime]:
@@ -51,3 +52,12 @@ def _between(early: int | None, late: int | None, share: float) -> int | None:
     if early is None or late is None:
         return None
     return int(early + (late - early) * share + 0.5)
+
+
+def _without(counts: dict[str, Any], participants: int) -> dict[str, Any]:
+    """Return `counts` without this many of the participants, and less of the others alike."""
+    whole = counts["participants"]
+    left = max(whole - participants, 0) / whole if whole else 0
+    return {
+        count: None if value is None else int(value * left + 0.5) for count, value in counts.items()
+    }

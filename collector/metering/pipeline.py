@@ -1,20 +1,24 @@
 """Turns poll results into rows to store: attributes sessions, fills gaps, announces new sessions.
 
-The pipeline remembers the last successful poll of each server. This memory only saves work and
-fills gaps. After a restart, it is read back from the database. It can be wrong if another collector
-polled the server in the meantime; the writer's SQL statement catches that.
+The pipeline remembers the last successful poll of each server, and the sessions of the last hour.
+This memory only saves work and fills gaps. After a restart, it is read back from the database. It
+can be wrong if another collector polled the server in the meantime; the writer's SQL statement
+catches that.
 """
 
-from collections.abc import Mapping
+from collections.abc import Collection, Iterator, Mapping
 from datetime import datetime, timedelta
-from operator import attrgetter, itemgetter
+from operator import itemgetter
 
 from collector.clock import MAX_SKEW_S, utc
 from collector.metering.attribution import Attribution, origin
+from collector.metering.breakouts import with_excess
 from collector.metering.gapfill import fill_gap
+from collector.metering.sessions import View, remember, view_of
 from collector.model import (
     LATER_COUNTS,
     Batch,
+    EmptyRow,
     LastPoll,
     Meeting,
     PollResult,
@@ -22,6 +26,7 @@ from collector.model import (
     Sample,
     Seen,
     SessionRow,
+    Unseen,
     session_id,
 )
 from collector.settings import ServerSettings, Settings
@@ -83,46 +88,110 @@ class Pipeline:
         if not result.ok:
             return Batch(polls=[self._poll_row(result, [])])
         last = self._last.get(server.name)
-        sessions = self._sessions(result, server, last)
-        samples = [
-            self._sample(result, meeting, sessions[meeting.internal_id])
-            for meeting in result.answer.meetings
-        ]
-        known = self._known.get(server.name, set())
-        batch = Batch(
-            polls=[self._poll_row(result, samples)],
-            sessions=[
-                self._session_row(result, meeting, sessions[meeting.internal_id])
-                for meeting in result.answer.meetings
-                if sessions[meeting.internal_id].session_id not in known
-            ],
-            samples=samples,
-        )
-        if last is not None and last.ts < result.ts - timedelta(seconds=self._interval_s):
-            filled = fill_gap(last.samples, samples, self._interval_s, self._max_gap_s)
-            batch.samples = [*samples, *filled]
+        view = view_of(result.answer, server, last, self._attribution)
+        samples = self._samples(result, view)
+        batch = Batch(polls=[self._poll_row(result, samples.values())], samples=[*samples.values()])
+        announced = self._announce(batch, result, view)
+        batch.unseen = [*self._not_read(result, view, last)]
+        if last is not None and last.ts < result.ts:
+            returned = samples.keys() & last.absent.keys()
+            batch.unseen += self._missed(result, samples, last, returned)
+            batch.samples += self._filled(result, samples, last, returned)
         if last is None or last.ts < result.ts:
-            self._last[server.name] = LastPoll(result.ts, samples, sessions)
-            self._known[server.name] = {sample.session_id for sample in samples}
+            self._last[server.name] = remember(result, [*samples.values()], view, last)
+            self._known[server.name] = announced
         return batch
 
-    def _sessions(
-        self, result: PollResult, server: ServerSettings, last: LastPoll | None
-    ) -> dict[str, Seen]:
-        """Return the session of each meeting by internal id, parents before breakouts."""
-        before: dict[str, Seen] = last.sessions if last else {}
-        now: dict[str, Seen] = {}
-        for meeting in sorted(result.answer.meetings, key=attrgetter("breakout")):
-            seen = before.get(meeting.internal_id)
+    def _announce(self, batch: Batch, result: PollResult, view: View) -> set[int]:
+        """Add the rows of sessions that are not announced yet; return what is announced now.
+
+        An empty session is announced as the complement of its number: when somebody joins, it must
+        be announced again.
+        """
+        now = {sample.session_id for sample in batch.samples}
+        if len(now) < len(view.sessions):
+            now.update(~seen.session_id for seen in view.sessions.values() if seen.empty)
+        new = now - self._known.get(result.server, set())
+        if not new:
+            return now
+        for meeting in result.answer.meetings:
+            seen = view.sessions.get(meeting.internal_id)
             if seen is None:
-                parent_id = meeting.parent_internal_id or ""
-                parent = now.get(parent_id) or before.get(parent_id)
-                seen = Seen(
-                    session_id(server.name, meeting.internal_id),
-                    self._attribution.place(meeting, server, parent and parent.place),
-                )
-            now[meeting.internal_id] = seen
+                continue
+            if seen.empty:
+                if ~seen.session_id in new:
+                    batch.empties.append(self._empty_row(result, meeting, seen))
+            elif seen.session_id in new:
+                row = self._session_row(result, meeting, seen)
+                if meeting.internal_id in view.begun:
+                    row = row._replace(started_at=result.ts)
+                batch.sessions.append(row)
+                if meeting.joined is None and not (meeting.participants or seen.nested):
+                    batch.empties.append(self._empty_row(result, meeting, seen))
         return now
+
+    def _samples(self, result: PollResult, view: View) -> dict[str, Sample]:
+        """Return the samples of an answer by internal id, parents with their breakouts' excess."""
+        sessions = view.sessions
+        samples = {
+            meeting.internal_id: self._sample(result, meeting, seen)
+            for meeting in result.answer.meetings
+            if (seen := sessions.get(meeting.internal_id)) and not seen.empty
+        }
+        for parent, breakouts in view.nested.items():
+            samples[parent] = with_excess(samples[parent], [samples[x] for x in breakouts])
+        return samples
+
+    def _filled(
+        self, result: PollResult, samples: Mapping[str, Sample], last: LastPoll, returned: set[str]
+    ) -> Iterator[Sample]:
+        """Yield filled samples of sessions after failed polls, and of those that came back."""
+        if last.ts < result.ts - timedelta(seconds=self._interval_s):
+            earlier = {sample.session_id: sample for sample in last.samples}
+            for late in samples.values():
+                if early := earlier.get(late.session_id):
+                    yield from fill_gap(early, late, self._interval_s, self._max_gap_s)
+        for internal_id in returned:
+            absent, late = last.absent[internal_id], samples[internal_id]
+            if absent.sample is not None and absent.sample.session_id == late.session_id:
+                yield from fill_gap(
+                    absent.sample, late, self._interval_s, self._max_gap_s, absent.counted
+                )
+
+    def _not_read(self, result: PollResult, view: View, last: LastPoll | None) -> Iterator[Unseen]:
+        """Yield what the answer has and does not tell: unread and contradictory meetings."""
+        answer = result.answer
+        if not (answer.skipped or answer.doubtful or view.undecided):
+            return
+        for internal_id in answer.unread | answer.doubtful | view.undecided:
+            seen = view.sessions.get(internal_id)
+            if seen is None and last is not None:
+                seen = last.known(internal_id)
+            if seen is None:
+                # Not one of the known sessions, so it is no doubt about them.
+                unknown = session_id(result.server, "", internal_id, 0)
+                yield self._unseen(result, result.ts, None, unknown)
+            elif not (seen.nested or seen.empty):
+                yield self._unseen(result, result.ts, seen.place.tenant, seen.session_id)
+        if anonymous := answer.skipped - len(answer.unread):
+            yield self._unseen(result, result.ts, None, None)._replace(sessions=anonymous)
+
+    def _missed(
+        self, result: PollResult, samples: Mapping[str, Sample], last: LastPoll, returned: set[str]
+    ) -> Iterator[Unseen]:
+        """Yield the successful polls that did not show sessions which came back."""
+        for internal_id in returned:
+            absent, late = last.absent[internal_id], samples[internal_id]
+            if absent.seen.session_id != late.session_id or late.breakout or absent.seen.empty:
+                continue
+            for at in (*last.ticks, last.ts):
+                if at > absent.ts and at not in absent.unread:
+                    yield self._unseen(result, at, late.tenant, late.session_id)
+
+    def _unseen(
+        self, result: PollResult, at: datetime, tenant: str | None, session: int | None
+    ) -> Unseen:
+        return Unseen(result.ts, result.server, at, tenant, session, 1, self._interval_s)
 
     def _sample(self, result: PollResult, meeting: Meeting, seen: Seen) -> Sample:
         return Sample(
@@ -137,7 +206,7 @@ class Pipeline:
             meeting.listeners,
             meeting.dialins,
             self._interval_s,
-            meeting.breakout,
+            seen.nested,
             False,  # noqa: FBT003 - a row
             *_later_counts(meeting),
         )
@@ -154,9 +223,20 @@ class Pipeline:
             # A breakout counts for its parent's room, so its own name would be wrong there.
             room_name=meeting.name if self._store_room_names and not meeting.breakout else None,
             parent_internal_id=meeting.parent_internal_id,
-            breakout=meeting.breakout,
+            breakout=seen.nested,
             recording=meeting.recording,
             origin=origin(meeting),
+        )
+
+    def _empty_row(self, result: PollResult, meeting: Meeting, seen: Seen) -> EmptyRow:
+        return EmptyRow(
+            ts=result.ts,
+            server=result.server,
+            session_id=seen.session_id,
+            started_at=self._started_at(result, meeting),
+            tenant=seen.place.tenant,
+            room=seen.place.room,
+            is_known=seen.empty,
         )
 
     def _started_at(self, result: PollResult, meeting: Meeting) -> datetime:
@@ -175,7 +255,7 @@ class Pipeline:
         possible = tick_s - _MAX_AGE_S <= start_s <= tick_s + self._interval_s
         return utc(start_s) if possible else result.ts
 
-    def _poll_row(self, result: PollResult, samples: list[Sample]) -> PollRow:
+    def _poll_row(self, result: PollResult, samples: Collection[Sample]) -> PollRow:
         row = PollRow(
             ts=result.ts,
             server=result.server,

@@ -34,4 +34,5 @@ FIGURES = (
     Figure("coverage", "coverage", ".2%"),
     Figure("filled_share", "filled", ".2%"),
     Figure("moderator_minutes", "moderator\nminutes", ",.1f", "sessions"),
+    Figure("empty_sessions", "empty", ",d", "sessions"),
 )

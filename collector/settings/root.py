@@ -17,7 +17,7 @@ from pydantic_settings import (
     SettingsConfigDict,
 )
 
-from collector.rollups import ROLLUPS, Rollup, setting_of
+from collector.rollups import ROLLUPS, TABLES_KEPT_AS, Rollup, setting_of
 from collector.settings.base import Section
 from collector.settings.reach import unreachable
 from collector.settings.retention import ColumnstoreSettings, RetentionSettings
@@ -237,5 +237,6 @@ class Settings(BaseSettings):
 
 
 def _with_rollups(days: dict[str, int]) -> dict[str, int]:
-    """Return `days` with the rollups that have no settings of their own."""
-    return days | {name: days[key] for name in ROLLUPS if (key := setting_of(name)) in days}
+    """Return `days` with the tables and rollups that have no settings of their own."""
+    names = (*TABLES_KEPT_AS, *ROLLUPS)
+    return days | {name: days[key] for name in names if (key := setting_of(name)) in days}

@@ -4,7 +4,7 @@ from collections.abc import Collection, Mapping
 from datetime import datetime, timedelta
 
 from collector.database import Connection, translated
-from collector.model import COUNTS, LATER_COUNTS, LastPoll, Place, Sample, Seen
+from collector.model import COUNTS, LATER_COUNTS, Absent, LastPoll, Place, Sample, Seen
 from collector.settings import ServerSettings, TenantSettings
 from collector.storage.writer import ensure_names
 
@@ -181,6 +181,8 @@ async def last_polls(
 ) -> dict[str, LastPoll]:
     """Return each server's last successful poll before `tick`, if recent enough to fill the gap.
 
+    It also has the sessions that only polls before it showed.
+
     With it, a collector that was restarted or takes over servers fills the gap as if it had always
     polled them. Raises DatabaseError.
     """
@@ -190,43 +192,70 @@ async def last_polls(
         rows = await connection.fetch(_LAST_POLLS, since, tick, list(servers))
     last: dict[str, LastPoll] = {}
     for row in rows:
-        poll = last.setdefault(row["server"], LastPoll(row["ts"]))
+        poll = last.get(row["server"])
+        if poll is None:
+            poll = last[row["server"]] = LastPoll(row["polled_at"])
+            poll.ticks.extend(row["earlier"] or ())
         # A session without a row is announced again: its row may still be in a spool.
         if row["internal_id"] is None:
             continue
         place = Place(row["tenant"], row["room"])
-        poll.sessions[row["internal_id"]] = Seen(row["session_id"], place)
-        poll.samples.append(
-            Sample(
-                poll_ts=row["ts"],
-                server=row["server"],
-                ts=row["ts"],
-                tenant=row["tenant"],
-                session_id=row["session_id"],
-                seconds=row["seconds"],
-                breakout=row["breakout"],
-                filled=False,
-                **{count: row[count] for count in (*COUNTS, *LATER_COUNTS)},
-            )
+        seen = Seen(row["session_id"], place, created_ms=None, nested=row["breakout"])
+        sample = Sample(
+            poll_ts=row["ts"],
+            server=row["server"],
+            ts=row["ts"],
+            tenant=row["tenant"],
+            session_id=row["session_id"],
+            seconds=row["seconds"],
+            breakout=row["breakout"],
+            filled=False,
+            **{count: row[count] for count in (*COUNTS, *LATER_COUNTS)},
         )
+        if row["ts"] == poll.ts:
+            poll.sessions[row["internal_id"]] = seen
+            poll.samples.append(sample)
+        else:
+            poll.absent[row["internal_id"]] = Absent(
+                seen, row["ts"], sample, unread=set(row["unread"] or ())
+            )
+    for poll in last.values():
+        # A breakout that lost its parent has two sessions.
+        for internal_id in poll.absent.keys() & poll.sessions.keys():
+            del poll.absent[internal_id]
     return last
 
 
+# The last real sample of each session since $1, with the last successful poll of its server.
 _LAST_POLLS = f"""
-WITH last_poll AS (
-    SELECT DISTINCT ON (p.server_id) p.server_id, p.ts
+WITH poll AS (
+    SELECT
+        p.server_id, max(p.ts) AS ts,
+        (array_agg(p.ts ORDER BY p.ts))[: count(*) - 1] AS earlier
     FROM meter.poll AS p
     INNER JOIN meter.server AS v ON p.server_id = v.id
     WHERE p.ok AND p.ts >= $1 AND p.ts < $2 AND v.name = ANY($3::text[])
-    ORDER BY p.server_id, p.ts DESC
+    GROUP BY p.server_id
+), seen AS (
+    SELECT DISTINCT ON (a.session_id) a.*
+    FROM meter.sample AS a
+    INNER JOIN poll AS l ON a.server_id = l.server_id
+    WHERE a.ts >= $1 AND a.ts < $2 AND NOT a.filled
+    ORDER BY a.session_id, a.ts DESC
 )
 SELECT
-    v.name AS server, l.ts, s.internal_id, t.name AS tenant, r.external_id AS room, a.session_id,
-    {", ".join(f"a.{count}" for count in (*COUNTS, *LATER_COUNTS))}, a.seconds, a.breakout
-FROM last_poll AS l
+    v.name AS server, l.ts AS polled_at, l.earlier, a.ts, s.internal_id, t.name AS tenant,
+    r.external_id AS room, a.session_id,
+    {", ".join(f"a.{count}" for count in (*COUNTS, *LATER_COUNTS))}, a.seconds, a.breakout,
+    CASE WHEN a.ts < l.ts THEN (
+        SELECT array_agg(u.ts)
+        FROM meter.unseen AS u
+        WHERE u.server_id = a.server_id AND u.session_id = a.session_id
+            AND u.ts >= a.ts AND u.ts < $2
+    ) END AS unread
+FROM poll AS l
 INNER JOIN meter.server AS v ON l.server_id = v.id
-LEFT JOIN meter.sample AS a ON l.server_id = a.server_id AND l.ts = a.ts AND NOT a.filled
-    AND a.ts >= $1 AND a.ts < $2
+LEFT JOIN seen AS a ON l.server_id = a.server_id
 LEFT JOIN meter.session AS s ON a.session_id = s.session_id
 LEFT JOIN meter.tenant AS t ON a.tenant_id = t.id
 LEFT JOIN meter.room AS r ON s.room_id = r.id

@@ -9,6 +9,7 @@ import asyncpg
 
 from collector.database import Connection, borrowed
 from collector.database.deadlines import WRITE_DEADLINE_S
+from collector.errors import RejectedBatchError
 from collector.model import COUNTS, LATER_COUNTS, Batch, PollRow, Sample, SessionRow
 
 # The arrays that the statement gets, each with its type, in the order of its parameters.
@@ -45,6 +46,8 @@ _SAMPLE = {
 }
 # The columns of meter.sample that it fills; the rest of them follows from the sample's poll.
 _STORED = ("ts", "server_id", "seconds", "filled", *[*_SAMPLE][2:])
+# A poll further ahead of the database's clock is refused: its collector's clock is wrong.
+AHEAD_S = 60
 # The numbers of the last three parameters; since and until are those of the filled samples.
 _LATE, _SINCE, _UNTIL = (len(_POLL) + len(_SESSION) + len(_SAMPLE) + n for n in (1, 2, 3))
 
@@ -56,8 +59,9 @@ def _arrays_from(first: int, types: Mapping[str, str]) -> str:
 
 # A poll is the commit record of its samples: they are stored if and only if its row is new. So a
 # replay, a second collector or a retry after an unknown outcome stores nothing twice.
-# A filled sample is skipped if another collector stored a successful poll of its tick, or filled
-# it. Two concurrent writers do not see each other's rows: meter.settle checks again.
+# A filled sample is skipped if another collector stored a sample of its session and tick. It is not
+# skipped for a poll that did not show the session: what an answer lacks is no evidence. Two
+# concurrent writers do not see each other's rows: meter.settle checks again.
 # A sample refers to its poll by number. Its tick is given as the seconds before the poll's tick.
 # This is because encoding takes most of the time here, and timestamps take longest.
 _STATEMENT = f"""
@@ -67,6 +71,7 @@ WITH given AS (
 ), new_poll AS (
     INSERT INTO meter.poll ({", ".join(_POLL)})
     SELECT {", ".join(_POLL)} FROM given
+    WHERE ts <= now() + interval '{AHEAD_S} seconds'
     ON CONFLICT (server_id, ts) DO NOTHING
     RETURNING ts, server_id, seconds
 ), new_session AS (
@@ -76,22 +81,30 @@ WITH given AS (
     )
     SELECT
         s.session_id, s.server_id, s.internal_id,
-        -- The first start is kept: a start corrected by the server's clock differs each time.
+        -- The first start is kept: a start corrected by the server's clock differs each time, and
+        -- a session that was empty at first began later than it was created.
         coalesce((
             SELECT x.started_at FROM meter.session AS x
-            WHERE x.session_id = s.session_id AND x.server_id = s.server_id
+            WHERE x.session_id = s.session_id
                 AND x.started_at > s.started_at - interval '2 days'
-                AND x.started_at < s.started_at + interval '2 days'
+                AND x.started_at < greatest(s.started_at, s.ts) + interval '2 days'
             ORDER BY x.started_at
             LIMIT 1
         ), s.started_at),
         s.tenant_id, s.room_id, s.parent_internal_id, s.breakout, s.recording, s.origin, s.ts
     FROM unnest({_arrays_from(1 + len(_POLL), _SESSION)}) AS s ({", ".join(_SESSION)})
     INNER JOIN new_poll AS p ON p.ts = s.ts AND p.server_id = s.server_id
-    ON CONFLICT (server_id, internal_id, started_at) DO UPDATE SET
+    ON CONFLICT (session_id, started_at) DO UPDATE SET
         ended_at = NULL, first_seen_at = least(session.first_seen_at, excluded.first_seen_at),
         origin = coalesce(session.origin, excluded.origin)
-    RETURNING 1
+    RETURNING session_id, started_at
+), opened AS (
+    INSERT INTO meter.open_session (session_id, started_at)
+    SELECT n.session_id, n.started_at FROM new_session AS n
+    ON CONFLICT (session_id) DO NOTHING
+), joined AS (
+    DELETE FROM meter.empty_session AS e USING new_session AS n
+    WHERE e.session_id = n.session_id
 ), new_sample AS (
     INSERT INTO meter.sample ({", ".join(_STORED)})
     SELECT {", ".join(f"a.{column}" for column in _STORED)}
@@ -104,15 +117,9 @@ WITH given AS (
         INNER JOIN given AS g ON x.poll = g.number
         INNER JOIN new_poll AS p ON g.ts = p.ts AND g.server_id = p.server_id
     ) AS a
-    WHERE NOT a.filled OR (
-        NOT EXISTS (
-            SELECT FROM meter.poll AS o
-            WHERE o.server_id = a.server_id AND o.ts = a.ts AND o.ok
-        )
-        AND NOT EXISTS (
-            SELECT FROM meter.sample AS o
-            WHERE o.session_id = a.session_id AND o.ts = a.ts
-        )
+    WHERE NOT a.filled OR NOT EXISTS (
+        SELECT FROM meter.sample AS o
+        WHERE o.session_id = a.session_id AND o.ts = a.ts
     )
     RETURNING 1
 ), noted AS (
@@ -132,8 +139,26 @@ WITH given AS (
 SELECT
     (SELECT array_agg(ts) FROM new_poll) AS poll_ts,
     (SELECT array_agg(server_id) FROM new_poll) AS poll_server_id,
-    (SELECT count(*) FROM new_sample) AS samples
+    (SELECT count(*) FROM new_sample) AS samples,
+    (SELECT max(ts) - now() FROM given) AS ahead
 """  # noqa: S608 - from the names here and in model.py
+
+# What few batches have. Like samples, these rows are stored only with their poll.
+_EMPTIES = """
+INSERT INTO meter.empty_session (
+    session_id, server_id, tenant_id, room_id, started_at, is_known
+)
+SELECT * FROM unnest(
+    $1::bigint[], $2::integer[], $3::integer[], $4::bigint[], $5::timestamptz[], $6::boolean[]
+)
+ON CONFLICT (session_id) DO NOTHING
+"""
+_UNSEEN = """
+INSERT INTO meter.unseen (ts, server_id, tenant_id, session_id, sessions, seconds)
+SELECT * FROM unnest(
+    $1::timestamptz[], $2::integer[], $3::integer[], $4::bigint[], $5::integer[], $6::smallint[]
+)
+"""
 
 Key = tuple[str, str]
 
@@ -170,7 +195,12 @@ class Writer:
         """
         async with borrowed(self._pool, "write", deadline_s) as connection:
             await self._resolve(connection, batch)
-            stored = await self._insert(connection, batch, late=late)
+            if batch.empties or batch.unseen:
+                async with connection.transaction():
+                    stored = await self._insert(connection, batch, late=late)
+                    await self._insert_rare(connection, batch.part(stored.polls))
+            else:
+                stored = await self._insert(connection, batch, late=late)
             there = {(p.server, p.ts) for p in batch.polls if p.ok} - stored.polls
             if there:
                 again = await self._supersede(connection, batch, there)
@@ -187,6 +217,12 @@ class Writer:
             max((s.ts + timedelta(seconds=s.seconds) for s in filled), default=None),
         )
         assert row is not None  # noqa: S101 - a SELECT without FROM always has a row
+        if row["ahead"] is not None and row["ahead"] > timedelta(seconds=AHEAD_S):
+            msg = (
+                f"a poll is {row['ahead']} ahead of the database's clock: correct the clock of "
+                "the collector's machine, or that of the database's"
+            )
+            raise RejectedBatchError(msg)
         stored = zip(row["poll_server_id"] or (), row["poll_ts"] or (), strict=True)
         return Stored(self._keys(stored), row["samples"])
 
@@ -201,7 +237,33 @@ class Writer:
             )
             if not rows:
                 return Stored(frozenset(), 0)
-            return await self._insert(connection, batch.part(self._keys(rows)), late=True)
+            part = batch.part(self._keys(rows))
+            stored = await self._insert(connection, part, late=True)
+            await self._insert_rare(connection, part)
+            return stored
+
+    async def _insert_rare(self, connection: Connection, batch: Batch) -> None:
+        """Store the empty sessions of `batch`, and what its polls did not show."""
+        if batch.empties:
+            await connection.execute(
+                _EMPTIES,
+                [row.session_id for row in batch.empties],
+                [self._servers[row.server] for row in batch.empties],
+                [self._tenants[row.tenant] for row in batch.empties],
+                [self._rooms[row.tenant, row.room] if row.room else None for row in batch.empties],
+                [row.started_at for row in batch.empties],
+                [row.is_known for row in batch.empties],
+            )
+        if batch.unseen:
+            await connection.execute(
+                _UNSEEN,
+                [row.at for row in batch.unseen],
+                [self._servers[row.server] for row in batch.unseen],
+                [self._tenants[row.tenant] if row.tenant else None for row in batch.unseen],
+                [row.session_id for row in batch.unseen],
+                [row.sessions for row in batch.unseen],
+                [row.seconds for row in batch.unseen],
+            )
 
     def _keys(self, rows: Iterable[Iterable[Any]]) -> frozenset[tuple[str, datetime]]:
         """Turn rows of (server id, tick) into pairs of (server name, tick)."""
@@ -217,9 +279,14 @@ class Writer:
         if servers:
             self._servers |= await ensure_names(connection, "server", servers)
         tenants = {row.tenant for row in batch.samples} | {row.tenant for row in batch.sessions}
+        tenants |= {row.tenant for row in batch.empties}
+        tenants |= {row.tenant for row in batch.unseen if row.tenant}
         if tenants - self._tenants.keys():
             self._tenants |= await ensure_names(connection, "tenant", tenants)
-        rooms = {(row.tenant, row.room): row.room_name for row in batch.sessions if row.room}
+        rooms: dict[Any, str | None] = {
+            (row.tenant, row.room): None for row in batch.empties if row.room
+        }
+        rooms |= {(row.tenant, row.room): row.room_name for row in batch.sessions if row.room}
         await self._ensure_rooms(connection, rooms)
 
     async def _ensure_rooms(self, connection: Connection, rooms: dict[Any, str | None]) -> None:

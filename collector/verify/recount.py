@@ -299,6 +299,17 @@ def _later_counts() -> Iterator[Recount]:
         yield Recount(f"{count}_1d", keys, figures, (("sample", _count(_DAY, count)), hours))
 
 
+def _unseen(bucket: str) -> str:
+    return f"""
+        SELECT
+            {bucket % "ts"} AS bucket, server_id, coalesce(tenant_id, 0) AS tenant_id,
+            sum(sessions::bigint * seconds)::bigint AS session_seconds
+        FROM meter.unseen
+        WHERE ts >= $1 AND ts < $2
+        GROUP BY 1, 2, 3
+    """  # noqa: S608
+
+
 RECOUNTS = (
     Recount(
         "usage_1m",
@@ -395,4 +406,16 @@ RECOUNTS = (
         ),
     ),
     *_later_counts(),
+    Recount(
+        "unseen_1h",
+        ("server_id", "tenant_id"),
+        ("session_seconds",),
+        (("unseen", _unseen(_HOUR)),),
+    ),
+    Recount(
+        "unseen_1d",
+        ("server_id", "tenant_id"),
+        ("session_seconds",),
+        (("unseen", _unseen(_DAY)),),
+    ),
 )

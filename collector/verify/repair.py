@@ -14,12 +14,7 @@ from collector.verify.result import Refresh, Reopen, Result, Settle
 
 log = structlog.get_logger(__name__)
 
-_REOPEN = """
-UPDATE meter.session AS s SET ended_at = NULL
-FROM unnest($1::bigint[], $2::timestamptz[]) AS r (session_id, started_at)
-WHERE s.session_id = r.session_id AND s.started_at = r.started_at
-    AND s.started_at >= $3 AND s.started_at <= $4
-"""
+_REOPEN = "SELECT meter.reopen_sessions($1, $2)"
 # The note is backdated, so that these spans are settled at once. Other recent notes keep their
 # delay.
 _NOTE_LATE = """
@@ -74,6 +69,4 @@ async def _reopen(pool: asyncpg.Pool, sessions: Sequence[Reopen]) -> None:
                 _REOPEN,
                 [r.session_id for r in sessions],
                 [r.started_at for r in sessions],
-                min(r.started_at for r in sessions),
-                max(r.started_at for r in sessions),
             )

@@ -54,8 +54,8 @@ _DOUBLE = """
     WHERE ts >= $1 AND ts < $2 AND NOT filled
     GROUP BY session_id, ts
 """
-# Finds filled samples that are there twice, or at a tick with a successful poll. $3 and $4 are the
-# bounds of late data.
+# Finds filled samples that are there twice, or beside a real one. $3 and $4 are the bounds of late
+# data.
 _FILLED = """
     WITH f AS (
         SELECT
@@ -65,15 +65,17 @@ _FILLED = """
         WHERE ts >= $1 AND ts < $2 AND filled
         GROUP BY session_id, ts
     ), judged AS (
-        SELECT f.*, p.ts IS NOT NULL AS is_polled
+        SELECT f.*, EXISTS (
+            SELECT FROM meter.sample AS a
+            WHERE a.session_id = f.session_id AND a.ts = f.ts AND NOT a.filled
+                AND a.ts >= $1 AND a.ts < $2
+        ) AS is_seen
         FROM f
-        LEFT JOIN meter.poll AS p
-            ON f.server_id = p.server_id AND f.ts = p.ts AND p.ok AND p.ts >= $1 AND p.ts < $2
     )
     SELECT
         ts AS at,
         CASE
-            WHEN samples = 1 AND NOT is_polled THEN NULL
+            WHEN samples = 1 AND NOT is_seen THEN NULL
             WHEN EXISTS (
                 SELECT FROM unnest($3::timestamptz[], $4::timestamptz[]) AS l (lo, hi)
                 WHERE l.lo <= ts AND l.hi > ts
@@ -132,7 +134,7 @@ def _poll_words(scope: Scope, detail: dict[str, Any]) -> tuple[str, str, str]:
 def _twin_words(scope: Scope, detail: dict[str, Any]) -> tuple[str, str, str]:
     who = f"session {detail['session_id']} of {scope.tenant(detail['tenant_id'])}"
     what = f"{who} on {scope.server(detail['server_id'])}, {scope.local(detail['ts'])}"
-    if detail.get("is_polled"):
-        return what, "no filled sample, as a poll succeeded", "a filled sample"
-    filled = "filled samples" if "is_polled" in detail else "samples"
+    if detail.get("is_seen"):
+        return what, "no filled sample, as a poll saw the session", "a filled sample"
+    filled = "filled samples" if "is_seen" in detail else "samples"
     return what, "one sample", f"{detail['samples']} {filled}"

@@ -8,8 +8,7 @@ import asyncpg
 from collector.verify.result import Reopen, Result, Tally
 from collector.verify.scope import IN_ADVANCE, UNSETTLED, Scope
 
-# A session's row is searched at most this long before its samples. meter.update_sessions looks no
-# further back.
+# A session's row is searched this long before its samples; few began earlier.
 LONGEST = timedelta(days=30)
 # The samples of longer sessions are read session by session, which bounds the memory.
 _LONG = timedelta(days=1)
@@ -64,8 +63,10 @@ WITH ended AS (
         s.tenant_id, s.server_id, s.session_id, s.started_at, s.first_seen_at,
         a.session_id IS NOT NULL AS has_samples,
         {", ".join(f"s.{figure} AS found_{figure}" for figure in _FIGURES)},
-        extract(EPOCH FROM a.ended_at - least(s.started_at, s.first_seen_at))::double precision
-            AS duration_seconds,
+        (
+            greatest(extract(EPOCH FROM s.first_seen_at - s.started_at), 0)
+            + a.session_seconds - extract(EPOCH FROM a.ended_at - a.last_seen_at)
+        )::double precision AS duration_seconds,
         a.participant_seconds::double precision / a.session_seconds AS mean_participants,
         a.last_seen_at, a.ended_at, a.session_seconds, a.participant_seconds, a.voice_seconds,
         a.video_seconds, a.dialin_seconds, a.filled_seconds, a.max_participants
@@ -89,10 +90,12 @@ GROUP BY a.session_id, a.server_id, a.tenant_id
 ORDER BY ts
 """
 _TWINS = """
-SELECT s.session_id, s.server_id, s.tenant_id, min(s.started_at) AS started_at, count(*) AS n
+SELECT
+    s.session_id, min(s.server_id) AS server_id, min(s.tenant_id) AS tenant_id,
+    min(s.started_at) AS started_at, count(*) AS n
 FROM meter.session AS s
 WHERE s.started_at >= $1 AND s.started_at < $2
-GROUP BY s.session_id, s.server_id, s.tenant_id
+GROUP BY s.session_id
 HAVING count(*) > 1
 ORDER BY started_at
 """
@@ -103,22 +106,35 @@ SELECT
     (
         SELECT coalesce(sum(p.seconds), 0) >= greatest($1, 1)
         FROM meter.poll AS p
+        LEFT JOIN meter.unseen AS u
+            ON p.server_id = u.server_id AND p.ts = u.ts
+                AND coalesce(u.session_id, o.session_id) = o.session_id
         WHERE
-            p.server_id = o.server_id AND p.ok AND p.ts < $2
+            p.server_id = o.server_id AND p.ok AND p.ts < $2 AND u.ts IS NULL
             AND p.ts > coalesce(x.seen_at, o.last_seen_at, o.first_seen_at)
     )
     OR NOT EXISTS (
         SELECT FROM meter.server_due AS d
         WHERE d.server_id = o.server_id AND coalesce(d.until, 'infinity') > $2
     ) AS is_gone
-FROM meter.session AS o
+FROM meter.open_session AS l
+INNER JOIN meter.session AS o ON l.session_id = o.session_id AND l.started_at = o.started_at
 CROSS JOIN LATERAL (
     SELECT max(a.ts) AS seen_at, max(a.ts) IS NOT NULL AS has_samples
     FROM meter.sample AS a
     WHERE a.session_id = o.session_id AND a.ts >= o.first_seen_at
 ) AS x
-WHERE o.ended_at IS NULL AND o.started_at >= $3 AND o.started_at < $4
+WHERE l.started_at < $3
 ORDER BY o.started_at
+"""
+# Sessions without an end that nobody would compute.
+_LOST = """
+SELECT s.session_id, s.server_id, s.tenant_id, s.started_at
+FROM meter.session AS s
+WHERE
+    s.ended_at IS NULL AND s.started_at >= $1 AND s.started_at < $2
+    AND NOT EXISTS (SELECT FROM meter.open_session AS o WHERE o.session_id = s.session_id)
+ORDER BY s.started_at
 """
 
 
@@ -127,16 +143,13 @@ async def check_sessions(scope: Scope) -> Result:
     tally = Tally("sessions")
     begin = scope.kept_since("session") or scope.now
     begin, end = scope.period(begin, scope.now + IN_ADVANCE)
-    last_poll = await scope.pool.fetchval("SELECT max(ts) FROM meter.poll")
-    # meter.update_sessions updates only open sessions that began after this.
-    mendable_since = (last_poll or scope.now) - LONGEST
     samples_since = scope.kept_since("sample")
     if samples_since is not None:
-        await _figures(scope, tally, begin, end, samples_since, mendable_since)
+        await _figures(scope, tally, begin, end, samples_since)
         await _unknown(scope, tally, samples_since, end)
     for row in await scope.pool.fetch(_TWINS, begin, end):
         tally.add(_who(scope, row), "one row in meter.session", f"{row['n']} rows")
-    await _open(scope, tally, begin, end, mendable_since)
+    await _open(scope, tally, begin, end)
     return tally.result()
 
 
@@ -146,7 +159,6 @@ async def _figures(
     begin: datetime,
     end: datetime,
     samples_since: datetime,
-    mendable_since: datetime,
 ) -> None:
     for since, until in scope.slices(max(begin, samples_since - LONGEST), end):
         ended = await scope.pool.fetch(_ENDED, since, until, samples_since)
@@ -161,7 +173,7 @@ async def _figures(
                 max(row["last_seen_at"] for row in group) + _LONG,
             )
             for row in rows:
-                _differing(scope, tally, row, mendable_since)
+                _differing(scope, tally, row)
 
 
 def _groups(ended: Sequence[asyncpg.Record]) -> Iterator[Sequence[asyncpg.Record]]:
@@ -174,7 +186,7 @@ def _groups(ended: Sequence[asyncpg.Record]) -> Iterator[Sequence[asyncpg.Record
             yield [row]
 
 
-def _differing(scope: Scope, tally: Tally, row: asyncpg.Record, mendable_since: datetime) -> None:
+def _differing(scope: Scope, tally: Tally, row: asyncpg.Record) -> None:
     if scope.is_late(row["first_seen_at"], row["found_ended_at"]):
         tally.passed_over["late data will be settled soon"] += 1
         return
@@ -187,12 +199,7 @@ def _differing(scope: Scope, tally: Tally, row: asyncpg.Record, mendable_since: 
         return ", ".join(f"{figure} {_text(scope, row[prefix + figure])}" for figure in wrong)
 
     repair = [Reopen(row["session_id"], row["started_at"])]
-    tally.add(
-        _who(scope, row),
-        listed(""),
-        listed("found_"),
-        repair if row["started_at"] >= mendable_since else (),
-    )
+    tally.add(_who(scope, row), listed(""), listed("found_"), repair)
 
 
 async def _unknown(scope: Scope, tally: Tally, begin: datetime, end: datetime) -> None:
@@ -219,26 +226,24 @@ async def _unknown(scope: Scope, tally: Tally, begin: datetime, end: datetime) -
                 tally.add(what, "a row in meter.session", f"no row, only {row['samples']} samples")
 
 
-async def _open(
-    scope: Scope, tally: Tally, begin: datetime, end: datetime, mendable_since: datetime
-) -> None:
-    """Look for open sessions that should have been closed by now."""
-    rows = await scope.pool.fetch(
-        _OPEN, scope.settings.close_after_s, scope.now - UNSETTLED, begin, end
-    )
+async def _open(scope: Scope, tally: Tally, begin: datetime, end: datetime) -> None:
+    """Look for open sessions that should have been closed by now, and for forgotten ones."""
+    rows = await scope.pool.fetch(_OPEN, scope.settings.close_after_s, scope.now - UNSETTLED, end)
     tally.examined += len(rows)
     if rows:
         tally.remarks.append(f"{len(rows)} are open")
     for row in rows:
         if not row["is_gone"] or scope.is_late(row["seen_at"], scope.now):
             continue
-        mendable = row["has_samples"] and row["started_at"] >= mendable_since
         tally.add(
             _who(scope, row),
             f"ended, last seen {scope.local(row['seen_at'])}",
             "open",
-            [Reopen(row["session_id"], row["started_at"])] if mendable else (),
+            [Reopen(row["session_id"], row["started_at"])] if row["has_samples"] else (),
         )
+    for row in await scope.pool.fetch(_LOST, begin, end):
+        repair = [Reopen(row["session_id"], row["started_at"])]
+        tally.add(_who(scope, row), "a row in meter.open_session", "none", repair)
 
 
 def _who(scope: Scope, row: asyncpg.Record) -> str:

@@ -1,11 +1,11 @@
 -- Data that arrive late: from a spool, from a collector that had no connection, from a wrong clock.
 -- In the transaction that stores them, the writer notes the span of time in meter.late.
 
--- Handle all late data that were noted at least `delay` ago, when no writer is still active in that
--- span of time. A real sample replaces a filled one of the same tick, and of two filled samples one
--- stays. Sessions that had ended are opened again, so that meter.update_sessions computes them
--- again. Returns the changed spans of time, in order. The caller must refresh the rollups of these
--- spans, which a function cannot do.
+-- Handle all late data that were noted at least `delay` ago, when no writer is still active in
+-- that span of time. A real sample replaces a filled one of its session and tick, and of two
+-- filled samples one stays. Sessions that had ended are opened again, so that
+-- meter.update_sessions computes them again. Returns the changed spans of time, in order. The
+-- caller must refresh the rollups of these spans, which a function cannot do.
 CREATE OR REPLACE FUNCTION meter.settle(delay interval DEFAULT interval '2 minutes')
 RETURNS TABLE (since timestamptz, until timestamptz)
 LANGUAGE plpgsql
@@ -16,6 +16,9 @@ DECLARE
     span tstzrange;
     spans tstzmultirange;
     twin record;
+    touched bigint[];
+    ids bigint[];
+    starts timestamptz[];
 BEGIN
     -- Changing one row in the columnstore decompresses a whole batch. Few rows are changed, but
     -- together their batches can exceed TimescaleDB's default limit.
@@ -26,14 +29,20 @@ BEGIN
     SELECT range_agg(tstzrange(n.since, n.until)) INTO spans FROM noted AS n;
     FOR span IN SELECT unnest(spans) LOOP
         FOR twin IN
-            SELECT a.tenant_id, a.session_id, a.ts, bool_or(p.ts IS NOT NULL) AS is_real
-            FROM meter.sample AS a
-            LEFT JOIN meter.poll AS p
-                ON a.server_id = p.server_id AND a.ts = p.ts AND p.ok
-                AND p.ts >= lower(span) AND p.ts < upper(span)
-            WHERE a.filled AND a.ts >= lower(span) AND a.ts < upper(span)
-            GROUP BY a.tenant_id, a.session_id, a.ts
-            HAVING count(*) > 1 OR bool_or(p.ts IS NOT NULL)
+            SELECT f.tenant_id, f.session_id, f.ts, r.is_real
+            FROM (
+                SELECT a.tenant_id, a.session_id, a.ts, count(*) AS samples
+                FROM meter.sample AS a
+                WHERE a.filled AND a.ts >= lower(span) AND a.ts < upper(span)
+                GROUP BY a.tenant_id, a.session_id, a.ts
+            ) AS f
+            CROSS JOIN LATERAL (
+                SELECT EXISTS (
+                    SELECT FROM meter.sample AS b
+                    WHERE b.session_id = f.session_id AND b.ts = f.ts AND NOT b.filled
+                ) AS is_real
+            ) AS r
+            WHERE f.samples > 1 OR r.is_real
         LOOP
             WITH gone AS (
                 DELETE FROM meter.sample AS a
@@ -47,22 +56,38 @@ BEGIN
             ORDER BY g.participants DESC, g.voice DESC, g.video DESC
             LIMIT 1;
         END LOOP;
-        UPDATE meter.session AS s SET ended_at = NULL
-        WHERE s.ended_at IS NOT NULL
-            AND s.started_at >= lower(span) - interval '30 days' AND s.started_at < upper(span)
-            -- Retention may have dropped the first samples of an older session.
-            AND (
-                ${retention_sample} = 0
-                OR s.first_seen_at >= now() - make_interval(days => ${retention_sample})
-            )
-            AND s.session_id IN (
-                SELECT a.session_id FROM meter.sample AS a
-                WHERE a.ts >= lower(span) AND a.ts < upper(span)
-            );
+        SELECT array_agg(DISTINCT a.session_id) INTO touched
+        FROM meter.sample AS a
+        WHERE a.ts >= lower(span) AND a.ts < upper(span);
+        SELECT array_agg(s.session_id), array_agg(s.started_at) INTO ids, starts
+        FROM meter.session AS s
+        WHERE s.session_id = ANY(touched)
+            AND s.started_at >= lower(span) - interval '30 days' AND s.started_at < upper(span);
+        PERFORM meter.reopen_sessions(ids, starts);
+        -- Few are left: sessions that began long before. Only for them all chunks are searched.
+        touched := ARRAY(
+            SELECT x.id FROM unnest(touched) AS x (id)
+            WHERE x.id <> ALL (coalesce(ids, '{}'))
+                AND NOT EXISTS (SELECT FROM meter.open_session AS o WHERE o.session_id = x.id)
+        );
+        IF cardinality(touched) > 0 THEN
+            SELECT array_agg(s.session_id), array_agg(s.started_at) INTO ids, starts
+            FROM meter.session AS s
+            WHERE s.session_id = ANY(touched)
+                -- The figures are computed from hours where samples have been dropped.
+                AND (
+                    ${retention_session_1h} = 0
+                    OR s.first_seen_at >= now() - make_interval(days => ${retention_session_1h})
+                );
+            PERFORM meter.reopen_sessions(ids, starts);
+        END IF;
         since := lower(span);
         until := upper(span);
         RETURN NEXT;
     END LOOP;
+    DELETE FROM meter.empty_session AS e
+    WHERE ${retention_session} > 0
+        AND e.started_at < now() - make_interval(days => ${retention_session});
     -- The spans of collectors explain missing polls. They are kept two days longer than polls.
     DELETE FROM meter.collector AS c
     WHERE ${retention_poll} > 0 AND c.until < now() - make_interval(days => ${retention_poll} + 2);

@@ -136,6 +136,17 @@ COMMENT ON FUNCTION meter.periods IS
 'Splits [since, until) into one part [lo, hi) for each day or month of the billing time zone '
 '(per), or into one part for total. period is the beginning of the whole day or month, or since.';
 
+-- Whether everything since an instant is kept for so many days (0: without limit).
+CREATE OR REPLACE FUNCTION meter.still_kept(since timestamptz, kept_days integer)
+RETURNS boolean
+LANGUAGE sql
+STABLE
+RETURN kept_days = 0 OR since >= now() - make_interval(days => kept_days);
+
+COMMENT ON FUNCTION meter.still_kept IS
+'Whether everything since an instant is still there, if it is kept for so many days (0: without '
+'limit).';
+
 -- Raise an error if an edge of a period needs rows that retention has dropped: an error is better
 -- than a figure that silently lacks a part. The oldest row is looked up only if rows may have been
 -- dropped, because that reads the whole table.

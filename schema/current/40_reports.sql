@@ -37,7 +37,8 @@ COMMENT ON COLUMN meter.report_row.peak_sessions IS
 'Highest mean of a minute of the number of sessions.';
 COMMENT ON COLUMN meter.report_row.breakout_minutes IS
 'Participants of breakout rooms × minutes; no other figure includes them.';
-COMMENT ON COLUMN meter.report_row.coverage IS 'Share of the due polls that succeeded.';
+COMMENT ON COLUMN meter.report_row.coverage IS
+'Share of the due polls that succeeded, times the share of the sessions that they showed.';
 COMMENT ON COLUMN meter.report_row.filled_share IS
 'Share of the session time that was interpolated.';
 
@@ -91,6 +92,17 @@ AS $fn$
             sum(m.known_seconds) AS known_seconds
         FROM meter.count_between('moderators', since, until) AS m
         GROUP BY 1, 2
+    ),
+
+    empty AS (
+        SELECT
+            CASE WHEN per = 'total' THEN since ELSE meter.billing_trunc(per, e.started_at) END
+                AS period,
+            e.tenant_id,
+            CASE WHEN bool_and(e.is_known) THEN count(*) END AS sessions
+        FROM meter.empty_session AS e
+        WHERE e.started_at >= since AND e.started_at < until
+        GROUP BY 1, 2
     )
 
     SELECT
@@ -118,12 +130,18 @@ AS $fn$
         CASE
             WHEN coalesce(u.session_seconds, 0) = 0 THEN z.zero
             WHEN m.known_seconds = u.session_seconds THEN m.count_seconds / 60.0
+        END,
+        CASE
+            WHEN NOT meter.still_kept(p.lo, ${retention_session}) THEN NULL
+            WHEN e.tenant_id IS NOT NULL THEN e.sessions
+            ELSE z.zero::bigint
         END
     FROM meter.periods(since, until, per) AS p
     CROSS JOIN meter.tenant AS t
     LEFT JOIN used AS u ON p.period = u.period AND t.id = u.tenant_id
     LEFT JOIN begun AS b ON p.period = b.period AND t.id = b.tenant_id
     LEFT JOIN moderated AS m ON p.period = m.period AND t.id = m.tenant_id
+    LEFT JOIN empty AS e ON p.period = e.period AND t.id = e.tenant_id
     LEFT JOIN meter.tenant_coverage(since, until, per) AS c
         ON p.period = c.period AND t.id = c.tenant_id
     CROSS JOIN LATERAL (
@@ -260,6 +278,19 @@ BEGIN
             sum(m.known_seconds) AS known_seconds
         FROM minutes AS m
         GROUP BY m.tenant_id, m.server_id, m.room_id
+    ),
+
+    empty AS (
+        SELECT
+            x.tenant_id,
+            CASE WHEN by = 'server' THEN x.server_id ELSE 0 END AS server_id,
+            CASE WHEN by = 'room' THEN coalesce(x.room_id, 0) ELSE 0 END AS room_id,
+            CASE WHEN bool_and(x.is_known) THEN count(*) END AS sessions
+        FROM meter.empty_session AS x
+        INNER JOIN meter.server AS w ON x.server_id = w.id
+        WHERE x.started_at >= since AND x.started_at < until
+            AND (on_server IS NULL OR w.name = on_server)
+        GROUP BY 1, 2, 3
     )
 
     SELECT
@@ -290,16 +321,26 @@ BEGIN
                 WHEN coalesce(u.session_seconds, 0) = 0 THEN 0
                 WHEN k.known_seconds = u.session_seconds THEN k.moderator_seconds / 60.0
             END
-        END::double precision
+        END::double precision,
+        CASE
+            WHEN NOT meter.still_kept(since, ${retention_session}) THEN NULL
+            WHEN e.tenant_id IS NOT NULL THEN e.sessions
+            ELSE 0
+        END
     FROM used AS u
     -- A session can begin at the end of the period, and be seen for the first time after it.
     FULL JOIN begun AS b
         ON
             u.tenant_id = b.tenant_id AND u.server_id = b.server_id
             AND u.room_id = b.room_id
-    INNER JOIN meter.tenant AS t ON coalesce(u.tenant_id, b.tenant_id) = t.id
-    LEFT JOIN meter.server AS v ON coalesce(u.server_id, b.server_id) = v.id
-    LEFT JOIN meter.room AS r ON coalesce(u.room_id, b.room_id) = r.id
+    FULL JOIN empty AS e
+        ON
+            coalesce(u.tenant_id, b.tenant_id) = e.tenant_id
+            AND coalesce(u.server_id, b.server_id) = e.server_id
+            AND coalesce(u.room_id, b.room_id) = e.room_id
+    INNER JOIN meter.tenant AS t ON coalesce(u.tenant_id, b.tenant_id, e.tenant_id) = t.id
+    LEFT JOIN meter.server AS v ON coalesce(u.server_id, b.server_id, e.server_id) = v.id
+    LEFT JOIN meter.room AS r ON coalesce(u.room_id, b.room_id, e.room_id) = r.id
     LEFT JOIN peaks AS k
         ON u.tenant_id = k.tenant_id AND u.server_id = k.server_id AND u.room_id = k.room_id
     LEFT JOIN meter.tenant_coverage(since, until) AS c ON t.id = c.tenant_id
@@ -310,9 +351,9 @@ $fn$;
 
 COMMENT ON FUNCTION meter.usage_by IS
 'The figures of meter.tenant_report by tenant, server or room (by), of the sessions on one server '
-'(on_server) or on all (NULL). Only groups with sessions have a row. Peaks are those of the group; '
-'peaks and moderators are NULL if samples of that time have been dropped. server and room are NULL '
-'unless `by` asks for them; room is also NULL for a breakout whose parent was never seen. coverage '
+'(on_server) or on all (NULL). Only groups with sessions, also empty ones, have a row. Peaks are '
+'those of the group; peaks and moderators are NULL if samples of that time have been dropped. '
+'server and room are NULL unless `by` asks for them; room is also NULL for a breakout whose parent was never seen. coverage '
 'is that of the server if the row has one or on_server is given, else that of the tenant.';
 
 -- The version of the rules that figures are computed by. A release that changes figures increases
@@ -320,7 +361,7 @@ COMMENT ON FUNCTION meter.usage_by IS
 CREATE OR REPLACE FUNCTION meter.calculation_version() RETURNS integer
 LANGUAGE sql
 IMMUTABLE PARALLEL SAFE
-RETURN 1;
+RETURN 2;
 
 COMMENT ON FUNCTION meter.calculation_version IS
 'Version of the rules that figures are computed by. A release of bbbmeter that changes figures '

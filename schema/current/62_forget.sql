@@ -85,6 +85,16 @@ BEGIN
             ) USING old.session_id, since, until;
         END IF;
     END LOOP;
+    IF keep_sums THEN
+        UPDATE meter.empty_session AS e
+        SET
+            room_id = successor,
+            session_id = ('x' || translate(gen_random_uuid()::text, '-', ''))::bit(64)::bigint
+                & 9223372036854775807
+        WHERE e.room_id = given_up.id;
+    ELSE
+        DELETE FROM meter.empty_session AS e WHERE e.room_id = given_up.id;
+    END IF;
     UPDATE meter.room AS r
     SET external_id = 'forgotten-' || gen_random_uuid(), name = NULL
     WHERE r.id = given_up.id;

@@ -29,8 +29,8 @@ BEGIN
         EXECUTE format(
             'GRANT SELECT ON
                 meter.setting, meter.tenant, meter.server, meter.server_due, meter.room,
-                meter.session, meter.poll, meter.sample, meter.late, meter.collector,
-                meter.contract,
+                meter.session, meter.open_session, meter.empty_session, meter.poll, meter.sample,
+                meter.unseen, meter.late, meter.collector, meter.contract,
                 meter.session_figures, meter.server_now, meter.collector_now
             TO %I', grantee
         );
@@ -46,7 +46,8 @@ BEGIN
                 meter.tenant_report, meter.tenant_usage, meter.usage_by,
                 meter.server_coverage, meter.tenant_coverage,
                 meter.usage_between, meter.sessions_between, meter.session_usage_between,
-                meter.covered_between, meter.count_between, meter.require_kept, meter.periods, meter.tiles,
+                meter.covered_between, meter.count_between, meter.unseen_between,
+                meter.seen_share, meter.still_kept, meter.require_kept, meter.periods, meter.tiles,
                 meter.hour_tiles, meter.billing_timezone, meter.billing_trunc,
                 meter.default_tenant,
                 meter.calculation_version, meter.missing_polls,
@@ -75,9 +76,10 @@ BEGIN
             meter.tenant, meter.server, meter.server_due, meter.room, meter.session,
             meter.collector, meter.contract
             TO bbbmeter_writer;
-        GRANT INSERT ON meter.poll, meter.sample, meter.late TO bbbmeter_writer;
+        GRANT INSERT, DELETE ON meter.open_session, meter.empty_session TO bbbmeter_writer;
+        GRANT INSERT ON meter.poll, meter.sample, meter.unseen, meter.late TO bbbmeter_writer;
         GRANT EXECUTE ON FUNCTION
-            meter.update_sessions, meter.beat, meter.leave, meter.settle, meter.supersede
+            meter.has_ended, meter.open_figures, meter.reopen_sessions, meter.update_sessions, meter.beat, meter.leave, meter.settle, meter.supersede
             TO bbbmeter_writer;
     END IF;
 END

@@ -301,7 +301,7 @@ def _truth(fleet: Fleet, since: datetime, until: datetime) -> Truth:
     for meeting in fleet.meetings(since, until):
         if meeting.sequence:
             continue
-        identity = session_id(meeting.server, meeting.internal_id)
+        identity = session_id(meeting.server, meeting.tenant, meeting.internal_id, meeting.start_ms)
         for ts, at_ms in ticks:
             if meeting.start_ms <= at_ms < meeting.end_ms:
                 present = sum(stay.join_ms <= at_ms < stay.left_ms for stay in meeting.stays)

@@ -9,8 +9,7 @@ from collections.abc import Callable
 import pytest
 
 from collector.bbb import BbbClient
-from collector.model import Answer
-from collector.sources.polling.bounds import MAX_COUNT
+from collector.model import MAX_COUNT, Answer
 from tests.support.fake_servers import (
     EMPTY,
     MAX_BODY_BYTES,

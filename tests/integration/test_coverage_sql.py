@@ -115,9 +115,9 @@ async def test_a_report_can_end_in_the_future(feed: Feed) -> None:
     now = datetime.now(UTC).replace(second=0, microsecond=0)
     begin = now - 30 * MINUTE
     await feed.due(begin, bbb1=None)
-    # Some more than has passed, so that the test may take its time.
+    # A little more than has passed, so that the test may take its time.
     run = Run("bbb1", "arts", "r", begin, begin + 10 * MINUTE, 3)
-    await feed.play(["bbb1"], feed.ticks(begin, now + 10 * MINUTE), [run])
+    await feed.play(["bbb1"], feed.ticks(begin, now + MINUTE), [run])
     for until in (now + 20 * MINUTE, now + timedelta(days=40)):
         for figures in (
             (await report(feed, begin, until))["arts"],

@@ -38,6 +38,8 @@ async def test_what_is_whole(whole: Feed, settings: Settings) -> None:
         "rollup fleet_1h": 1 + 2 + 1,
         **{f"rollup {count}_1h": 2 * (1 + 2 + 1) for count in LATER_COUNTS},
         **{f"rollup {count}_1d": 2 * 3 for count in LATER_COUNTS},
+        "rollup unseen_1h": 2 * 3,
+        "rollup unseen_1d": 2 * 3,
     }
     assert found["sessions"].examined == 12
     assert found["polls"].examined == 720

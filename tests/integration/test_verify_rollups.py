@@ -123,6 +123,8 @@ async def test_late_data(whole: Feed, settings: Settings) -> None:
     assert bad.keys() == {f"rollup {r.name}" for r in RECOUNTS} - {
         "rollup session_1d",
         "rollup start_1h",
+        "rollup unseen_1h",
+        "rollup unseen_1d",
     }
     assert bad["rollup usage_1m"] == 1
     assert await mended(whole, settings) == {}

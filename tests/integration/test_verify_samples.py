@@ -101,7 +101,7 @@ async def test_filled_beside_real(whole: Feed, settings: Settings) -> None:
     found = await look(whole, settings)
     assert found["samples"].total == 2
     assert {(f.expected, f.found) for f in found["samples"].findings} == {
-        ("no filled sample, as a poll succeeded", "a filled sample"),
+        ("no filled sample, as a poll saw the session", "a filled sample"),
         ("one sample", "2 filled samples"),
     }
     assert all(finding.repairable for finding in found["samples"].findings)

@@ -6,22 +6,28 @@ from tests.support.verify import HOURS, look, mended, run_of, wrong
 
 
 async def test_sessions_that_are_wrong(whole: Feed, settings: Settings) -> None:
-    """Sessions with wrong figures, and open ones that should have ended, are recomputed."""
-    one, other = [run_of(HOURS[n]) for n in (0, 1)]
+    """Wrong figures, open sessions that should have ended, and forgotten ones are mended."""
+    one, other, forgotten = [run_of(HOURS[n]) for n in (0, 1, 2)]
     table = "SELECT * FROM meter.session ORDER BY started_at, session_id"
     before = await whole.pool.fetch(table)
     await whole.pool.execute(
         "UPDATE meter.session SET participant_seconds = 1 WHERE session_id = $1", one
     )
     await whole.pool.execute(
-        "UPDATE meter.session SET ended_at = NULL WHERE session_id = $1", other
+        "SELECT meter.reopen_sessions(array_agg(session_id), array_agg(started_at)) "
+        "FROM meter.session WHERE session_id = $1",
+        other,
+    )
+    await whole.pool.execute(
+        "UPDATE meter.session SET ended_at = NULL WHERE session_id = $1", forgotten
     )
     found = await look(whole, settings)
     assert {name for name, result in found.items() if not result.ok} == {"sessions"}
-    first, then = found["sessions"].findings
+    first, then, last = found["sessions"].findings
     assert first.found == "participant_seconds 1"
     assert first.what == f"session {one} of tenant arts on server bbb1, began 2026-03-28 10:00"
     assert then.found == "open"
+    assert last.expected == "a row in meter.open_session"
     assert found["sessions"].note == "1 are open"
     assert await mended(whole, settings) == {}
     assert await whole.pool.fetch(table) == before

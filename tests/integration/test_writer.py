@@ -158,17 +158,31 @@ async def test_a_rooms_name_is_kept_and_changed_only_by_another(feed: Feed) -> N
     assert await feed.pool.fetchval("SELECT name FROM meter.room") == "New"
 
 
-async def test_a_session_keeps_its_first_sight_and_tenant(feed: Feed) -> None:
+async def test_a_session_keeps_its_first_sight(feed: Feed) -> None:
     """Announced again, also by an older poll, it stays one row: the earliest sight counts."""
     run = Run("bbb1", "arts", "r", T, T + 10 * TICK)
-    await feed.writer.write(feed.batch(["bbb1"], ticks(5, 6), [run]))
-    other = Run("bbb1", "law", "r", T, T + 10 * TICK)
-    await feed.writer.write(feed.batch(["bbb1"], ticks(3, 4), [other]))
-    await feed.writer.write(feed.batch(["bbb1"], ticks(7, 8), [run]))
+    for tick in (5, 3, 7):
+        await feed.writer.write(feed.batch(["bbb1"], ticks(tick, tick + 1), [run]))
     row = await feed.session(run)
     assert row["first_seen_at"] == T + 3 * TICK
-    tenant = await feed.pool.fetchval("SELECT id FROM meter.tenant WHERE name = 'arts'")
-    assert row["tenant_id"] == tenant
+
+
+async def test_another_tenants_session_is_another_one(feed: Feed) -> None:
+    """Clients can choose internal ids: the same id of another tenant is no sight of the session."""
+    run = Run("bbb1", "arts", "r", T, T + 10 * TICK)
+    other = Run("bbb1", "law", "r", T, T + 10 * TICK)
+    assert (run.internal_id, run.begin) == (other.internal_id, other.begin)
+    await feed.writer.write(feed.batch(["bbb1"], ticks(5, 6), [run]))
+    await feed.writer.write(feed.batch(["bbb1"], ticks(3, 4), [other]))
+    tenants = [
+        await feed.pool.fetchval(
+            "SELECT t.name FROM meter.tenant AS t WHERE t.id = $1",
+            (await feed.session(one))["tenant_id"],
+        )
+        for one in (run, other)
+    ]
+    assert tenants == ["arts", "law"]
+    assert (await feed.session(run))["first_seen_at"] == T + 5 * TICK
 
 
 async def test_a_sessions_first_start_stays(feed: Feed) -> None:

@@ -41,7 +41,10 @@ class Run:
     @property
     def session_id(self) -> int:
         """The session id that the collector computes."""
-        return session_id(self.server, self.internal_id)
+        created_ms = round((self.created_at or self.begin).timestamp() * 1000)
+        return session_id(
+            self.server, self.tenant, self.internal_id, created_ms, nested=self.breakout
+        )
 
 
 class Feed:

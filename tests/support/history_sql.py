@@ -269,6 +269,7 @@ LEFT JOIN (
 
 # As meter.update_sessions computes them. A session that no poll saw is left out.
 SESSIONS = """
+WITH made AS (
 INSERT INTO meter.session (
     session_id, server_id, internal_id, started_at, tenant_id, room_id, parent_internal_id,
     breakout, recording, origin, first_seen_at, last_seen_at, ended_at, duration_seconds,
@@ -290,7 +291,8 @@ SELECT
     x.first_seen_at,
     x.last_seen_at,
     CASE WHEN x.last_seen_at < {end} - interval '3 minutes' THEN x.seen_until END,
-    extract(EPOCH FROM x.seen_until - p.begin_at),
+    greatest(extract(EPOCH FROM x.first_seen_at - p.begin_at), 0)
+    + x.seconds - {interval_s} / 2.0,
     x.seconds,
     x.participant_seconds,
     x.voice_seconds,
@@ -316,6 +318,10 @@ INNER JOIN (
     FROM meter.sample AS a
     GROUP BY a.session_id
 ) AS x ON p.session_id = x.session_id
+RETURNING session_id, started_at, ended_at
+)
+INSERT INTO meter.open_session (session_id, started_at)
+SELECT m.session_id, m.started_at FROM made AS m WHERE m.ended_at IS NULL
 """
 
 COLLECTORS = """

@@ -3,6 +3,7 @@
 from datetime import UTC, datetime, timedelta
 
 from collector.database.upkeep import settle, update_sessions
+from collector.model import Unseen
 from collector.settings import Settings
 from collector.verify import Result, repair, verify
 from collector.verify.recount import RECOUNTS
@@ -35,6 +36,9 @@ async def three_days(feed: Feed) -> None:
         failed = {("bbb1", begin + 50 * TICK), ("bbb2", begin)}
         batch = feed.batch(["bbb1", "bbb2"], feed.ticks(begin, end), runs, failed=failed)
         batch.samples.append(feed.sample(runs[0], begin + 50 * TICK, poll_ts=begin + 51 * TICK))
+        at = begin + 5 * TICK
+        batch.unseen.append(Unseen(at, "bbb1", at, "arts", runs[0].session_id, 1, 30))
+        batch.unseen.append(Unseen(at, "bbb2", at, None, None, 2, 30))
         await feed.writer.write(batch)
         await feed.due(end)
         await feed.pool.execute(

@@ -9,10 +9,8 @@ large load balancer has some ten thousand participants.
 from operator import itemgetter
 
 from collector.errors import ImplausibleError
-from collector.model import COUNTS, LATER_COUNTS, Answer, Meeting
+from collector.model import COUNTS, LATER_COUNTS, MAX_COUNT, Answer, Meeting
 
-# The largest count of one meeting: `meter.sample` stores smallint.
-MAX_COUNT = 32_767
 # The largest sum of each count over all meetings of one answer, breakout rooms too.
 MAX_TOTAL = 1_000_000
 # The largest number of meetings in one answer, unreadable ones too.

@@ -14,9 +14,9 @@ from types import MappingProxyType
 from typing import NamedTuple
 
 from collector.errors import NotXmlError
-from collector.model import LATER_COUNTS, Answer, Meeting
+from collector.model import LATER_COUNTS, MAX_COUNT, Answer, Meeting
 from collector.sources.polling.ambiguity import readings
-from collector.sources.polling.bounds import MAX_COUNT, check_totals
+from collector.sources.polling.bounds import check_totals
 from collector.sources.polling.characters import CONTROL, allowed
 from collector.sources.polling.layout import LATER_ELEMENTS, SCALARS, plain
 from collector.sources.polling.lenient import parsed_by_lxml

@@ -1,8 +1,9 @@
 """Converts a batch to the bytes of one row in the spool's file, and back.
 
-A payload is compressed JSON: for polls, sessions and samples, in this order, a list of columns. A
-column is a list of the values of all rows. The columns have the order of the model's fields.
-Columns compress better than rows. Times are microseconds since the epoch.
+A payload is compressed JSON: for polls, sessions, samples, empty sessions and what was not seen, in
+this order, a list of columns. A column is a list of the values of all rows. The columns have the
+order of the model's fields. Columns compress better than rows. Times are microseconds since the
+epoch.
 """
 
 import json
@@ -12,19 +13,21 @@ from datetime import UTC, datetime, timedelta
 from hashlib import blake2b
 from typing import Any, NamedTuple, TypeVar
 
-from collector.model import Batch, PollRow, Sample, SessionRow
+from collector.model import Batch, EmptyRow, PollRow, Sample, SessionRow, Unseen
 
-# Raise this number when fields of the three row types move, are removed or change their meaning,
+# Raise this number when fields of the row types move, are removed or change their meaning,
 # and keep reading the older format. A field with a default that is added at a row's end needs no
 # new format: a payload of an earlier version lacks its column and gets the default.
-FORMAT = 1
+# Format 1 had the first three tables only.
+FORMAT = 2
+_READABLE = (1, 2)
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
 # zlib's compression level: a higher one is far slower, and hardly smaller.
 _LEVEL = 3
 
-Row = TypeVar("Row", PollRow, SessionRow, Sample)
+Row = TypeVar("Row", PollRow, SessionRow, Sample, EmptyRow, Unseen)
 
 
 class UnreadableError(Exception):
@@ -57,6 +60,8 @@ def pack(batch: Batch) -> Packed:
         _columns(PollRow, batch.polls),
         _columns(SessionRow, batch.sessions),
         _columns(Sample, batch.samples),
+        _columns(EmptyRow, batch.empties),
+        _columns(Unseen, batch.unseen),
     )
     # ASCII: this also preserves text that is not valid Unicode.
     text = json.dumps(tables, separators=(",", ":"), ensure_ascii=True)
@@ -81,23 +86,32 @@ def unpack(form: object, checksum: object, payload: object) -> Batch:
     """
     if not (isinstance(form, int) and isinstance(checksum, bytes) and isinstance(payload, bytes)):
         raise UnreadableError
-    if form != FORMAT:
+    if form not in _READABLE:
         reason = f"unknown format {form}: written by another version of bbbmeter"
         raise UnreadableError(reason)
     if checksum != _checksum(payload):
         raise UnreadableError
     try:
-        polls, sessions, samples = json.loads(zlib.decompress(payload))
-        return Batch(_rows(PollRow, polls), _rows(SessionRow, sessions), _rows(Sample, samples))
+        polls, sessions, samples, *more = json.loads(zlib.decompress(payload))
+        empties, unseen = more or ([], [])
+        return Batch(
+            _rows(PollRow, polls),
+            _rows(SessionRow, sessions),
+            _rows(Sample, samples),
+            _rows(EmptyRow, empties),
+            _rows(Unseen, unseen),
+        )
     except (ValueError, TypeError, OverflowError, zlib.error) as error:
         raise UnreadableError from error
 
 
-def rows_of(batch: Batch) -> Iterable[PollRow | SessionRow | Sample]:
+def rows_of(batch: Batch) -> Iterable[PollRow | SessionRow | Sample | EmptyRow | Unseen]:
     """Yield all rows; the first two fields of each are its tick and its server."""
     yield from batch.polls
     yield from batch.sessions
     yield from batch.samples
+    yield from batch.empties
+    yield from batch.unseen
 
 
 def to_datetime(microseconds: int) -> datetime:

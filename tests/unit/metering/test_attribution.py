@@ -195,12 +195,27 @@ def test_breakout_belongs_to_its_parent(server: ServerSettings) -> None:
 
 
 def test_orphaned_breakout(server: ServerSettings) -> None:
-    """A breakout whose parent was never seen has no room; what it inherited names its tenant."""
+    """A breakout whose parent was never seen is its own room; what it inherited is its tenant."""
     rules = attribution(*BBBLB, {"type": "parent"})
     breakout = meeting(
         "f00-17", breakout=True, parent_internal_id="gone", metadata={"bbblb-tenant": "acme"}
     )
-    assert rules.place(breakout, server, None) == Place("acme", None)
+    assert rules.place(breakout, server, None) == Place("acme", "f00-17")
+
+
+def test_an_own_trusted_mark_goes_before_the_parents(server: ServerSettings) -> None:
+    """Law names a meeting of acme as the parent of its breakout: law pays, for its own room."""
+    breakout = meeting(
+        "f00-17", breakout=True, parent_internal_id="x", metadata={"bbblb-tenant": "law"}
+    )
+    for rules in (
+        attribution(*BBBLB, {"type": "parent"}),
+        attribution({"type": "parent"}, *BBBLB),
+    ):
+        assert rules.place(breakout, server, Place("acme", "room")) == Place("law", "f00-17")
+    # What clients can choose does not go before the parent.
+    prefix = attribution({"type": "parent"}, {"type": "prefix", "prefix": "f", "tenant": "law"})
+    assert prefix.place(breakout, server, Place("acme", "room")) == Place("acme", "room")
 
 
 def test_only_wanted_metadata_keys_are_named() -> None:

@@ -2,7 +2,6 @@
 
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
-from typing import Any
 
 import pytest
 from hypothesis import given
@@ -10,47 +9,13 @@ from hypothesis import strategies as st
 from pydantic import SecretStr
 
 from collector.metering.pipeline import Pipeline
-from collector.model import Answer, LastPoll, Meeting, PollResult, session_id
+from collector.model import LastPoll, session_id
 from collector.settings import ServerSettings, Settings
 from collector.simulator.plan import epoch_ms
+from tests.support.polls import START, failed, meeting, ok
 from tests.support.settings import make_server, make_settings
 
-START = datetime(2026, 2, 2, 8, tzinfo=UTC)
 SERVER = ServerSettings(name="bbb1", url="https://bbb1.example.org/", secret=SecretStr("invented"))
-
-
-def meeting(room: str = "room", participants: int = 3, **changes: Any) -> Meeting:  # noqa: ANN401
-    """Return a meeting with invented figures."""
-    values: dict[str, Any] = {
-        "internal_id": f"{room}-internal",
-        "external_id": room,
-        "created_ms": epoch_ms(START - timedelta(minutes=5)),
-        "participants": participants,
-        "voice": 2,
-        "video": 1,
-        "listeners": 1,
-        "dialins": 1,
-        "breakout": False,
-        "parent_internal_id": None,
-        "recording": True,
-        "metadata": {},
-        "name": "Analysis I",
-        **changes,
-    }
-    return Meeting(**values)
-
-
-def ok(at_s: int, *meetings: Meeting, skipped: int = 0, **changes: Any) -> PollResult:  # noqa: ANN401
-    """Return a successful poll of bbb1."""
-    ts = START + timedelta(seconds=at_s)
-    answer = Answer(meetings, skipped)
-    return PollResult("bbb1", ts, ok=True, latency_ms=12, answer=answer, **changes)
-
-
-def failed(at_s: int) -> PollResult:
-    """Return a failed poll of bbb1."""
-    ts = START + timedelta(seconds=at_s)
-    return PollResult("bbb1", ts, ok=False, latency_ms=9, outcome="timeout")
 
 
 @pytest.fixture
@@ -100,7 +65,9 @@ def test_what_a_session_says(pipeline: Pipeline) -> None:
     """Start is BBB's createTime; names stay out."""
     (session,) = pipeline.process(ok(0, meeting())).sessions
     assert session.started_at == START - timedelta(minutes=5)
-    assert session.session_id == session_id("bbb1", "room-internal")
+    assert session.session_id == session_id(
+        "bbb1", "unassigned", "room-internal", epoch_ms(session.started_at)
+    )
     assert (session.room, session.room_name, session.recording) == ("room", None, True)
 
 

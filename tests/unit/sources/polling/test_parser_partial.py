@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from collector.errors import ImplausibleError
-from collector.model import Answer
+from collector.model import MAX_COUNT, Answer
 from collector.sources.polling import bounds
 from collector.sources.polling.parser import parse_meetings
 from tests.support.meetings import ID, answer_xml, identity, meeting_xml, only
@@ -140,7 +140,7 @@ ELEMENTS = {
     "listeners": "listenerCount",
     "moderators": "moderatorCount",
 }
-FULL, LAST = divmod(bounds.MAX_TOTAL, bounds.MAX_COUNT)
+FULL, LAST = divmod(bounds.MAX_TOTAL, MAX_COUNT)
 
 
 def meetings_with(element: str, counts: list[int]) -> bytes:
@@ -157,7 +157,7 @@ def meetings_with(element: str, counts: list[int]) -> bytes:
 @pytest.mark.parametrize("name", ELEMENTS)
 def test_each_total_is_bounded(name: str) -> None:
     """A million is possible, and one more is not a server's answer."""
-    counts = [bounds.MAX_COUNT] * FULL
+    counts = [MAX_COUNT] * FULL
     answer = parse_meetings(meetings_with(ELEMENTS[name], [*counts, LAST]))
     assert sum(getattr(meeting, name) for meeting in answer.meetings) == bounds.MAX_TOTAL
     with pytest.raises(ImplausibleError, match=f"{name} of all meetings together are more than"):
@@ -167,7 +167,7 @@ def test_each_total_is_bounded(name: str) -> None:
 def test_dial_ins_are_bounded() -> None:
     """A server can write any number of attendees without listing them."""
     body = meetings_with("videoCount", [0] * (FULL + 1)).replace(
-        b"<attendees>\n", b"<attendees>%d" % bounds.MAX_COUNT
+        b"<attendees>\n", b"<attendees>%d" % MAX_COUNT
     )
     with pytest.raises(ImplausibleError, match="dialins"):
         parse_meetings(body)

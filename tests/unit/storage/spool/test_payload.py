@@ -61,7 +61,7 @@ def test_a_batch_comes_back_as_it_was(batch: Batch) -> None:
 
 def test_the_format_has_these_fields() -> None:
     """A row only grows at its end, by fields with a default; else FORMAT is another one."""
-    assert payload.FORMAT == 1
+    assert payload.FORMAT == 2
     for kind, fields, defaults in (
         (PollRow, POLL, 8),
         (SessionRow, SESSION, 1),
@@ -76,9 +76,9 @@ def test_the_format_has_these_fields() -> None:
 def packed(batch: Batch, polls: slice, sessions: slice, samples: slice) -> tuple[int, bytes, bytes]:
     """Return a payload with a part of the columns of each row, as another version would write."""
     tables = json.loads(zlib.decompress(pack(batch).payload))
-    parts = [table[part] for table, part in zip(tables, (polls, sessions, samples), strict=True)]
+    parts = [table[part] for table, part in zip(tables, (polls, sessions, samples), strict=False)]
     written = zlib.compress(json.dumps(parts).encode())
-    return payload.FORMAT, blake2b(written, digest_size=16).digest(), written
+    return 1, blake2b(written, digest_size=16).digest(), written
 
 
 def test_a_payload_of_an_earlier_version_is_read() -> None:
@@ -103,8 +103,8 @@ def test_a_payload_of_a_later_version_is_not_read() -> None:
     written = zlib.compress(json.dumps(tables).encode())
     with pytest.raises(UnreadableError, match="a later version"):
         unpack(row.format, blake2b(written, digest_size=16).digest(), written)
-    with pytest.raises(UnreadableError, match="format 2"):
-        unpack(2, row.checksum, row.payload)
+    with pytest.raises(UnreadableError, match="format 3"):
+        unpack(3, row.checksum, row.payload)
 
 
 def test_a_damaged_payload_is_not_believed() -> None:

@@ -1,0 +1,190 @@
+"""Finds the session of each meeting of an answer, and remembers those that later answers lack.
+
+A session is the same as long as its internal id and its createTime are the same. What an answer
+lacks is no evidence: a session that comes back is the one that was there before.
+"""
+
+from collections import deque
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+
+from collector.metering.attribution import Attribution
+from collector.model import (
+    Absent,
+    Answer,
+    LastPoll,
+    Meeting,
+    Place,
+    PollResult,
+    Sample,
+    Seen,
+    session_id,
+)
+from collector.settings import ServerSettings
+
+# How long an absent session is remembered.
+REMEMBERED = timedelta(hours=1)
+
+
+@dataclass(slots=True)
+class View:
+    """What one answer shows: the session of each meeting, by internal id.
+
+    `nested` has the breakouts of each parent that count through it, both by internal id. `begun`
+    are the sessions that begin to count now, although their meeting is older. `undecided` are
+    breakouts whose parent could not be read, and is not known.
+    """
+
+    sessions: dict[str, Seen] = field(default_factory=dict)
+    nested: dict[str, list[str]] = field(default_factory=dict)
+    begun: set[str] = field(default_factory=set)
+    undecided: set[str] = field(default_factory=set)
+
+
+def view_of(
+    answer: Answer, server: ServerSettings, last: LastPoll | None, attribution: Attribution
+) -> View:
+    """Return the sessions of `answer`, given the last successful poll of `server` before it."""
+    return _Viewer(answer, server, last, attribution).view()
+
+
+class _Viewer:
+    def __init__(
+        self,
+        answer: Answer,
+        server: ServerSettings,
+        last: LastPoll | None,
+        attribution: Attribution,
+    ) -> None:
+        self._answer = answer
+        self._server = server
+        self._last = last
+        self._attribution = attribution
+        self._view = View()
+
+    def view(self) -> View:
+        sessions = self._view.sessions
+        before = self._last.sessions if self._last else {}
+        breakouts = []
+        for meeting in self._answer.meetings:
+            if meeting.breakout:
+                breakouts.append(meeting)
+                continue
+            seen = before.get(meeting.internal_id)
+            # Nearly all meetings were in the last answer.
+            if seen is None or seen.created_ms != meeting.created_ms or seen.nested or seen.empty:
+                known = self._known(meeting)
+                place = self._place(meeting, known, None)
+                seen = self._session(meeting, known, place, nested=False)
+            sessions[meeting.internal_id] = seen
+        parents = dict(sessions) if breakouts else {}
+        for meeting in breakouts:
+            self._breakout(meeting, parents)
+        return self._view
+
+    def _breakout(self, meeting: Meeting, parents: dict[str, Seen]) -> None:
+        """Decide whether a breakout counts through its parent; anybody can name a parent.
+
+        It does if the parent is in the same answer, has people, and belongs to the same tenant.
+        """
+        parent_id = meeting.parent_internal_id or ""
+        parent = parents.get(parent_id)
+        if parent is None and self._last is not None:
+            parent = self._last.known(parent_id)
+        if parent and parent.nested:
+            parent = None
+        known = self._known(meeting)
+        unread = parent_id in self._answer.unread
+        if unread and parent is None and known is None:
+            self._view.undecided.add(meeting.internal_id)
+            return
+        place = self._place(meeting, known, parent.place if parent else None)
+        nested = (
+            parent is not None
+            and not parent.empty
+            and parent.place.tenant == place.tenant
+            and (parent_id in parents or unread)
+        )
+        if nested and parent_id in parents:
+            self._view.nested.setdefault(parent_id, []).append(meeting.internal_id)
+        seen = self._session(meeting, known, place, nested=nested)
+        self._view.sessions[meeting.internal_id] = seen
+
+    def _known(self, meeting: Meeting) -> Seen | None:
+        """Return the session of `meeting` if it was seen before."""
+        known = self._last.known(meeting.internal_id) if self._last else None
+        if known is None:
+            return None
+        if known.created_ms is None:
+            # It was read from the database, which has the time by our clock only.
+            same = known.session_id == self._identity(meeting, known.place, nested=known.nested)
+        else:
+            same = known.created_ms == meeting.created_ms
+        return known._replace(created_ms=meeting.created_ms) if same else None
+
+    def _place(self, meeting: Meeting, known: Seen | None, parent: Place | None) -> Place:
+        return known.place if known else self._attribution.place(meeting, self._server, parent)
+
+    def _session(self, meeting: Meeting, known: Seen | None, place: Place, *, nested: bool) -> Seen:
+        """Return the session of `meeting`, which may begin to count only now."""
+        empty = meeting.joined is False and not nested and (known is None or known.empty)
+        if known and known.nested == nested and known.empty == empty:
+            return known
+        if known:
+            self._view.begun.add(meeting.internal_id)
+        identity = self._identity(meeting, place, nested=nested)
+        return Seen(identity, place, meeting.created_ms, nested, empty)
+
+    def _identity(self, meeting: Meeting, place: Place, *, nested: bool) -> int:
+        return session_id(
+            self._server.name, place.tenant, meeting.internal_id, meeting.created_ms, nested=nested
+        )
+
+
+def remember(
+    result: PollResult, samples: list[Sample], view: View, last: LastPoll | None
+) -> LastPoll:
+    """Return what is remembered after a successful poll: `last`, continued by `result`."""
+    now = LastPoll(result.ts, samples, view.sessions)
+    if last is None:
+        return now
+    oldest = result.ts - REMEMBERED
+    now.ticks = _continued(last, oldest)
+    now.absent = {
+        internal_id: absent
+        for internal_id, absent in last.absent.items()
+        if internal_id not in view.sessions and absent.ts >= oldest
+    }
+    gone = last.sessions.keys() - view.sessions.keys()
+    if gone:
+        samples_before = {sample.session_id: sample for sample in last.samples}
+        for internal_id in gone:
+            seen = last.sessions[internal_id]
+            now.absent[internal_id] = Absent(seen, last.ts, samples_before.get(seen.session_id))
+    for internal_id in result.answer.unread & now.absent.keys():
+        now.absent[internal_id].unread.add(result.ts)
+    if now.absent and any(meeting.breakout for meeting in result.answer.meetings):
+        _note_apart(now, result, view)
+    return now
+
+
+def _note_apart(now: LastPoll, result: PollResult, view: View) -> None:
+    """Note at absent parents the people of their breakouts that are counted by themselves now.
+
+    If the parent comes back, they are not counted again in its filled samples.
+    """
+    for meeting in result.answer.meetings:
+        absent = now.absent.get(meeting.parent_internal_id or "")
+        seen = view.sessions.get(meeting.internal_id)
+        if absent and seen and not seen.nested and seen.place.tenant == absent.seen.place.tenant:
+            before = absent.counted.get(result.ts, 0)
+            absent.counted[result.ts] = before + meeting.participants
+
+
+def _continued(last: LastPoll, oldest: datetime) -> deque[datetime]:
+    """Return the ticks of the last hour; the deque of `last` is used on."""
+    ticks = last.ticks
+    ticks.append(last.ts)
+    while ticks[0] < oldest:
+        ticks.popleft()
+    return ticks
