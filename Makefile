@@ -102,9 +102,10 @@ chaos: install ## Inject faults for 5 minutes, and check for losses (CHAOS_ARGS=
 fuzz: install ## Test the parser with a million hostile answers (FUZZ_ARGS="--cases 100000").
 	$(BIN)/python -m tests.fuzz.fuzz_parser $(FUZZ_ARGS)
 
-bench: install ## Measure ingest, writes, reports and dashboards; results in build/bench (see docs/performance.md).
+bench: install ## Measure ingest, parsing, writes, reports and dashboards; results in build/bench (see docs/performance.md).
 	$(BIN)/python -m tests.bench.ingest --out build/bench/ingest.json $(INGEST_ARGS)
 	$(BIN)/python -m tests.bench.ingest --out build/bench/sizes.json $(SIZES_ARGS)
+	$(BIN)/python -m tests.bench.parse --out build/bench/parse.json
 	$(BIN)/python -m tests.bench.write --out build/bench/write.json
 	$(BIN)/python -m tests.bench.reports --out build/bench/reports.json $(REPORTS_ARGS)
 	$(BIN)/python -m tests.bench.dashboards --out build/bench/dashboards.json $(BENCH_ARGS)

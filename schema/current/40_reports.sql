@@ -353,8 +353,8 @@ COMMENT ON FUNCTION meter.usage_by IS
 'The figures of meter.tenant_report by tenant, server or room (by), of the sessions on one server '
 '(on_server) or on all (NULL). Only groups with sessions, also empty ones, have a row. Peaks are '
 'those of the group; peaks and moderators are NULL if samples of that time have been dropped. '
-'server and room are NULL unless `by` asks for them; room is also NULL for a breakout whose parent was never seen. coverage '
-'is that of the server if the row has one or on_server is given, else that of the tenant.';
+'server and room are NULL unless `by` asks for them. coverage is that of the server if the row has '
+'one or on_server is given, else that of the tenant.';
 
 -- The version of the rules that figures are computed by. A release that changes figures increases
 -- it.

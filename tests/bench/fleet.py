@@ -49,7 +49,10 @@ def answer(meetings: Sequence[Meeting], now_ms: int) -> bytes:
     return get_meetings([MeetingView(meeting).at(now_ms) for meeting in meetings])
 
 
-def _meeting(rng: random.Random, server: str, number: int, attendees: int, now_ms: int) -> Meeting:
+def make_meeting(
+    rng: random.Random, server: str, number: int, attendees: int, now_ms: int
+) -> Meeting:
+    """Return a running meeting of one of `TENANTS`, in which nothing changes."""
     tenant = rng.choice(TENANTS)
     room = str(uuid.UUID(int=rng.getrandbits(128)))
     start_ms, end_ms = now_ms - rng.randrange(_HOUR_MS), now_ms + 24 * _HOUR_MS
@@ -98,7 +101,9 @@ async def serve(folder: Path, servers: int, meetings: int, attendees: int) -> No
     for server in range(servers):
         listener = socket.create_server(("127.0.0.1", 0))
         port = listener.getsockname()[1]
-        held = [_meeting(rng, f"bench{server:04}", n, attendees, now_ms) for n in range(meetings)]
+        held = [
+            make_meeting(rng, f"bench{server:04}", n, attendees, now_ms) for n in range(meetings)
+        ]
         answers[port] = answer(held, now_ms)
         await loop.create_server(handler, sock=listener, ssl=tls)
         who = [{"internal_id": m.internal_id, "room": m.room, "tenant": m.tenant} for m in held]

@@ -1,11 +1,12 @@
 """A fuzzer for the parser: `python -m tests.fuzz.fuzz_parser --cases 1000000 --seed 1`.
 
-Half of the cases are mutations of the corpus, led by coverage (atheris). The others are invented
-answers with names that bring markup (tests/support/answers.py), of which the truth is known. Each
-kind runs in a process of its own, whose memory is bounded. Prints what happened as JSON. A finding
-is a wrong figure, any exception but a PollError, a case that takes more than a second of processor
-time, more than 200 MiB of memory, or a process that hangs or dies; the input is saved, and the
-exit status is 1.
+A third of the cases are mutations of the corpus, led by coverage (atheris). A third are invented
+answers with names that bring markup (tests/support/answers.py), of which the truth is known. A
+third are invented answers in all layouts (tests/support/odd_layouts.py). Each case is read twice:
+as always, and by lxml alone. Each kind runs in a process of its own, whose memory is bounded.
+Prints what happened as JSON. A finding is a wrong figure, two different outcomes, any exception but
+a PollError, a case that takes more than a second of processor time, more than 200 MiB of memory, or
+a process that hangs or dies; the input is saved, and the exit status is 1.
 """
 
 import argparse
@@ -20,16 +21,20 @@ import subprocess
 import sys
 import tempfile
 import time
+import unittest.mock
 from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 from collector.errors import PollError
 from collector.model import Answer
 from collector.sources.polling import ambiguity as readings
 from collector.sources.polling import attendees, layout, lenient, parser
 from tests.support.answers import KEYS, Case, make_case
+from tests.support.layouts import LAYOUTS
+from tests.support.odd_layouts import odd_answer
 
 HERE = Path(__file__).parent
 MAX_CASE_S = 1.0
@@ -52,15 +57,17 @@ class Cases:
         self._cases = 0
         self._longest_s = 0.0
         self._outcomes = Counter[str]()
+        self._quick = 0
 
     def run(self, body: bytes, check: Callable[[Answer], None]) -> None:
         """Parse `body` and `check` the answer; ends the process with the last case."""
         os.pwrite(self._input, len(body).to_bytes(4) + body, 0)
         started_s = time.process_time()
-        try:
-            answer = parser.parse_meetings(body, metadata_keys=KEYS, room_names=True)
-        except PollError as error:
-            outcome = type(error).__name__
+        answer, quick = parsed(body)
+        assert parsed(body, quickly=False)[0] == answer, "lxml reads it differently"
+        self._quick += quick
+        if not isinstance(answer, Answer):
+            outcome = answer.__name__
         else:
             outcome = "skipped" if answer.skipped else "read"
             known = {meeting.internal_id for meeting in answer.meetings}
@@ -81,11 +88,29 @@ class Cases:
                 "cases": self._cases,
                 "longest_ms": round(self._longest_s * 1000, 1),
                 "peak_mib": round(peak_mib),
+                "without_lxml": self._quick,
                 "outcomes": dict(self._outcomes.most_common()),
             }
             (self._folder / "report").write_text(json.dumps(report))
         if self._cases == self._count:
             os._exit(0)
+
+
+def parsed(body: bytes, *, quickly: bool = True) -> tuple[Answer | type[PollError], bool]:
+    """Return what comes of `body`, and whether lxml was not needed."""
+    found: list[bool] = []
+    plain = layout.plain
+
+    def counted(*arguments: Any) -> Any:  # noqa: ANN401 - passed on
+        fields = plain(*arguments) if quickly else None
+        found.append(fields is not None)
+        return fields
+
+    with unittest.mock.patch.object(parser, "plain", counted):
+        try:
+            return parser.parse_meetings(body, metadata_keys=KEYS, room_names=True), all(found)
+        except PollError as error:
+            return type(error), bool(found) and all(found)
 
 
 def fuzz_mutations(cases: Cases, folder: Path, seed: int) -> None:
@@ -96,6 +121,9 @@ def fuzz_mutations(cases: Cases, folder: Path, seed: int) -> None:
     shutil.copytree(HERE / "corpus", corpus)
     for sample in (HERE.parent / "samples" / "getmeetings").iterdir():
         shutil.copy(sample, corpus)
+    for path in [HERE / "corpus" / name for name in ("breakout.xml", "selfclosed.xml")]:
+        for write in LAYOUTS:
+            (corpus / f"{write.__name__}-{path.name}").write_bytes(write(path.read_bytes()))
 
     def target(body: bytes) -> None:
         def check(answer: Answer) -> None:
@@ -131,6 +159,16 @@ def fuzz_names(cases: Cases, _: Path, seed: int) -> None:
         cases.run(case.body, functools.partial(compare, case))
 
 
+def fuzz_layouts(cases: Cases, _: Path, seed: int) -> None:
+    """Invent answers in all layouts. lxml must read each in the same way."""
+    chance = random.Random(seed)
+    while True:
+        cases.run(odd_answer(chance), lambda _: None)
+
+
+KINDS = {"mutations": fuzz_mutations, "names": fuzz_names, "layouts": fuzz_layouts}
+
+
 def main() -> int:
     """Run the cases and print the report; return 1 on a finding."""
     arguments = argparse.ArgumentParser(description=__doc__)
@@ -144,8 +182,9 @@ def main() -> int:
         limit_bytes = MAX_ADDRESS_SPACE_MIB << 20
         resource.setrlimit(resource.RLIMIT_AS, (limit_bytes, limit_bytes))
         cases = Cases(Path(folder), options.cases)
-        {"mutations": fuzz_mutations, "names": fuzz_names}[kind](cases, Path(folder), options.seed)
-    shares = {"mutations": options.cases - options.cases // 2, "names": options.cases // 2}
+        KINDS[kind](cases, Path(folder), options.seed)
+    third = options.cases // 3
+    shares = {"mutations": options.cases - 2 * third, "names": third, "layouts": third}
     with ThreadPoolExecutor() as pool:
         reports = pool.map(
             lambda kind: run_worker(kind, shares[kind], options.seed, options.save), shares

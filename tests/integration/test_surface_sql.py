@@ -494,7 +494,7 @@ async def test_the_past_is_sound(past: str) -> None:
     async with asyncpg.create_pool(past, min_size=1, max_size=2) as pool:
         results = await verify(pool, settings, second_look_s=0)
     found = {result.name: result for result in results}
-    # The tests' policies are switched off, nothing puts chunks into columns here, and polls saw all.
+    # The tests' policies are switched off, nothing puts chunks into columns, and polls saw all.
     unseen = [name for name in found if "unseen" in name]
     for name in ("policies", "jobs", "chunks", "late data", *unseen):
         del found[name]

@@ -35,7 +35,8 @@ def without_attendees(text: bytes, begin: int = 0) -> bytes:
             break
         # A block without markup is empty, or it is the value of a metadata key `attendees`.
         if text.find(b"<", start, end) >= 0:
-            pieces += (text[kept:start], b"%d" % _dialins(text, start, end))
+            dialins = _dialins(text, start, end)
+            pieces += (text[kept:start], b"%d" % dialins if dialins else b"0")
             kept = end
         at = text.find(OPEN, end)
     return b"".join((*pieces, text[kept:]))

@@ -1,6 +1,14 @@
-"""Reads answers in BigBlueButton's own layout, with one regular expression.
+"""Reads answers in the layouts of BigBlueButton and of load balancers, with a regular expression.
 
-`lenient.py` reads all others, with the same result.
+One idea makes this fast in every layout: a meeting is a sequence of elements without order, and
+each is one alternative of one regular expression. An element that is read has a group, and matches
+only while its group is empty. So the order does not matter, and an element that occurs twice
+matches nothing. Any other element matches the last alternative: it is skipped, with its children.
+White space is possible between all elements. Self-closed elements are written out before.
+
+What does not match is left to `lenient.py`, which reads every layout with the same result: meetings
+with attributes, comments, CDATA, deeper elements, rare entities, or texts of unusual length, for
+which lxml has limits.
 """
 
 import re
@@ -10,66 +18,86 @@ from html import unescape
 from collector.sources.polling.attendees import without_attendees
 from collector.sources.polling.characters import CDATA, has
 
-# The elements of a meeting that are read, in the order of BigBlueButton's template (`_layout`). A
-# name must be in both.
+# The element of each count in `LATER_COUNTS`.
+LATER_ELEMENTS = {"moderators": "moderatorCount"}
+# The elements of a meeting that are read, in the order of the texts in `Fields`.
 SCALARS = (
     *("meetingName", "meetingID", "internalMeetingID", "createTime", "hasUserJoined", "recording"),
     *("hasBeenForciblyEnded", "endTime", "participantCount", "listenerCount"),
-    *("voiceParticipantCount", "videoCount", "moderatorCount", "attendees", "metadata"),
-    *("metadata_key", "isBreakout", "parentMeetingID", "breakout"),
+    *("voiceParticipantCount", "videoCount", "attendees", "isBreakout", "parentMeetingID"),
+    *(*LATER_ELEMENTS.values(), "breakout", "metadata"),
 )
-# The element of each count in `LATER_COUNTS`.
-LATER_ELEMENTS = {"moderators": "moderatorCount"}
-_METADATA = SCALARS.index("metadata")
-
-ENTITY = re.compile("&(?:amp|lt|gt|quot|apos|#39);")
+# Elements that are not read, but that BigBlueButton writes. Any other is slower to skip.
+_SKIPPED = (
+    *("createDate", "voiceBridge", "dialNumber", "attendeePW", "moderatorPW", "running"),
+    *("duration", "startTime", "maxUsers", "sequence", "freeJoin"),
+)
 
 # The texts of a meeting's `SCALARS`, None for a missing one, and its metadata as (key, text). The
 # text of `attendees` is the number of dial-ins, if there are attendees. The text of `breakout` is
 # that of its `parentMeetingID`: b3scale puts a breakout room's parent there.
 Fields = tuple[Sequence[str | None], Sequence[tuple[str, str]]]
 
+# Others are rare. lxml rejects some, and `unescape` reads some in another way.
+ENTITY = re.compile("&(?:amp|lt|gt|quot|apos|#(?:9|10|13|34|38|39|x(?:9|[Aa]|[Dd]|22|26|27)));")
 
-# Matches a meeting in BigBlueButton's layout, without its attendees. The elements are in this
-# order, and each can be missing. The groups are `SCALARS`, in their order. The group for a
-# metadata key is among them because the expression refers back to it.
-def _layout() -> re.Pattern[str]:
-    order = (
-        *("meetingName", "meetingID", "internalMeetingID", "createTime", "createDate"),
-        *("voiceBridge", "dialNumber", "attendeePW", "moderatorPW", "running", "duration"),
-        *("hasUserJoined", "recording", "hasBeenForciblyEnded", "startTime", "endTime"),
-        *("participantCount", "listenerCount", "voiceParticipantCount", "videoCount"),
-        *("maxUsers", "moderatorCount", "attendees", "metadata", "isBreakout"),
-        *("parentMeetingID", "sequence", "freeJoin", "breakoutRooms", "breakout"),
-    )
+# lxml rejects names of 50,000 characters and texts of ten million bytes. These stay far below.
+_NAME = r"[a-zA-Z_][\w.-]{0,999}+"
+_TEXT = r"[^<]{0,1000000}+"
+_SPACE = r"\s{0,1000000}+"
+# The text of an element that is compared or computed with, so that a character that XML forbids
+# must be removed first. In other texts, the parser removes them.
+_VALUE = r"[^<\x00-\x08\x0b\x0c\x0e-\x1f\ufffe\uffff]{0,1000000}+"
+_TEXTS = ("meetingName", "meetingID", "internalMeetingID", "parentMeetingID")
+
+
+def _element(group: str, text: str = _TEXT, *, never: Sequence[str] = ()) -> str:
+    """Return a pattern for an element with any name but `never`, without the `<` before it."""
+    but = rf"(?!(?:{'|'.join(never)})>)" if never else ""
+    return rf"{but}(?P<{group}>{_NAME})>{text}</(?P={group})>"
+
+
+def _meeting() -> re.Pattern[str]:
+    """Return the pattern of a meeting without its attendees. Its first groups are `SCALARS`."""
+    parent = rf"<parentMeetingID>({_TEXT})</parentMeetingID>{_SPACE}"
+    numbers = rf"(?:<(?:sequence>{_TEXT}</sequence|freeJoin>{_TEXT}</freeJoin)>{_SPACE})*+"
     inside = {
-        "metadata": (
-            r"\s*+(?:<(?P<metadata_key>[a-zA-Z_][\w.-]*+)>[^<]*+</(?P=metadata_key)>\s*+)*+"
-        ),
-        "breakoutRooms": r"\s*+(?:<breakout>[^<]*+</breakout>\s*+)*+",
+        **dict.fromkeys(_TEXTS, f"({_TEXT})"),
+        "breakout": _SPACE + parent + numbers,
+        "metadata": rf"({_SPACE}(?:<{_element('key')}{_SPACE})*+)",
     }
-    elements = []
-    for tag in order:
-        text = inside.get(tag, "[^<]*+")
-        text = f"(?P<{tag}>{text})" if tag in SCALARS else text
-        if tag == "breakout":
-            parent = r"\s*+<parentMeetingID>(?P<breakout>[^<]*+)</parentMeetingID>\s*+"
-            text = rf"{parent}(?:<sequence>[^<]*+</sequence>\s*+<freeJoin>[^<]*+</freeJoin>\s*+)?+"
-        elements.append(rf"(?:<{tag}>{text}</{tag}>\s*+)?+")
-    return re.compile(rf"<meeting>\s*+{''.join(elements)}</meeting>\s*+", re.ASCII)
+    elements = [
+        # `(?(1)(?!))` fails if group 1 has a text already.
+        rf"{tag}>(?({group})(?!)){inside.get(tag, f'({_VALUE})')}</{tag}>"
+        for group, tag in enumerate(SCALARS, start=1)
+    ]
+    elements += [rf"{tag}>{_TEXT}</{tag}>" for tag in _SKIPPED]
+    children = rf"{_TEXT}(?:<{_element('child')}{_TEXT})*+"
+    elements.append(_element("other", children, never=SCALARS))
+    # The `<` is behind the space, so that each round begins with the alternatives.
+    rounds = rf"(?:(?:{'|'.join(elements)}){_SPACE}<)*+"
+    return re.compile(rf"<meeting>{_SPACE}<{rounds}/meeting>{_SPACE}", re.ASCII)
 
 
-_MEETING = _layout()
-_BEGIN = re.compile(rb"<response>\s*<returncode>SUCCESS</returncode>\s*<meetings>\s*")
-_END = re.compile(r"</meetings>\s*</response>")
+_MEETING = _meeting()
+_READ = slice(len(SCALARS))
+# Elements beside `meetings` are of no interest. b3scale writes an empty message, for example.
+_BESIDE = _element("beside", r"[^]<&]{0,1000000}+")
+_BESIDE = rf"(?:<(?!(?:returncode|meetings)\b)(?:{_NAME}/>|{_BESIDE}){_SPACE})*+"
+_BEGIN = re.compile(
+    rf"<response>{_SPACE}<returncode>SUCCESS</returncode>{_SPACE}{_BESIDE}"
+    rf"<meetings>{_SPACE}".encode()
+)
+_END = re.compile(rf"</meetings>{_SPACE}{_BESIDE}</response>\s*+", re.ASCII)
 
 
-def plain(text: bytes, metadata_of: re.Pattern[str]) -> list[Fields] | None:
-    """Return the meetings of an answer in BigBlueButton's layout; None for any other layout.
+def plain(text: bytes, start: int, metadata_of: re.Pattern[str]) -> list[Fields] | None:
+    """Return the meetings of an answer in a usual layout; None for any other layout.
 
-    `metadata_of` finds the metadata to keep, as (key, text), in well-formed metadata.
+    The answer is `text[start:]`. `metadata_of` finds the metadata to keep, as (key, text), in
+    well-formed metadata.
     """
-    begin = _BEGIN.match(text)
+    begin = _BEGIN.match(text, start)
     if not begin or has(text, CDATA):
         return None
     try:
@@ -80,14 +108,21 @@ def plain(text: bytes, metadata_of: re.Pattern[str]) -> list[Fields] | None:
         return None
     if "\r" in meetings:
         meetings = meetings.replace("\r\n", "\n").replace("\r", "\n")
+    found = _read(meetings, metadata_of)
+    if found is None and "/>" in meetings:
+        found = _read(_written_out(meetings), metadata_of)
+    return found
+
+
+def _read(meetings: str, metadata_of: re.Pattern[str]) -> list[Fields] | None:
     found = list[Fields]()
+    entities = "&" in meetings
     at = 0
     while match := _MEETING.match(meetings, at):
         end = match.end()
-        scalars: Sequence[str | None] = match.groups()
-        metadata = metadata_of.findall(scalars[_METADATA] or "")
-        if meetings.find("&", at, end) >= 0:
-            # lxml rejects all other entities, so it must decide about the meeting.
+        scalars: Sequence[str | None] = match.groups()[_READ]
+        metadata = metadata_of.findall(scalars[-1] or "")
+        if entities and meetings.find("&", at, end) >= 0:
             if "&" in ENTITY.sub("", match[0]):
                 return None
             scalars = [text and unescape(text) for text in scalars]
@@ -95,3 +130,9 @@ def plain(text: bytes, metadata_of: re.Pattern[str]) -> list[Fields] | None:
         found.append((scalars, metadata))
         at = end
     return found if _END.fullmatch(meetings, at) else None
+
+
+def _written_out(text: str) -> str:
+    """Return `text` with `<a></a>` for each `<a/>`. A `/>` elsewhere makes it malformed."""
+    *parts, rest = text.split("/>")
+    return "".join([f"{part}></{part[part.rfind('<') + 1 :]}>" for part in parts]) + rest
