@@ -46,9 +46,9 @@ _NAME = r"[a-zA-Z_][\w.-]{0,999}+"
 _TEXT = r"[^<]{0,1000000}+"
 _SPACE = r"\s{0,1000000}+"
 # The text of an element that is compared or computed with, so that a character that XML forbids
-# must be removed first. In other texts, the parser removes them.
+# must be removed first. In the texts of `_STRINGS`, the parser removes them.
 _VALUE = r"[^<\x00-\x08\x0b\x0c\x0e-\x1f\ufffe\uffff]{0,1000000}+"
-_TEXTS = ("meetingName", "meetingID", "internalMeetingID", "parentMeetingID")
+_STRINGS = ("meetingName", "meetingID", "internalMeetingID", "parentMeetingID")
 
 
 def _element(group: str, text: str = _TEXT, *, never: Sequence[str] = ()) -> str:
@@ -62,7 +62,7 @@ def _meeting() -> re.Pattern[str]:
     parent = rf"<parentMeetingID>({_TEXT})</parentMeetingID>{_SPACE}"
     numbers = rf"(?:<(?:sequence>{_TEXT}</sequence|freeJoin>{_TEXT}</freeJoin)>{_SPACE})*+"
     inside = {
-        **dict.fromkeys(_TEXTS, f"({_TEXT})"),
+        **dict.fromkeys(_STRINGS, f"({_TEXT})"),
         "breakout": _SPACE + parent + numbers,
         "metadata": rf"({_SPACE}(?:<{_element('key')}{_SPACE})*+)",
     }
