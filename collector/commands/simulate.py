@@ -22,6 +22,10 @@ def simulate(
     port: Annotated[
         int, typer.Option(help="Port of the first server; 0 takes any free ports.")
     ] = 0,
+    balancer: Annotated[
+        bool, typer.Option(help="All servers on one port, like tenants of a load balancer.")
+    ] = False,
+    latency: Annotated[float, typer.Option(help="Real seconds before each answer.")] = 0.0,
     duration: Annotated[
         float | None, typer.Option(help="Seconds to run. Default: until SIGTERM.")
     ] = None,
@@ -52,6 +56,8 @@ def simulate(
         lively=lively,
         host=host,
         port=port,
+        balancer=balancer,
+        latency_s=latency,
         duration_s=duration,
         secret_file=secret_file,
         secret_env=secret_env,

@@ -24,7 +24,7 @@ from collector.simulator.server import SimulatedFleet
 
 _FIRST_LINE = "# Written by `bbbmeter simulate`: a simulated fleet, nothing real.\n"
 _FOR_EVER = timedelta(days=3650)
-_MOST_SERVERS = 500
+_MOST_SERVERS = 1000
 _MOST_TENANTS = 500
 _LAST_PORT = 65_535
 
@@ -35,8 +35,10 @@ class SimulateOptions:
 
     `sessions` is the mean number of concurrent sessions. `speed` is in simulated seconds per real
     second. `duration_s` is in real seconds; None means until SIGINT or SIGTERM. `port` is the port
-    of the first server; 0 takes any free ports. `fault` has texts such as `sim02:http_502:20-40`,
-    in simulated seconds. `config` is the file to which settings for the collector are written.
+    of the first server; 0 takes any free ports. With `balancer`, all servers have one port, like
+    the tenants of a load balancer. `latency_s` are real seconds before each answer. `fault` has
+    texts such as `sim02:http_502:20-40`, in simulated seconds. `config` is the file to which
+    settings for the collector are written.
     `truth` is the file to which the truth is written at the end. Without `secret_file` and
     `secret_env`, a new secret is generated and written to `config`.
     """
@@ -49,6 +51,8 @@ class SimulateOptions:
     lively: bool = False
     host: str = "127.0.0.1"
     port: int = 0
+    balancer: bool = False
+    latency_s: float = 0.0
     duration_s: float | None = None
     secret_file: Path | None = None
     secret_env: str | None = None
@@ -81,7 +85,13 @@ async def simulate(
     )
     faults = [parse_fault(text, plan.server_names, start) for text in options.fault]
     simulated = SimulatedFleet(
-        Fleet(plan), secret=secret, host=options.host, base_port=options.port, speed=options.speed
+        Fleet(plan),
+        secret=secret,
+        host=options.host,
+        base_port=options.port,
+        balancer=options.balancer,
+        speed=options.speed,
+        latency_s=options.latency_s,
     )
     for fault in faults:
         simulated.fault(fault.server, fault.kind, fault.since, fault.until)
@@ -121,12 +131,13 @@ def _stop(duration_s: float | None) -> Iterator[asyncio.Event]:
 
 def _check(options: SimulateOptions) -> None:
     """Raise UsageError with every option that is not valid."""
-    last_port = options.port + options.servers - 1
+    last_port = options.port + (0 if options.balancer else options.servers - 1)
     problems = {
         f"servers: must be 1 to {_MOST_SERVERS}": not 1 <= options.servers <= _MOST_SERVERS,
         f"tenants: must be 1 to {_MOST_TENANTS}": not 1 <= options.tenants <= _MOST_TENANTS,
         "sessions: must be above 0": options.sessions <= 0,
         "speed: must be above 0": options.speed <= 0,
+        "latency: must be 0 seconds or more": options.latency_s < 0,
         "duration: must be above 0 seconds": (
             options.duration_s is not None and options.duration_s <= 0
         ),

@@ -2,6 +2,7 @@
 
 import asyncio
 import gzip
+from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
 from datetime import datetime, timedelta
 from functools import partial
@@ -17,11 +18,13 @@ from collector.simulator import render
 from collector.simulator.faults import SLOW_S, Fault, FaultKind, malform, skew
 from collector.simulator.fleet import Fleet
 
-_API = "/bigbluebutton/api"
+_ROOT = "/bigbluebutton/"
+_API = f"{_ROOT}api"
 _SHUTDOWN_S = 0.2
 _CHECKSUM_ERROR = render.failed("checksumError", "Checksums do not match")
 _UNSUPPORTED = render.failed("unsupportedRequest", "This request is not supported.")
 _GARBAGE = bytes(range(256)) * 4
+_Handler = Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]
 
 
 class SimulatedFleet:
@@ -29,8 +32,9 @@ class SimulatedFleet:
 
     Simulated time begins at the plan's start when this object is made. It advances by `speed`
     simulated seconds per second of `clock`. With `base_port`, the servers use this port and the
-    following ones, otherwise any free ports. Each answer is delayed by `latency_s` real seconds.
-    Nothing is logged. Entering raises OSError if a port cannot be used.
+    following ones, otherwise any free ports. With `balancer`, all servers have one port and differ
+    in the path, like the tenants of a load balancer. Each answer is delayed by `latency_s` real
+    seconds. Nothing is logged. Entering raises OSError if a port cannot be used.
     """
 
     def __init__(
@@ -40,6 +44,7 @@ class SimulatedFleet:
         secret: SecretStr,
         host: str = "127.0.0.1",
         base_port: int = 0,
+        balancer: bool = False,
         speed: float = 1.0,
         latency_s: float = 0.0,
         clock: Clock | None = None,
@@ -50,6 +55,7 @@ class SimulatedFleet:
         self._secret = secret
         self._host = host
         self._base_port = base_port
+        self._balancer = balancer
         self._speed = speed
         self._latency_s = latency_s
         self._clock = clock or SystemClock()
@@ -60,24 +66,26 @@ class SimulatedFleet:
     async def __aenter__(self) -> Self:
         """Listen on every server's port, and set `urls`: the URL of each server by name."""
         async with AsyncExitStack() as stack:
-            for number, name in enumerate(self.fleet.plan.server_names):
-                server = web.Server(
-                    partial(self._handle, name), access_log=None, handler_cancellation=True
-                )
-                runner = web.ServerRunner(server, shutdown_timeout=_SHUTDOWN_S)
-                stack.push_async_callback(runner.cleanup)
-                await runner.setup()
-                port = self._base_port + number if self._base_port else 0
-                await web.TCPSite(runner, self._host, port).start()
-                url = URL.build(
-                    scheme="http",
-                    host=self._host,
-                    port=runner.addresses[0][1],
-                    path="/bigbluebutton/",
-                )
-                self.urls[name] = str(url)
+            names = self.fleet.plan.server_names
+            if self._balancer:
+                url = await self._listen(stack, self._base_port, self._handle_tenant)
+                self.urls = {name: f"{url}/{name}{_ROOT}" for name in names}
+            else:
+                for number, name in enumerate(names):
+                    port = self._base_port + number if self._base_port else 0
+                    url = await self._listen(stack, port, partial(self._handle, name))
+                    self.urls[name] = f"{url}{_ROOT}"
             self._stack = stack.pop_all()
         return self
+
+    async def _listen(self, stack: AsyncExitStack, port: int, handler: _Handler) -> str:
+        """Listen on `port`, or any free one for 0, until `stack` is closed; return the origin."""
+        server = web.Server(handler, access_log=None, handler_cancellation=True)
+        runner = web.ServerRunner(server, shutdown_timeout=_SHUTDOWN_S)
+        stack.push_async_callback(runner.cleanup)
+        await runner.setup()
+        await web.TCPSite(runner, self._host, port).start()
+        return str(URL.build(scheme="http", host=self._host, port=runner.addresses[0][1]))
 
     async def __aexit__(self, *_: object) -> None:
         """Close all ports, and abort requests that are not finished."""
@@ -93,7 +101,17 @@ class SimulatedFleet:
         """Add a fault to a server, in [since, until) of simulated time."""
         self._faults.append(Fault(server, kind, since, until))
 
-    async def _handle(self, name: str, request: web.BaseRequest) -> web.StreamResponse:
+    async def _handle_tenant(self, request: web.BaseRequest) -> web.StreamResponse:
+        """Answer as the load balancer of which each server is a tenant."""
+        name = request.raw_path.removeprefix("/").partition("/")[0]
+        if name not in self.urls:
+            return _nginx_page(404, "Not Found")
+        return await self._handle(name, request, f"/{name}")
+
+    async def _handle(
+        self, name: str, request: web.BaseRequest, root: str = ""
+    ) -> web.StreamResponse:
+        """Answer as the server `name`, whose paths begin with `root`."""
         now = self.now()
         faults = {
             fault.kind for fault in self._faults if fault.server == name and fault.active(now)
@@ -107,16 +125,22 @@ class SimulatedFleet:
             return _nginx_page(502, "Bad Gateway")
         if "garbage" in faults:
             return _xml(request, _GARBAGE)
-        response = self._answer(name, request, now, faults)
+        target = request.raw_path.removeprefix(root)
+        response = self._answer(name, request, target, now, faults)
         if "reset" in faults and isinstance(response.body, bytes):
             return await _reset(request, response, response.body)
         return response
 
     def _answer(
-        self, name: str, request: web.BaseRequest, now: datetime, faults: set[FaultKind]
+        self,
+        name: str,
+        request: web.BaseRequest,
+        target: str,
+        now: datetime,
+        faults: set[FaultKind],
     ) -> web.Response:
-        """Return the answer of bbb-web, or of the nginx in front of it."""
-        path, _, query = request.raw_path.partition("?")
+        """Return the answer of bbb-web, or of the nginx in front of it, for path and query."""
+        path, _, query = target.partition("?")
         if path.rstrip("/") == _API:
             return _xml(request, render.VERSION)
         if not path.startswith(f"{_API}/"):

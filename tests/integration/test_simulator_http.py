@@ -357,10 +357,11 @@ class TestCommand:
     @pytest.mark.parametrize(
         ("changes", "told"),
         [
-            ({"servers": 0}, "servers: must be 1 to 500"),
+            ({"servers": 0}, "servers: must be 1 to 1000"),
             ({"tenants": 0}, "tenants: must be 1 to 500"),
             ({"sessions": 0}, "sessions: must be above 0"),
             ({"speed": 0}, "speed: must be above 0"),
+            ({"latency_s": -1}, "latency: must be 0 seconds or more"),
             ({"duration_s": 0}, "duration: must be above 0"),
             ({"port": 65_534}, "port: must be 0, or"),
             ({"secret_file": Path("/x"), "secret_env": "X"}, "use only one of them"),
