@@ -13,7 +13,6 @@ The tree (the docstring of a class says what the error means to the operator):
     ├── ReportError          the requested report cannot be computed
     └── PollError            a server did not answer a poll as BigBlueButton does
         ├── RequestTimeoutError   timeout
-        ├── TickDeadlineError     deadline
         ├── DnsError              dns
         ├── ConnectError          connect
         ├── TlsError              tls
@@ -99,12 +98,6 @@ class RequestTimeoutError(PollError):
     """The server's answer was not complete within its `timeout_s`."""
 
     outcome = Outcome.TIMEOUT
-
-
-class TickDeadlineError(PollError):
-    """The tick ended before the server answered, or before bbbmeter could ask it."""
-
-    outcome = Outcome.DEADLINE
 
 
 class DnsError(PollError):

@@ -31,7 +31,7 @@ class Metrics:
         )
         self.server_up = Gauge(
             "bbbmeter_server_up",
-            "1 if the server's last poll succeeded, else 0.",
+            "1 if the server's last poll succeeded, else 0. The outcome not_asked does not count.",
             ["server"],
             registry=registry,
         )

@@ -17,7 +17,6 @@ class Outcome(StrEnum):
 
     # The server did not answer as BigBlueButton does. Each has a class in `collector.errors`.
     TIMEOUT = "timeout"
-    DEADLINE = "deadline"
     DNS = "dns"
     CONNECT = "connect"
     TLS = "tls"
@@ -30,6 +29,10 @@ class Outcome(StrEnum):
     API_ERROR = "api_error"
     IMPLAUSIBLE = "implausible"
     INTERNAL = "internal"
+
+    # The tick ended.
+    DEADLINE = "deadline"  # before the server's answer was complete
+    NOT_ASKED = "not_asked"  # before the collector could ask the server; not the server's failure
 
     # The server answered, but the answer was not stored.
     SPOOL_FULL = "spool_full"  # memory and disk were full

@@ -1,6 +1,8 @@
 """Clients that send requests to BigBlueButton servers. The caller says how to parse an answer.
 
-A request has one deadline, from the wait for a connection to the last byte of the body.
+A request has one deadline, `timeout_s`, from connecting to the last byte of the body. Clients do
+not limit the number of connections, so a request never waits here for one of them. The caller
+limits concurrent requests, also those to one host.
 """
 
 import asyncio
@@ -39,8 +41,6 @@ _MAX_KEPT_CONNECTIONS = 1000
 # number; each buffer has at least the second and at most the third.
 _TLS_BUFFERS_BYTES = 32 * 1024 * 1024
 _MIN_TLS_BUFFER_BYTES, _MAX_TLS_BUFFER_BYTES = 16 * 1024, 64 * 1024
-# Limits the load on one host: many entries can be one load balancer with each tenant's secret.
-_CONNECTIONS_PER_HOST = 16
 _MAX_REDIRECTS = 3
 _REDIRECTS = {301, 302, 303, 307, 308}
 # Parsing a larger body takes milliseconds and runs in a thread, so that the event loop continues.
@@ -97,7 +97,7 @@ class BbbClients:
     async def __aenter__(self) -> Self:
         """Open the session.
 
-        The poller limits concurrent requests, so connections have only the limit per host.
+        It does not limit connections: waiting for one would use up the deadline of the request.
         `trust_env` stays off: with it, aiohttp would read ~/.netrc for each request and send the
         credentials from there. Clients look up their proxy themselves.
         """
@@ -107,7 +107,6 @@ class BbbClients:
         self._session = aiohttp.ClientSession(
             connector=aiohttp.TCPConnector(
                 limit=0,
-                limit_per_host=_CONNECTIONS_PER_HOST,
                 keepalive_timeout=_KEEPALIVE_S,
                 resolver=self._resolver,
                 use_dns_cache=False,  # the resolver has its own
@@ -191,6 +190,7 @@ class BbbClient(Generic[T]):
 
         `tls` is the TLS context that verifies the certificate, or True for aiohttp's own.
         """
+        self.host = server.host
         self._url = url
         self._parse = parse
         self._timeout_s = server.timeout_s

@@ -2,6 +2,7 @@
 
 import asyncio
 import time
+from collections import defaultdict
 from collections.abc import Iterable
 from datetime import UTC, datetime
 
@@ -36,9 +37,12 @@ async def check_all(settings: Settings, console: Console) -> bool:
     """Print a line for each server and for the database; return whether all of them are fine."""
     async with BbbClients() as clients:
         slots = asyncio.Semaphore(settings.concurrent_requests)
+        hosts: dict[str, asyncio.Semaphore] = defaultdict(
+            lambda: asyncio.Semaphore(settings.connections_per_host)
+        )
 
         async def one(server: ServerSettings) -> bool:
-            async with slots:
+            async with hosts[server.host], slots:
                 ok, text = await _check_server(clients, settings, server)
             _print(console, ok, f"server[{server.name}]", text)
             return ok

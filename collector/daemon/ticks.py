@@ -67,10 +67,11 @@ class Ticks:
         clients = self._clients.make(
             servers, "getMeetings", parse, max_body_bytes=settings.max_body_bytes
         )
-        return Poller(clients, settings.concurrent_requests)
+        return Poller(clients, settings.concurrent_requests, settings.connections_per_host)
 
     def use(self, poller: Poller) -> None:
         """Use `poller` from the next tick on."""
+        poller.turns.remember(self._poller.turns)
         self._poller = poller
 
     def next_at(self, settings: Settings, not_before: datetime | None = None) -> datetime:
@@ -121,8 +122,9 @@ class Ticks:
             )
             batch = pipeline.process(result)
         metrics.polls.labels(word(result.outcome)).inc()
-        metrics.poll_seconds.observe(result.latency_ms / 1000)
-        metrics.server_up.labels(result.server).set(result.ok)
+        if result.outcome != Outcome.NOT_ASKED:  # which says nothing about the server
+            metrics.poll_seconds.observe(result.latency_ms / 1000)
+            metrics.server_up.labels(result.server).set(result.ok)
         self._note_certificate(result)
         self._context.outbox.put(batch)
         if self._on_result is not None:

@@ -102,6 +102,15 @@ class Settings(BaseSettings):
         description="Maximum number of concurrent requests. Requests slower than one second are "
         "not counted; up to twice this number of them can run in addition.",
     )
+    connections_per_host: int = Field(
+        default=16,
+        ge=1,
+        le=10_000,
+        description="Maximum number of concurrent requests to one host and port. Entries with the "
+        "same one share them, such as the tenants of a load balancer. This limits the load that "
+        "a collector puts on a load balancer. A tick has time for about "
+        "`connections_per_host * (poll_interval_s - 1) / seconds per answer` of its entries.",
+    )
     max_body_bytes: int = Field(
         default=64 * 1024 * 1024,
         ge=1024,

@@ -51,7 +51,8 @@ class ServerSettings(Section):
         default=10.0,
         gt=0,
         le=60,
-        description="Maximum duration of one request in seconds, from connecting to the last byte.",
+        description="Maximum duration of one request in seconds, from connecting to the last byte. "
+        "Waiting for a place among `connections_per_host` does not count.",
     )
     enabled: bool = Field(
         default=True,
@@ -101,6 +102,12 @@ class ServerSettings(Section):
         url = self.api_url
         port = None if url.port in {80, 443} else url.port
         return host_of(url.host or ""), port, tuple(filter(None, url.path.split("/")))
+
+    @property
+    def host(self) -> str:
+        """Host and port to which requests are sent. Entries with the same one share connections."""
+        url = URL(self.url)
+        return f"{host_of(url.host or '')}:{url.port}"
 
     def read_secret(self) -> SecretStr:
         """Return the secret from the settings, the variable or the file.

@@ -207,6 +207,30 @@ async def test_cancellation_passes_through(make_client: Callable[..., BbbClient[
             await task
 
 
+async def test_a_request_does_not_wait_for_others(
+    make_client: Callable[..., BbbClient[Answer]],
+) -> None:
+    """Requests to one host all begin at once, so that no wait uses up their deadline.
+
+    The server answers when it has all of them.
+    """
+    number = 40
+    asked = 0
+    all_asked = asyncio.Event()
+
+    async def answers_all_together(head: bytes, writer: asyncio.StreamWriter) -> None:
+        nonlocal asked
+        asked += 1
+        if asked == number:
+            all_asked.set()
+        await all_asked.wait()
+        await signed(head, writer)
+
+    async with serving(answers_all_together) as server:
+        client = make_client(server.port)
+        await asyncio.gather(*(client.ask() for _ in range(number)))
+
+
 async def test_missing_secret() -> None:
     """A secret that is missing is told before the first poll."""
     server = make_server("bbb1", secret=None, secret_env="BBBMETER_TEST_NO_SUCH_SECRET")

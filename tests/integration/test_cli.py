@@ -1,5 +1,6 @@
 """The command line as a user meets it: processes, their output and their exit codes."""
 
+import asyncio
 import contextlib
 import json
 import os
@@ -24,6 +25,7 @@ from collector.simulator.command import settings_toml
 from collector.simulator.plan import sim_tenants
 from collector.simulator.server import SimulatedFleet
 from collector.storage.spool import Spool
+from tests.support import fake_servers
 from tests.support.feed import Feed
 from tests.support.shell import DAY, Done, Shell
 
@@ -217,6 +219,31 @@ async def test_check(bbbmeter: Shell, dsn: str, fleet: SimulatedFleet) -> None:
     (await bbbmeter("check")).require_refusal("bogus: unknown key")
     bbbmeter.config.write_text(f'database = "{dsn}"\n', encoding="utf-8")
     assert "server: no server to poll; add a [[server]] entry" in (await bbbmeter("check")).out
+
+
+async def test_check_spares_a_load_balancer(bbbmeter: Shell, dsn: str) -> None:
+    """Its tenants share `connections_per_host`, as they do in ticks."""
+    running = most = 0
+
+    async def counts(_: bytes, writer: asyncio.StreamWriter) -> None:
+        nonlocal running, most
+        running += 1
+        most = max(most, running)
+        await asyncio.sleep(0.05)
+        running -= 1
+        writer.write(fake_servers.response(fake_servers.EMPTY))
+
+    async with fake_servers.serving(counts) as balancer:
+        lines = [f'database = "{dsn}"', "connections_per_host = 2"]
+        for number in range(6):
+            url = f"http://127.0.0.1:{balancer.port}/bigbluebutton/"
+            lines += ["[[server]]", f'name = "t{number}"', f'url = "{url}"']
+            lines += [f'secret = "of-tenant-{number}"']
+        bbbmeter.config.write_text("\n".join(lines), encoding="utf-8")
+        done = await bbbmeter("check")
+    assert done.code == 0, done.said
+    assert len(balancer.requests) == 6
+    assert most <= 2
 
 
 # -- psql ---------------------------------------------------------------------------------------

@@ -3,7 +3,6 @@
 import asyncio
 import gc
 import resource
-import selectors
 import socket
 import sys
 from collections import Counter
@@ -13,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from pydantic import SecretStr
 
 from collector.bbb import BbbClients, Reply
 from collector.errors import RequestTimeoutError
@@ -22,7 +22,9 @@ from collector.settings import Settings
 from collector.simulator.plan import epoch_ms
 from collector.sources.polling.parser import parse_meetings
 from collector.sources.polling.poller import Poller
+from tests.support.fake_servers import SECRET, serving, signed
 from tests.support.settings import make_server, make_settings
+from tests.support.virtual_time import VirtualLoop
 
 START = datetime(2026, 2, 2, 8, tzinfo=UTC)
 INTERVAL_S = 30
@@ -145,31 +147,26 @@ async def test_those_that_hang_hold_up_no_other(
             }
 
 
+@pytest.mark.usefixtures("_no_proxy")
+async def test_tenants_of_a_load_balancer_share_its_connections() -> None:
+    """All are polled in each tick, over as many connections as the setting allows."""
+    settings = make_settings(connections_per_host=4)
+    outcomes: Counter[str] = Counter()
+    async with serving(signed) as balancer, BbbClients() as clients:
+        url = f"http://127.0.0.1:{balancer.port}/bigbluebutton"
+        tenants = [make_server(f"t{n}", url=url, secret=SecretStr(SECRET)) for n in range(50)]
+        poller = Poller(
+            clients.make(tenants, "getMeetings", parse_meetings, max_body_bytes=1 << 20),
+            settings.concurrent_requests,
+            settings.connections_per_host,
+        )
+        for _ in range(2):
+            await poller.poll(START, LONG_S, lambda result: outcomes.update([result.outcome]))
+    assert outcomes == {"ok": 100}
+    assert balancer.connections == 4
+
+
 # -- an hour -----------------------------------------------------------------------------------
-
-
-class Jumps(selectors.DefaultSelector):
-    """A selector that does not wait: it says how long it would have waited."""
-
-    jumped_s = 0.0
-
-    def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
-        """Return what is ready now."""
-        self.jumped_s += max(timeout or 0.0, 0.0)
-        return super().select(0 if timeout is not None else None)
-
-
-class VirtualLoop(asyncio.SelectorEventLoop):
-    """An event loop whose time passes while there is nothing to do, and only then, at once."""
-
-    def __init__(self) -> None:
-        """Begin at zero."""
-        self._jumps = Jumps()
-        super().__init__(self._jumps)
-
-    def time(self) -> float:
-        """Return the virtual time."""
-        return self._jumps.jumped_s
 
 
 class FakeServer:
@@ -177,7 +174,7 @@ class FakeServer:
 
     def __init__(self, name: str, number: int) -> None:
         """Be the server `name`."""
-        self._name = name
+        self.host = self._name = name
         self._latency_s = 0.05 + number % 10 / 20
         self._asked = number
 

@@ -1,9 +1,10 @@
 """Polls a fleet for one tick, with limited concurrency and a deadline. Each server has a result."""
 
 import asyncio
-import time
+import sys
 from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime
+from functools import partial
 from typing import Protocol
 
 import structlog
@@ -12,15 +13,17 @@ from collector.bbb import Reply
 from collector.errors import PollError
 from collector.model import NO_ANSWER, Answer, PollResult
 from collector.outcomes import Outcome
+from collector.sources.polling.turns import Queue, Turns
 
 log = structlog.get_logger(__name__)
 
 _NO_REPLY = Reply(NO_ANSWER, clock_skew_s=None, tls_expires_at=None)
 
-# Seconds after which a request gives its slot to another one, and continues without a slot.
+# Seconds after which another request may begin besides a request, which then counts as slow.
 PATIENCE_S = 1.0
-# Requests per slot that can continue without a slot. Each needs a socket and little else.
-_SLOW_PER_SLOT = 2
+# The part of a tick that a server must have had for its answer, if it counts as having had its
+# turn. A server that was asked at the end of a tick too short for all goes first in the next tick.
+_FAIR_PART = 0.5
 # Maximum number of servers that one log line names.
 _MAX_NAMED = 20
 
@@ -28,61 +31,82 @@ _MAX_NAMED = 20
 class Client(Protocol):
     """Asks one server for its meetings: a `BbbClient`, or a fake in tests."""
 
+    @property
+    def host(self) -> str:
+        """Host and port to which requests are sent. Servers with the same one share its limit."""
+
     async def ask(self) -> Reply[Answer]:
         """Return the server's meetings. Raises PollError if there is no valid answer."""
 
 
-class _Slots:
-    """Limits concurrent requests, so that healthy servers do not wait for servers that hang."""
+class _Line:
+    """Waits until the next server of a `Queue` may be asked. Slow requests step aside."""
 
-    def __init__(self, count: int) -> None:
-        """Start with `count` slots, and room for `_SLOW_PER_SLOT` slow requests per slot."""
-        self.free = asyncio.Semaphore(count)
-        self.room = _SLOW_PER_SLOT * count
+    def __init__(self, queue: Queue) -> None:
+        """Let the servers of `queue` wait."""
+        self._queue = queue
+        self._loop = asyncio.get_running_loop()
+        # When each running request began (loop time), without those that stepped aside.
+        self._since_s: dict[str, float] = {}
+        self._watching = False
+        self._changed: asyncio.Future[None] | None = None
 
-    async def take(self) -> "_Slot":
-        """Wait until a slot is free, and return it."""
-        await self.free.acquire()
-        return _Slot(self)
+    async def next(self) -> str:
+        """Return the server to be asked next, as soon as it may be asked."""
+        while (name := self._queue.pick()) is None:
+            self._changed = self._loop.create_future()
+            await self._changed
+        self._since_s[name] = self._loop.time()
+        if not self._watching:
+            self._watching = True
+            self._loop.call_later(PATIENCE_S, self._watch)
+        return name
 
+    def release(self, name: str, _: object) -> None:
+        """Note that the request to `name` has ended."""
+        self._since_s.pop(name, None)
+        self._queue.release(name)
+        self._look_again()
 
-class _Slot:
-    """A slot in use. After `PATIENCE_S` it is released, as soon as a slow request has room."""
+    def _watch(self) -> None:
+        """Let slow requests step aside; do so again when the next one is slow.
 
-    def __init__(self, slots: _Slots) -> None:
-        """Use a slot of `slots` that was acquired."""
-        self._slots = slots
-        self._slow = False
-        self._wait()
+        One timer for all of them, because most requests are too fast to be worth one.
+        """
+        now_s = again_s = self._loop.time()
+        for name, since_s in list(self._since_s.items()):  # the oldest first
+            if since_s + PATIENCE_S > now_s:
+                again_s = since_s
+                break
+            if not self._queue.step_aside(name):
+                break
+            del self._since_s[name]
+            self._look_again()
+        self._watching = bool(self._since_s)
+        if self._watching:
+            self._loop.call_at(again_s + PATIENCE_S, self._watch)
 
-    def _wait(self) -> None:
-        self._timer = asyncio.get_running_loop().call_later(PATIENCE_S, self._step_aside)
-
-    def _step_aside(self) -> None:
-        if self._slots.room:
-            self._slots.room -= 1
-            self._slow = True
-            self._slots.free.release()
-        else:
-            self._wait()
-
-    def release(self, _: object) -> None:
-        """Release the slot, or the room of a slow request, as the request is done."""
-        self._timer.cancel()
-        if self._slow:
-            self._slots.room += 1
-        else:
-            self._slots.free.release()
+    def _look_again(self) -> None:
+        if self._changed is not None and not self._changed.done():
+            self._changed.set_result(None)
 
 
 class Poller:
-    """Asks every server once per tick. Servers whose last poll failed come last."""
+    """Asks every server once per tick, in the order of `turns`: who waits longest goes first."""
 
-    def __init__(self, clients: Mapping[str, Client], concurrency: int) -> None:
-        """Use `clients`, by server name, with `concurrency` requests at once plus slow ones."""
+    def __init__(
+        self,
+        clients: Mapping[str, Client],
+        concurrency: int,
+        connections_per_host: int = sys.maxsize,
+    ) -> None:
+        """Use `clients`, by server name, with `concurrency` requests at once plus slow ones.
+
+        No host gets more than `connections_per_host` of them.
+        """
         self._clients = clients
-        self._slots = _Slots(concurrency)
-        self._failing: set[str] = set()
+        hosts = {name: client.host for name, client in clients.items()}
+        self.turns = Turns(hosts, concurrency, connections_per_host)
         self._timeout: asyncio.Timeout | None = None
 
     async def poll(
@@ -94,39 +118,65 @@ class Poller:
     ) -> None:
         """Poll `servers` (default: all) for the tick `ts`; call `deliver` with each result at once.
 
-        After `deadline_s` seconds, the remaining servers are delivered as failed (`deadline`).
+        After `deadline_s` seconds, the remaining servers are delivered as failed: with `deadline`
+        if they were asked, else with `not_asked`.
         """
-        started = time.monotonic()
+        now_s = asyncio.get_running_loop().time
         names = list(self._clients if servers is None else servers)
+        queue = self.turns.begin(names)
+        line = _Line(queue)
         waiting = set(names)
-        asked = set[str]()
+        asked_s: dict[str, float] = {}
 
         async def one(name: str) -> None:
-            asked.add(name)
             result = await self._ask(name, ts)
             waiting.discard(name)
-            (self._failing.discard if result.ok else self._failing.add)(name)
+            self.turns.had(name, ok=result.ok)
             deliver(result)
 
         try:
             async with asyncio.timeout(deadline_s) as self._timeout, asyncio.TaskGroup() as group:
-                for name in sorted(names, key=self._failing.__contains__):
-                    slot = await self._slots.take()
-                    group.create_task(one(name)).add_done_callback(slot.release)
+                for _ in names:
+                    name = await line.next()
+                    asked_s[name] = now_s()
+                    group.create_task(one(name)).add_done_callback(partial(line.release, name))
         except TimeoutError:
-            log.warning(
-                "tick_deadline",
-                tick=ts.isoformat(),
-                without_answer=len(waiting),
-                servers=sorted(waiting)[:_MAX_NAMED],
-            )
+            pass
         finally:
             self._timeout = None
-        latency_ms = round((time.monotonic() - started) * 1000)
+        if waiting:
+            self._end(ts, deadline_s, queue.held_by, {n: asked_s.get(n) for n in waiting}, deliver)
+
+    def _end(
+        self,
+        ts: datetime,
+        deadline_s: float,
+        held_by: str,
+        waiting: Mapping[str, float | None],
+        deliver: Callable[[PollResult], None],
+    ) -> None:
+        """Deliver a failed result for each server that has none when the tick ends.
+
+        `waiting` has the loop's time at which each of them was asked, None if it was not.
+        """
+        end_s = asyncio.get_running_loop().time()
+        had_s = {name: end_s - (end_s if at_s is None else at_s) for name, at_s in waiting.items()}
+        fair = {name for name in waiting if had_s[name] >= _FAIR_PART * deadline_s}
+        not_asked = sum(at_s is None for at_s in waiting.values())
+        log.warning(
+            "tick_deadline",
+            tick=ts.isoformat(),
+            without_answer=len(waiting) - not_asked,
+            not_asked=not_asked,
+            setting="timeout_s" if len(fair) == len(waiting) else held_by or "timeout_s",
+            servers=sorted(waiting)[:_MAX_NAMED],
+        )
         for name in sorted(waiting):
-            deliver(PollResult(name, ts, ok=False, latency_ms=latency_ms, outcome=Outcome.DEADLINE))
-        # A server that got no slot has not failed, so it need not come last in the next tick.
-        self._failing |= waiting & asked
+            if name in fair:
+                self.turns.had(name, ok=False)
+            outcome = Outcome.NOT_ASKED if waiting[name] is None else Outcome.DEADLINE
+            latency_ms = round(had_s[name] * 1000)
+            deliver(PollResult(name, ts, ok=False, latency_ms=latency_ms, outcome=outcome))
 
     def cut(self, grace_s: float) -> None:
         """End the running tick, if there is one, within `grace_s` seconds."""
@@ -135,7 +185,8 @@ class Poller:
             self._timeout.reschedule(min(when, self._timeout.when() or when))
 
     async def _ask(self, name: str, ts: datetime) -> PollResult:
-        started = time.monotonic()
+        now_s = asyncio.get_running_loop().time
+        started_s = now_s()
         outcome: str = Outcome.OK
         reply = _NO_REPLY
         try:
@@ -151,7 +202,7 @@ class Poller:
             server=name,
             ts=ts,
             ok=reply is not _NO_REPLY,
-            latency_ms=round((time.monotonic() - started) * 1000),
+            latency_ms=round((now_s() - started_s) * 1000),
             outcome=Outcome.PARTIAL if reply.value.partial else outcome,
             answer=reply.value,
             clock_skew_s=reply.clock_skew_s,

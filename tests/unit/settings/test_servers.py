@@ -104,3 +104,10 @@ class TestServer:
         """Above nothing and at most a minute."""
         with pytest.raises(ValidationError):
             server(timeout_s=timeout_s)
+
+    def test_entries_of_a_host_share_it(self) -> None:
+        """The host has a port, and neither case, path nor a dot at the end matter."""
+        urls = ("https://LB.example.org/a/", "https://lb.example.org.:443/b/bigbluebutton/api")
+        assert {server(url=url).host for url in urls} == {"lb.example.org:443"}
+        assert server(url="http://lb.example.org/a/").host == "lb.example.org:80"
+        assert server(url="http://[::1]:8080/").host == "::1:8080"
