@@ -1,33 +1,43 @@
-"""`bbbmeter check`: call every server and the database, and print one line for each."""
+"""`bbbmeter check`: try every server and the database, and print one line for each."""
 
 import asyncio
+import secrets
 import time
 from collections import defaultdict
 from collections.abc import Iterable
 from datetime import UTC, datetime
 
 import typer
+from pydantic import SecretStr
 from rich.console import Console
 from rich.text import Text
 
 from collector.bbb import BbbClients, Reply
 from collector.clock import MAX_SKEW_S
 from collector.commands.options import Config, load
-from collector.database import open_pool
+from collector.daemon.daemon import CONNECTIONS
+from collector.database import Connection, borrowed, open_pool
+from collector.database.deadlines import READ_DEADLINE_S
 from collector.database.engine import parse_embedded
 from collector.database.migrate import missing_files
 from collector.database.timescale import look
-from collector.errors import ApiError, BbbmeterError, PollError
+from collector.database.trial import Trial, may_write, try_out
+from collector.errors import ApiError, BbbmeterError, HttpStatusError, PollError
 from collector.model import Answer
 from collector.settings import ServerSettings, Settings
 from collector.sources.polling.parser import parse_meetings
 
 # Days of validity below which a certificate is reported as SOON: time to renew it.
 TLS_WARNING_DAYS = 21
+# Seconds by which the database's clock may differ from this machine's before it is called WRONG.
+# The collector's clock sets the time of a poll; the database's sets what is recent and what is old.
+MAX_DATABASE_SKEW_S = 5.0
+# HTTP statuses with which a server or a proxy rejects a request because of its checksum.
+_REJECTS = {401, 403}
 
 
 def check(config: Config = None) -> None:
-    """Check the settings, then call every server and the database. Exit code 1 if one fails."""
+    """Check the settings, then try every server and the database. Exit code 1 if one fails."""
     settings = load(config)
     if not asyncio.run(check_all(settings, Console(highlight=False))):
         raise typer.Exit(1)
@@ -63,11 +73,8 @@ async def _check_server(
     clients: BbbClients, settings: Settings, server: ServerSettings
 ) -> tuple[bool, str]:
     try:
-        made = clients.make(
-            [server], "getMeetings", parse_meetings, max_body_bytes=settings.max_body_bytes
-        )
         started_s = time.monotonic()
-        reply = await made[server.name].ask()
+        reply = await _ask(clients, settings, server)
         latency_ms = round((time.monotonic() - started_s) * 1000)
     except ApiError as error:
         if error.key == "checksumError":
@@ -78,24 +85,60 @@ async def _check_server(
         return False, f"{error.full_outcome}" + (f": {error}" if str(error) else "")
     except BbbmeterError as error:
         return False, str(error)
-    notes = list(_notes(reply, latency_ms, datetime.now(UTC)))
-    return True, ", ".join(notes)
+    try:
+        wrong = await _ask(clients, settings, _with_wrong_secret(server))
+    except PollError as error:
+        rejected = isinstance(error, ApiError) or (
+            isinstance(error, HttpStatusError) and error.status in _REJECTS
+        )
+        tried = "a wrong one rejected" if rejected else f"no clear answer to a wrong one ({error})"
+    else:
+        return False, _accepts_anything(len(reply.value.meetings) + len(wrong.value.meetings))
+    return True, ", ".join(_notes(reply, tried, latency_ms, datetime.now(UTC)))
 
 
-def _notes(reply: Reply[Answer], latency_ms: int, now: datetime) -> Iterable[str]:
+async def _ask(clients: BbbClients, settings: Settings, server: ServerSettings) -> Reply[Answer]:
+    made = clients.make(
+        [server], "getMeetings", parse_meetings, max_body_bytes=settings.max_body_bytes
+    )
+    return await made[server.name].ask()
+
+
+def _with_wrong_secret(server: ServerSettings) -> ServerSettings:
+    """Return the server with a secret that nobody has: its checksums have the right form."""
+    wrong = {"secret": SecretStr(secrets.token_hex(32)), "secret_env": None, "secret_file": None}
+    return server.model_copy(update=wrong)
+
+
+def _accepts_anything(sessions: int) -> str:
+    problem = "reachable, but accepts a wrong checksum too, so the secret is not tested"
+    if sessions:
+        return (
+            f"{problem}, and everybody can read its sessions: switch on the test of checksums, in "
+            "the server or in what answers for it"
+        )
+    return (
+        f"{problem}. It listed no sessions: a load balancer with getMeetings switched off answers "
+        "like this, and would be metered as empty. Switch getMeetings on (in Scalelite, "
+        "GET_MEETINGS_API_DISABLED), or enter the servers behind it instead"
+    )
+
+
+def _notes(reply: Reply[Answer], tried: str, latency_ms: int, now: datetime) -> Iterable[str]:
     sessions = len(reply.value.meetings)
     yield f"reachable in {latency_ms} ms"
     yield "checksum accepted"
+    yield tried
     yield f"{sessions} session{'' if sessions == 1 else 's'}"
     if reply.value.skipped:
         yield f"{reply.value.skipped} unreadable and not counted"
     if reply.clock_skew_s is None:
         yield "clock unknown"
     else:
-        yield f"clock {reply.clock_skew_s:+.0f} s" + (
-            " (WRONG: bbbmeter corrects session starts; set the server's clock)"
-            if abs(reply.clock_skew_s) > MAX_SKEW_S
-            else ""
+        yield _clock(
+            reply.clock_skew_s,
+            MAX_SKEW_S,
+            "bbbmeter corrects session starts; set the server's clock",
         )
     if reply.tls_expires_at is None:
         yield "no TLS"
@@ -104,24 +147,49 @@ def _notes(reply: Reply[Answer], latency_ms: int, now: datetime) -> Iterable[str
         yield f"certificate expires in {days} days" + (" (SOON)" if days < TLS_WARNING_DAYS else "")
 
 
+def _clock(skew_s: float, max_skew_s: float, advice: str) -> str:
+    return f"clock {skew_s:+.0f} s" + (f" (WRONG: {advice})" if abs(skew_s) > max_skew_s else "")
+
+
 async def _check_database(settings: Settings) -> tuple[bool, str]:
     database = settings.database.get_secret_value()
     try:
-        async with (
-            open_pool(database, max_size=1) as pool,
-            pool.acquire() as connection,
-        ):
-            found = await look(connection)
-            if found.refusal is not None:
-                return False, f"{found}: {found.refusal}"
-            missing = await missing_files(connection)
+        async with open_pool(database, max_size=CONNECTIONS) as pool:
+            trial = await try_out(pool, CONNECTIONS)
+            if trial.refusal is not None:
+                return False, trial.refusal
+            async with borrowed(pool, "check", READ_DEADLINE_S) as connection:
+                found = await look(connection)
+                if found.refusal is not None:
+                    return False, f"{found}: {found.refusal}"
+                behaved = ", ".join([str(found), *_database_notes(trial)])
+                ok, text = await _check_tables(
+                    connection, embedded=parse_embedded(database) is not None
+                )
     except BbbmeterError as error:
         return False, str(error)
+    return ok, f"{behaved}, {text}"
+
+
+async def _check_tables(connection: Connection, *, embedded: bool) -> tuple[bool, str]:
+    missing = await missing_files(connection)
     if not missing:
-        return True, f"{found}, schema up to date"
-    if parse_embedded(database) is not None:
-        return True, f"{found}, schema not up to date: `bbbmeter run` will migrate it"
-    return False, f"{found}, but {', '.join(missing)} is missing: run `bbbmeter migrate`"
+        refusal = await may_write(connection)
+        return refusal is None, f"but {refusal}" if refusal else "schema up to date"
+    if embedded:
+        return True, "schema not up to date: `bbbmeter run` will migrate it"
+    return False, f"but {', '.join(missing)} is missing: run `bbbmeter migrate`"
+
+
+def _database_notes(trial: Trial) -> Iterable[str]:
+    yield f"{trial.at_once} connections at once with prepared statements"
+    if trial.pooler is not None:
+        yield f"through a pooler such as PgBouncer in {trial.pooler} mode"
+    yield _clock(
+        trial.clock_skew_s,
+        MAX_DATABASE_SKEW_S,
+        "set the clocks of this machine and of the database's",
+    )
 
 
 def _print(console: Console, ok: bool | None, what: str, text: str) -> None:  # noqa: FBT001

@@ -18,3 +18,5 @@ BEAT_DEADLINE_S = 5.0
 CONTACT_DEADLINE_S = 120.0
 # Small reads and writes that delay a tick or a heartbeat.
 SHORT_DEADLINE_S = 5.0
+# Each step of `bbbmeter check`. A pooler without a free connection lets its clients wait longer.
+TRIAL_DEADLINE_S = 10.0

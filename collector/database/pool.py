@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager, contextmanager, suppress
 
 import asyncpg
 
@@ -106,8 +106,14 @@ async def borrowed(
                 raise
             finally:
                 if not answered:
-                    connection.terminate()
+                    abandon(connection)
                 await pool.release(connection)
+
+
+def abandon(connection: Connection) -> None:
+    """Close a borrowed connection at once, without waiting for the server."""
+    with suppress(asyncpg.InterfaceError):  # the server has closed it
+        connection.terminate()
 
 
 @contextmanager
