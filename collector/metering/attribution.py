@@ -111,8 +111,8 @@ def _match(
         case PrefixRule():
             return rule.tenant if room is not None and room.startswith(rule.prefix) else None
         case OriginRule():
-            hosts = (host_of(meeting.metadata.get(key, "")) for key in ORIGIN_KEYS)
-            return rule.hosts.get(next(filter(None, hosts), ""))
+            name, common_name = (meeting.metadata.get(key, "") for key in ORIGIN_KEYS)
+            return rule.hosts.get(host_of(name) or host_of(common_name) or "")
         case ParentRule():
             return parent.tenant if meeting.breakout and parent else None
         case _:
