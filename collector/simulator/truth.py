@@ -20,8 +20,10 @@ class TenantTruth:
     """A tenant's usage in a period. Only `breakout_participant_seconds` includes breakouts.
 
     `*_seconds` are integrals over time of the figures in the servers' XML: participantCount,
-    voiceParticipantCount, videoCount, listenerCount, dial-in attendees and listed sessions.
-    `sessions` is the number of sessions that began in the period. `max_session_size` is the largest
+    voiceParticipantCount, videoCount, listenerCount, dial-in attendees and listed sessions. A
+    session begins when the first participant joins. `sessions` is the number of sessions that began
+    in the period, and `empty_sessions` of those created in it that nobody ever joined; no other
+    figure includes them. `max_session_size` is the largest
     participantCount of one session. The peaks are the highest means of a whole UTC minute, of the
     sum over all sessions on all servers; time outside the period counts as 0. `peak_minute` is the
     first minute with the peak of participants, None if there were no participants.
@@ -35,6 +37,7 @@ class TenantTruth:
     session_seconds: float
     breakout_participant_seconds: float
     sessions: int
+    empty_sessions: int
     max_session_size: int
     peak_participants: float
     peak_minute: datetime | None
@@ -45,8 +48,9 @@ class TenantTruth:
 class SessionTruth:
     """One session that was listed in the period.
 
-    `start` is its createTime, and `end` the instant at which it disappears. Both can be outside the
-    period; the figures are those inside. A breakout has the room of its parent.
+    `start` is its createTime, `joined` the instant of the first join (None if nobody joined), and
+    `end` the instant at which it disappears. All can be outside the period; the figures are those
+    inside. A breakout has the room of its parent.
     """
 
     tenant: str
@@ -54,6 +58,7 @@ class SessionTruth:
     internal_id: str
     room: str
     start: datetime
+    joined: datetime | None
     end: datetime
     participant_seconds: float
     max_participants: int
@@ -72,14 +77,16 @@ class Truth:
     def sessions_outliving(self, interval_s: int) -> dict[str, int]:
         """Return, for each tenant, the number of its `sessions` that polls can see.
 
-        These are listed at one or more ticks in the period. A tick is a multiple of `interval_s`
-        seconds since 1970.
+        These are listed, with somebody who has joined, at one or more ticks in the period. A tick
+        is a multiple of `interval_s` seconds since 1970.
         """
         interval_ms = interval_s * 1000
         since_ms, until_ms = epoch_ms(self.since), epoch_ms(self.until)
         seen = dict.fromkeys(self.tenants, 0)
         for session in self.sessions:
-            start_ms = epoch_ms(session.start)
+            if session.joined is None:
+                continue
+            start_ms = epoch_ms(session.joined)
             first_tick_ms = -(-start_ms // interval_ms) * interval_ms
             listed = first_tick_ms < min(epoch_ms(session.end), until_ms)
             if listed and start_ms >= since_ms and not session.breakout:
@@ -118,12 +125,12 @@ class _Sum:
         self._sessions = _Minutes(period)
         self._voice_ms = self._video_ms = self._listener_ms = 0
         self._dialin_ms = self._breakout_ms = 0
-        self._started = self._largest = 0
+        self._started = self._empty = self._largest = 0
 
     def add(self, meeting: Meeting) -> SessionTruth:
         """Add a meeting and return its own truth."""
-        listed = Span(meeting.start_ms, meeting.end_ms)
         present = [stay.present for stay in meeting.stays]
+        joined_ms = min((span.start_ms for span in present), default=None)
         participant_ms = self._overlap_ms(present)
         largest = _highest(present, self._period)
         if meeting.sequence:
@@ -131,13 +138,16 @@ class _Sum:
         else:
             for span in present:
                 self._participants.add(span)
-            self._sessions.add(listed)
+            if joined_ms is None:
+                self._empty += self._has(meeting.start_ms)
+            else:
+                self._started += self._has(joined_ms)
+                self._sessions.add(Span(joined_ms, meeting.end_ms))
             for stay in meeting.stays:
                 self._voice_ms += self._overlap_ms(stay.voice)
                 self._video_ms += self._overlap_ms(stay.video)
                 self._listener_ms += self._overlap_ms(stay.listening)
                 self._dialin_ms += self._overlap_ms([stay.present]) if stay.dialin else 0
-            self._started += self._period.start_ms <= meeting.start_ms < self._period.end_ms
             self._largest = max(self._largest, largest)
         return SessionTruth(
             tenant=meeting.tenant,
@@ -145,6 +155,7 @@ class _Sum:
             internal_id=meeting.internal_id,
             room=meeting.room,
             start=instant_of(meeting.start_ms),
+            joined=None if joined_ms is None else instant_of(joined_ms),
             end=instant_of(meeting.end_ms),
             participant_seconds=participant_ms / 1000,
             max_participants=largest,
@@ -164,11 +175,15 @@ class _Sum:
             session_seconds=self._sessions.total_ms / 1000,
             breakout_participant_seconds=self._breakout_ms / 1000,
             sessions=self._started,
+            empty_sessions=self._empty,
             max_session_size=self._largest,
             peak_participants=participants_ms / _MINUTE_MS,
             peak_minute=minute,
             peak_sessions=sessions_ms / _MINUTE_MS,
         )
+
+    def _has(self, instant_ms: int) -> bool:
+        return self._period.start_ms <= instant_ms < self._period.end_ms
 
     def _overlap_ms(self, spans: Iterable[Span]) -> int:
         since_ms, until_ms = self._period

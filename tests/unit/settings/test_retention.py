@@ -2,7 +2,7 @@
 
 import pytest
 
-from collector.rollups import ROLLUPS, setting_of
+from collector.rollups import ROLLUPS, TABLES_KEPT_AS, setting_of
 from collector.settings import ColumnstoreSettings, RetentionSettings
 from tests.support.settings import Load, Problems
 
@@ -39,5 +39,6 @@ class TestRetention:
         keys = set(RetentionSettings.model_fields)
         rollups = ROLLUPS.values()
         assert {setting_of(name) for name in ROLLUPS} <= keys
-        assert {rollup.source for rollup in rollups} <= {*keys, *ROLLUPS}
+        assert {rollup.source for rollup in rollups} <= {*keys, *ROLLUPS, *TABLES_KEPT_AS}
+        assert {setting_of(name) for name in TABLES_KEPT_AS} <= keys
         assert set(ColumnstoreSettings.model_fields) <= keys

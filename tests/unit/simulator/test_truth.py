@@ -55,7 +55,7 @@ class TestTruth:
                     ("video_seconds", count(meeting, "videoCount")),
                     ("listener_seconds", count(meeting, "listenerCount")),
                     ("dialin_seconds", clients.count("DIAL-IN")),
-                    ("session_seconds", 1),
+                    ("session_seconds", text(meeting, "hasUserJoined") == "true"),
                 ):
                     sums[tenant, key] += value * length_s
                     minutes[tenant, key, epoch_ms(at) // 60_000] += value * length_s / 60
@@ -138,18 +138,20 @@ class TestTruth:
             meeting(
                 -9000, 60_000, (-9, 0), (-9, 0), (0, 9000), (0, 50_000), (-9, 50_000), (9000, 9001)
             ),
-            meeting(30_000, 30_001),  # on a tick, for a millisecond
-            meeting(30_001, 60_000),  # between the ticks
+            meeting(30_000, 30_001, (30_000, 30_001)),  # on a tick, for a millisecond
+            meeting(30_001, 60_000, (30_001, 30_002)),  # between the ticks
+            meeting(20_000, 60_000),  # nobody joins
             meeting(60_000, 90_000),  # after the period
         ]
         listed = [m for m in meetings if m.start_ms < until_ms]
         truth = measure(["acme"], listed, instant_of(since_ms), instant_of(until_ms))
         figures = truth.tenants["acme"]
         assert figures.max_session_size == 3
-        assert figures.participant_seconds == 9 + 50 + 50 + 0.001
-        assert figures.peak_participants == pytest.approx(109.001 / 60)
+        assert figures.participant_seconds == 9 + 50 + 50 + 0.003
+        assert figures.peak_participants == pytest.approx(109.003 / 60)
         assert figures.peak_minute == START
         assert (figures.sessions, truth.sessions_outliving(30)) == (2, {"acme": 1})
+        assert figures.empty_sessions == 1
         shown = [MeetingView(meetings[0]).at(since_ms + at_ms) for at_ms in (0, 8999, 9000, 9001)]
         expected = [3, 3, 3, 2]
         assert [xml.count(b"<attendee>") for xml in shown] == expected
@@ -161,7 +163,7 @@ class TestTruth:
         whole = fleet.truth(START, end)
         parts = fleet.truth(START, middle), fleet.truth(middle, end)
         for tenant, figures in whole.tenants.items():
-            for key in (*self.SUMS, "sessions"):
+            for key in (*self.SUMS, "sessions", "empty_sessions"):
                 total = sum(getattr(part.tenants[tenant], key) for part in parts)
                 assert getattr(figures, key) == pytest.approx(total)
 
@@ -174,12 +176,19 @@ class TestTruth:
         seen = set()
         at = START
         while at < until:
-            seen |= {text(m, "internalMeetingID") for _, m in meetings_at(fleet, at)}
+            seen |= {
+                text(m, "internalMeetingID")
+                for _, m in meetings_at(fleet, at)
+                if text(m, "hasUserJoined") == "true"
+            }
             at += timedelta(seconds=interval_s)
         expected = Counter(
             session.tenant
             for session in truth.sessions
-            if session.internal_id in seen and session.start >= START and not session.breakout
+            if session.internal_id in seen
+            and session.joined is not None
+            and session.joined >= START
+            and not session.breakout
         )
         assert Counter(truth.sessions_outliving(interval_s)) == expected
         assert expected.total() < sum(tenant.sessions for tenant in truth.tenants.values())
