@@ -12,7 +12,7 @@ from rich.console import Console
 from collector.commands.options import Config, Format, load
 from collector.database import open_pool, translated
 from collector.reports.render import REPORT_WIDTH, ROOM_WIDTH, as_csv, as_json, as_tables
-from collector.reports.usage import Request, fetch_report, parse_instant
+from collector.reports.usage import Request, fetch_report, month_begin, parse_instant
 
 
 class Grouping(StrEnum):
@@ -43,9 +43,9 @@ def report(
     """Print the usage of each tenant. Dates are in the billing time zone."""
     settings = load(config)
     zone = ZoneInfo(settings.billing_timezone)
-    now = datetime.now(UTC).astimezone(zone).replace(second=0, microsecond=0)
+    now = datetime.now(UTC).replace(second=0, microsecond=0)
     request = Request(
-        since=parse_instant(since, zone) if since else now.replace(day=1, hour=0, minute=0),
+        since=parse_instant(since, zone) if since else month_begin(now, zone),
         until=parse_instant(until, zone) if until else now,
         tenant=tenant,
         server=server,

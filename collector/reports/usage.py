@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from datetime import MAXYEAR, MINYEAR, datetime
+from datetime import MAXYEAR, MINYEAR, UTC, datetime, timedelta
 from typing import Any, Literal
 from zoneinfo import ZoneInfo
 
@@ -129,4 +129,25 @@ def parse_instant(text: str, zone: ZoneInfo) -> datetime:
     if instant is None or instant.year in {MINYEAR, MAXYEAR}:
         msg = f"{text!r} is not a date such as 2026-02-01 or a time such as 2026-02-01T08:30"
         raise ReportError(msg)
-    return instant if instant.tzinfo else instant.replace(tzinfo=zone)
+    return instant if instant.tzinfo else local_instant(instant, zone)
+
+
+def local_instant(local: datetime, zone: ZoneInfo) -> datetime:
+    """Return the instant at which the clocks of `zone` show `local`, a time without a zone.
+
+    If they show it twice, it is the second instant. If they never show it, it is that of the clock
+    before it was set forward. PostgreSQL reads local times in the same way.
+    """
+    return max(local.replace(tzinfo=zone, fold=fold).astimezone(UTC) for fold in (0, 1))
+
+
+def month_begin(instant: datetime, zone: ZoneInfo) -> datetime:
+    """Return the beginning of the month of `zone` that contains `instant`.
+
+    If the first midnight of a month occurs twice, the month begins at the second one.
+    """
+    first = instant.astimezone(zone).replace(
+        day=1, hour=0, minute=0, second=0, microsecond=0, tzinfo=None
+    )
+    begin = local_instant(first, zone)
+    return begin if begin <= instant else month_begin(begin - timedelta(days=1), zone)

@@ -41,7 +41,8 @@ LANGUAGE sql
 STABLE PARALLEL SAFE
 RETURN CASE
     WHEN step < interval '1 day' THEN public.time_bucket(step, instant)
-    ELSE public.time_bucket(step, instant, meter.billing_timezone())
+    -- If midnight occurs twice, time_bucket begins a day within the day before.
+    ELSE meter.billing_trunc('day', public.time_bucket(step, instant, meter.billing_timezone()))
 END;
 
 COMMENT ON FUNCTION meter.step_of IS
@@ -55,8 +56,9 @@ STABLE PARALLEL SAFE
 RETURN CASE
     WHEN step < interval '1 day' THEN beginning + step
     -- Add in local time: a day has 23 or 25 hours when the clocks change.
+    -- The day can begin at 01:00, and the next one at 00:00 again.
     ELSE
-        (beginning AT TIME ZONE meter.billing_timezone() + step)
+        (date_trunc('day', beginning AT TIME ZONE meter.billing_timezone()) + step)
         AT TIME ZONE meter.billing_timezone()
 END;
 
@@ -80,11 +82,20 @@ STABLE
 AS $fn$
     SELECT g.ts, g.hi
     FROM (
-        SELECT s.ts, meter.step_end(step, s.ts) AS hi
+        SELECT s.ts, s.ts + step AS hi
         FROM generate_series(
-            meter.step_of(step, since), until - interval '1 microsecond', step,
-            CASE WHEN step < interval '1 day' THEN 'UTC' ELSE meter.billing_timezone() END
+            public.time_bucket(step, since), until - interval '1 microsecond', step
         ) AS s (ts)
+        WHERE step < interval '1 day'
+        UNION ALL
+        SELECT s.day AT TIME ZONE z.zone, (s.day + step) AT TIME ZONE z.zone
+        FROM (SELECT meter.billing_timezone() AS zone) AS z
+        CROSS JOIN LATERAL generate_series(
+            date_trunc('day', meter.step_of(step, since) AT TIME ZONE z.zone),
+            until AT TIME ZONE z.zone,
+            step
+        ) AS s (day)
+        WHERE step >= interval '1 day' AND s.day AT TIME ZONE z.zone < until
     ) AS g
     WHERE g.hi <= date_trunc('minute', now()) - interval '1 minute'
 $fn$;

@@ -96,47 +96,52 @@ BEGIN
             meter.billing_trunc('month', meter.billing_trunc('month', instant)
                 - interval '1 microsecond') AS before_since,
             meter.billing_trunc('day', instant) AS today,
-            (meter.billing_trunc('day', instant) AT TIME ZONE meter.billing_timezone()
-                - interval '28 days') AT TIME ZONE meter.billing_timezone() AS known_since,
-            (meter.billing_trunc('month', instant) AT TIME ZONE meter.billing_timezone()
-                + interval '1 month') AT TIME ZONE meter.billing_timezone() AS month_end
+            -- 27 days and a half: the clocks can have changed since then.
+            meter.billing_trunc('day', meter.billing_trunc('day', instant)
+                - interval '660 hours') AS known_since,
+            meter.billing_end('month', instant) AS month_end
     ),
 
     -- Days with a successful poll. On other days, usage is unknown and not zero.
     known_day AS (
         SELECT
-            d.bucket,
-            extract(ISODOW FROM d.bucket AT TIME ZONE meter.billing_timezone()) AS weekday
-        FROM frame AS f
-        INNER JOIN meter.server_1d AS d ON d.bucket >= f.known_since AND d.bucket < f.today
-        GROUP BY d.bucket
-        HAVING sum(d.covered_seconds) > 0
+            x.day,
+            extract(ISODOW FROM x.day AT TIME ZONE meter.billing_timezone()) AS weekday
+        FROM (
+            SELECT meter.billing_trunc('day', d.bucket) AS day, d.covered_seconds
+            FROM frame AS f
+            INNER JOIN meter.server_1d AS d ON d.bucket >= f.known_since AND d.bucket < f.today
+        ) AS x
+        GROUP BY x.day
+        HAVING sum(x.covered_seconds) > 0
     ),
 
     used AS (
         SELECT
             k.weekday,
             t.id AS tenant_id,
-            avg(coalesce(u.participant_seconds, 0)) AS seconds
+            avg(coalesce(u.seconds, 0)) AS seconds
         FROM known_day AS k
         CROSS JOIN meter.tenant AS t
-        LEFT JOIN meter.usage_1d AS u ON k.bucket = u.bucket AND t.id = u.tenant_id
+        LEFT JOIN (
+            SELECT
+                meter.billing_trunc('day', d.bucket) AS day,
+                d.tenant_id,
+                sum(d.participant_seconds) AS seconds
+            FROM frame AS f
+            INNER JOIN meter.usage_1d AS d ON d.bucket >= f.known_since AND d.bucket < f.today
+            GROUP BY 1, 2
+        ) AS u ON k.day = u.day AND t.id = u.tenant_id
         GROUP BY GROUPING SETS ((k.weekday, t.id), (t.id))
     ),
 
     -- The rest of the month by weekday, in days and parts of a day.
     left_over AS (
         SELECT
-            extract(ISODOW FROM g.day AT TIME ZONE meter.billing_timezone()) AS weekday,
-            sum(extract(
-                EPOCH FROM (g.day AT TIME ZONE meter.billing_timezone() + interval '1 day')
-                    AT TIME ZONE meter.billing_timezone() - greatest(g.day, f.until)
-            ) / 86400) AS days
+            extract(ISODOW FROM p.period AT TIME ZONE meter.billing_timezone()) AS weekday,
+            sum(extract(EPOCH FROM p.hi - p.lo) / 86400) AS days
         FROM frame AS f
-        CROSS JOIN LATERAL generate_series(
-            f.today, f.month_end - interval '1 second', interval '1 day',
-            meter.billing_timezone()
-        ) AS g (day)
+        CROSS JOIN LATERAL meter.periods(f.until, f.month_end, 'day') AS p
         GROUP BY 1
     ),
 
