@@ -32,10 +32,10 @@ async def sync_fleet(
             )
             await _sync_contracts(connection, tenants, tenant_ids, tick)
             ids = await ensure_names(connection, "server", {server.name for server in servers})
-            await connection.executemany(
-                "UPDATE meter.server SET tenant_id = $2 "
-                "WHERE id = $1 AND tenant_id IS DISTINCT FROM $2",
-                [(ids[s.name], tenant_ids[s.tenant] if s.tenant else None) for s in servers],
+            await _sync_server_tenants(
+                connection,
+                {ids[s.name]: tenant_ids[s.tenant] if s.tenant else None for s in servers},
+                tick,
             )
             # The same order in every collector: two that start at once must not deadlock.
             due = sorted(ids[name] for name in enabled)
@@ -111,7 +111,10 @@ async def _sync_contracts(
             x.id,
             CASE
                 WHEN EXISTS (SELECT FROM meter.contract AS c WHERE c.tenant_id = x.id)
-                    THEN $4::timestamptz
+                    -- The clock can have been set back. Spans must not overlap.
+                    THEN greatest($4::timestamptz, (
+                        SELECT max(c.until) FROM meter.contract AS c WHERE c.tenant_id = x.id
+                    ))
                 ELSE '-infinity'
             END,
             x.people, x.minutes
@@ -126,6 +129,43 @@ async def _sync_contracts(
         """,
         *columns,
         tick,
+    )
+
+
+async def _sync_server_tenants(
+    connection: Connection, tenant_of: Mapping[int, int | None], tick: datetime
+) -> None:
+    """Store from `tick` on which tenant each server belongs to; None is a shared server.
+
+    The first known tenant of a server also applies to the time before: nobody knows another one.
+    A server that is not in the settings keeps its last tenant.
+    """
+    servers = sorted(tenant_of)
+    columns = [servers, [tenant_of[server] for server in servers]]
+    await connection.execute(
+        """
+        UPDATE meter.server_tenant AS w SET until = greatest(w.since, $3::timestamptz)
+        FROM unnest($1::integer[], $2::integer[]) AS x (server_id, tenant_id)
+        WHERE w.server_id = x.server_id AND w.until IS NULL
+            AND w.tenant_id IS DISTINCT FROM x.tenant_id
+        """,
+        *columns,
+        tick,
+    )
+    # Spans follow each other without a gap, also if the clock was set back. If a tenant changes
+    # twice at one tick, the last change applies.
+    await connection.execute(
+        """
+        INSERT INTO meter.server_tenant AS w (server_id, since, tenant_id)
+        SELECT x.server_id, coalesce(max(o.until), '-infinity'), x.tenant_id
+        FROM unnest($1::integer[], $2::integer[]) AS x (server_id, tenant_id)
+        LEFT JOIN meter.server_tenant AS o ON x.server_id = o.server_id
+        GROUP BY x.server_id, x.tenant_id
+        HAVING count(*) FILTER (WHERE o.since IS NOT NULL AND o.until IS NULL) = 0
+        ON CONFLICT (server_id, since) DO UPDATE SET
+            until = NULL, tenant_id = excluded.tenant_id
+        """,
+        *columns,
     )
 
 

@@ -119,20 +119,26 @@ BEGIN
 
     -- Most tenants use the same shared servers, so that there are few different sets of servers.
     carrier AS MATERIALIZED (
-        SELECT x.servers, array_agg(x.tenant_id) AS tenants
+        SELECT x.lo, x.hi, x.servers, array_agg(x.tenant_id) AS tenants
         FROM (
-            SELECT a.tenant_id, array_agg(a.server_id ORDER BY a.server_id) AS servers
-            FROM meter.tenant_server(since, until) AS a
+            SELECT p.lo, p.hi, a.tenant_id, array_agg(a.server_id ORDER BY a.server_id) AS servers
+            FROM meter.tenancy_parts(since, until) AS p
+            CROSS JOIN LATERAL meter.tenant_server(p.lo, p.hi) AS a
             WHERE a.tenant_id IN (SELECT w.id FROM shown AS w)
-            GROUP BY a.tenant_id
+            GROUP BY p.lo, p.hi, a.tenant_id
         ) AS x
-        GROUP BY x.servers
+        GROUP BY x.lo, x.hi, x.servers
     ),
 
+    -- A step in which a server changed tenants counts for both.
     seen AS MATERIALIZED (
-        SELECT c.ts, k.tenants, c.covered_seconds / c.due_seconds AS coverage
-        FROM carrier AS k
-        CROSS JOIN LATERAL meter.coverage_steps(since, until, step, k.servers) AS c
+        SELECT y.ts, y.tenant_id, sum(y.covered_seconds) / sum(y.due_seconds) AS coverage
+        FROM (
+            SELECT c.ts, unnest(k.tenants) AS tenant_id, c.covered_seconds, c.due_seconds
+            FROM carrier AS k
+            CROSS JOIN LATERAL meter.coverage_steps(k.lo, k.hi, step, k.servers) AS c
+        ) AS y
+        GROUP BY y.ts, y.tenant_id
     )
 
     SELECT
@@ -151,11 +157,7 @@ BEGIN
         k.participant_limit
     FROM grid AS g
     CROSS JOIN shown AS t
-    LEFT JOIN (
-        SELECT x.ts, y.tenant_id, x.coverage
-        FROM seen AS x
-        CROSS JOIN LATERAL unnest(x.tenants) AS y (tenant_id)
-    ) AS s ON g.ts = s.ts AND t.id = s.tenant_id
+    LEFT JOIN seen AS s ON g.ts = s.ts AND t.id = s.tenant_id
     LEFT JOIN used AS u ON g.ts = u.ts AND t.id = u.tenant_id
     LEFT JOIN meter.contract AS k
         ON t.id = k.tenant_id AND g.ts >= k.since AND (k.until IS NULL OR g.ts < k.until)

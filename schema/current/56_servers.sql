@@ -19,7 +19,8 @@ SELECT
     p.skipped,
     v.tls_expires_at
 FROM meter.server AS v
-LEFT JOIN meter.tenant AS t ON v.tenant_id = t.id
+LEFT JOIN meter.server_tenant AS w ON v.id = w.server_id AND w.until IS NULL
+LEFT JOIN meter.tenant AS t ON w.tenant_id = t.id
 LEFT JOIN LATERAL (
     SELECT x.*
     FROM meter.poll AS x

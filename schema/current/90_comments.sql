@@ -68,8 +68,6 @@ COMMENT ON TABLE meter.server IS
 'from the settings stays, because figures refer to it.';
 COMMENT ON COLUMN meter.server.id IS 'Number of the server, for joins.';
 COMMENT ON COLUMN meter.server.name IS 'Name in the settings: the identity of the server.';
-COMMENT ON COLUMN meter.server.tenant_id IS
-'The only tenant whose sessions it holds; NULL for a shared server.';
 COMMENT ON COLUMN meter.server.tls_expires_at IS
 'When the last certificate that was seen expires; NULL without TLS, or if none was seen yet.';
 
@@ -89,7 +87,8 @@ COMMENT ON COLUMN meter.late.added_at IS 'When they were stored.';
 
 COMMENT ON TABLE meter.collector IS
 'The spans of time in which each collector was alive, by the clock of the database. A new span '
-'begins when the collector is started, and when it writes a heartbeat after an interruption.';
+'begins when the collector is started, when it writes a heartbeat after an interruption, and when '
+'its fleet changes.';
 COMMENT ON COLUMN meter.collector.id IS 'The collector: the identity of its spool.';
 COMMENT ON COLUMN meter.collector.host IS 'Name of the machine or container it runs on.';
 COMMENT ON COLUMN meter.collector.since IS 'The first heartbeat of this span.';

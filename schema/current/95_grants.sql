@@ -28,7 +28,8 @@ BEGIN
         -- Granted one by one, so that no table with personal data is granted by mistake.
         EXECUTE format(
             'GRANT SELECT ON
-                meter.setting, meter.tenant, meter.server, meter.server_due, meter.room,
+                meter.setting, meter.tenant, meter.server, meter.server_due,
+                meter.server_tenant, meter.room,
                 meter.session, meter.open_session, meter.empty_session, meter.poll, meter.sample,
                 meter.unseen, meter.late, meter.collector, meter.contract,
                 meter.session_figures, meter.server_now, meter.collector_now
@@ -48,10 +49,12 @@ BEGIN
                 meter.usage_between, meter.sessions_between, meter.session_usage_between,
                 meter.covered_between, meter.count_between, meter.unseen_between,
                 meter.seen_share, meter.still_kept, meter.require_kept, meter.periods, meter.tiles,
-                meter.hour_tiles, meter.billing_timezone, meter.billing_trunc,
+                meter.day_tiles, meter.hour_tiles, meter.billing_timezone, meter.trunc_in,
+                meter.billing_trunc, meter.billing_end,
                 meter.default_tenant,
                 meter.calculation_version, meter.missing_polls,
-                meter.tenant_server, meter.contract_at, meter.report_edge, meter.chart_step,
+                meter.tenant_server, meter.sharing_tenants, meter.tenancy_parts, meter.tenancy_coverage,
+                meter.contract_at, meter.report_edge, meter.chart_step,
                 meter.step_of, meter.step_end, meter.steps_end, meter.steps,
                 meter.usage_steps, meter.fleet_steps,
                 meter.chosen_servers, meter.coverage_steps, meter.server_steps,
@@ -73,7 +76,8 @@ BEGIN
     IF to_regrole('bbbmeter_writer') IS NOT NULL THEN
         GRANT SELECT ON meter.migration TO bbbmeter_writer;
         GRANT INSERT, UPDATE ON
-            meter.tenant, meter.server, meter.server_due, meter.room, meter.session,
+            meter.tenant, meter.server, meter.server_due, meter.server_tenant, meter.room,
+            meter.session,
             meter.collector, meter.contract
             TO bbbmeter_writer;
         GRANT INSERT, DELETE ON meter.open_session, meter.empty_session TO bbbmeter_writer;

@@ -164,25 +164,28 @@ STABLE
 SECURITY DEFINER
 SET search_path = pg_catalog, public, pg_temp
 AS $fn$
-    SELECT c.*
-    FROM meter.server_coverage(since, until, per) AS c
-    INNER JOIN meter.server AS s ON c.server_id = s.id
+    SELECT
+        c.period, c.server_id, c.server,
+        sum(c.due_seconds), sum(c.covered_seconds),
+        sum(c.covered_seconds) / nullif(sum(c.due_seconds), 0)
+    FROM meter.tenancy_coverage(since, until, per) AS c
     WHERE
-        s.tenant_id = ANY (meter.my_tenants())
+        c.tenant_id = ANY (meter.my_tenants())
         OR (
-            s.tenant_id IS NULL AND s.id IN (
+            c.tenant_id IS NULL AND c.server_id IN (
                 SELECT x.server_id
                 FROM meter.session AS x
                 WHERE x.tenant_id = ANY (meter.my_tenants())
                     AND x.started_at < until AND x.started_at >= since - interval '1 day'
             )
         )
+    GROUP BY c.period, c.server_id, c.server
     ORDER BY c.period, c.server
 $fn$;
 
 COMMENT ON FUNCTION meter.my_coverage IS
-'meter.server_coverage of the servers of the calling user''s tenants: their own servers, and the '
-'shared ones on which they had a session.';
+'meter.server_coverage of the servers of the calling user''s tenants: their own servers while they '
+'were their own, and the shared ones on which they had a session, while they were shared.';
 
 -- Each view gets the comments of the table or rollup that it shows.
 DO $do$

@@ -106,8 +106,9 @@ async def test_off_and_on_within_a_tick(pool: asyncpg.Pool) -> None:
 async def test_names_stay_and_titles_follow(pool: asyncpg.Pool) -> None:
     """Tenants and servers that left are kept, as figures name them; what changed is taken up."""
     await sync(pool, 0, make_server("bbb1", tenant="own"), make_server("bbb2"), tenants=("acme",))
-    servers = "SELECT s.name, t.name FROM meter.server AS s LEFT JOIN meter.tenant AS t "
-    servers += "ON s.tenant_id = t.id ORDER BY 1"
+    servers = "SELECT s.name, t.name FROM meter.server AS s INNER JOIN "
+    servers += "meter.server_tenant AS w ON s.id = w.server_id AND w.until IS NULL "
+    servers += "LEFT JOIN meter.tenant AS t ON w.tenant_id = t.id ORDER BY 1"
     tenants = "SELECT name, title FROM meter.tenant ORDER BY name"
     assert [tuple(r) for r in await pool.fetch(servers)] == [("bbb1", "own"), ("bbb2", None)]
     assert [tuple(r) for r in await pool.fetch(tenants)] == [("acme", "ACME"), ("own", "")]

@@ -24,7 +24,17 @@ from tests.support.repository import DOCS
 
 PAGE = (DOCS / "operations.md").read_text(encoding="utf-8")
 TABLES = (
-    *("tenant", "server", "server_due", "room", "session", "poll", "sample", "collector"),
+    *(
+        "tenant",
+        "server",
+        "server_due",
+        "server_tenant",
+        "room",
+        "session",
+        "poll",
+        "sample",
+        "collector",
+    ),
     *("contract", *ROLLUPS),
 )
 HOUR, DAY, TICK = timedelta(hours=1), timedelta(days=1), timedelta(seconds=30)

@@ -25,6 +25,9 @@ FROM generate_series(1, {servers}) AS g (n);
 INSERT INTO meter.server_due (server_id, since)
 SELECT v.id, {begin} FROM meter.server AS v;
 
+INSERT INTO meter.server_tenant (server_id, since)
+SELECT v.id, '-infinity' FROM meter.server AS v;
+
 INSERT INTO meter.room (tenant_id, external_id, name)
 SELECT
     t.id,
