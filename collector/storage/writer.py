@@ -48,8 +48,11 @@ _SAMPLE = {
 _STORED = ("ts", "server_id", "seconds", "filled", *[*_SAMPLE][2:])
 # A poll further ahead of the database's clock is refused: its collector's clock is wrong.
 AHEAD_S = 60
-# The numbers of the last three parameters; since and until are those of the filled samples.
-_LATE, _SINCE, _UNTIL = (len(_POLL) + len(_SESSION) + len(_SAMPLE) + n for n in (1, 2, 3))
+# The numbers of the last six parameters; since and until are those of the filled samples, the
+# first and the last tick those of the polls. Seconds is their interval, NULL if they have several.
+_LATE, _SINCE, _UNTIL, _FIRST, _LAST, _SECONDS = (
+    len(_POLL) + len(_SESSION) + len(_SAMPLE) + n for n in range(1, 7)
+)
 
 
 def _arrays_from(first: int, types: Mapping[str, str]) -> str:
@@ -62,16 +65,36 @@ def _arrays_from(first: int, types: Mapping[str, str]) -> str:
 # A filled sample is skipped if another collector stored a sample of its session and tick. It is not
 # skipped for a poll that did not show the session: what an answer lacks is no evidence. Two
 # concurrent writers do not see each other's rows: meter.settle checks again.
+# No second counts twice when the poll interval changes: a successful poll is not stored if its time
+# overlaps that of a stored successful poll of another interval. Polls of one interval cannot
+# overlap. Of two such polls in one batch, the later one is left out.
 # A sample refers to its poll by number. Its tick is given as the seconds before the poll's tick.
 # This is because encoding takes most of the time here, and timestamps take longest.
 _STATEMENT = f"""
 WITH given AS (
     SELECT * FROM unnest({_arrays_from(1, _POLL)})
     WITH ORDINALITY AS g ({", ".join(_POLL)}, number)
+), other AS MATERIALIZED (
+    SELECT p.server_id, p.ts, p.seconds, p.ts + make_interval(secs => p.seconds) AS until,
+        TRUE AS stored
+    FROM meter.poll AS p
+    WHERE p.ts > ${_FIRST}::timestamptz - interval '1 minute'
+        AND p.ts < ${_LAST}::timestamptz + interval '1 minute'
+        AND p.ok AND p.seconds IS DISTINCT FROM ${_SECONDS}::smallint
+        AND p.server_id = ANY($2)
+    UNION ALL
+    SELECT g.server_id, g.ts, g.seconds, g.ts + make_interval(secs => g.seconds), FALSE
+    FROM given AS g
+    WHERE ${_SECONDS}::smallint IS NULL AND g.ok
 ), new_poll AS (
     INSERT INTO meter.poll ({", ".join(_POLL)})
-    SELECT {", ".join(_POLL)} FROM given
-    WHERE ts <= now() + interval '{AHEAD_S} seconds'
+    SELECT {", ".join(_POLL)} FROM given AS g
+    WHERE g.ts <= now() + interval '{AHEAD_S} seconds' AND (NOT g.ok OR NOT EXISTS (
+        SELECT FROM other AS o
+        WHERE o.server_id = g.server_id AND o.seconds <> g.seconds
+            AND o.ts < g.ts + make_interval(secs => g.seconds) AND o.until > g.ts
+            AND (o.stored OR o.ts < g.ts)
+    ))
     ON CONFLICT (server_id, ts) DO NOTHING
     RETURNING ts, server_id, seconds
 ), new_session AS (
@@ -209,12 +232,16 @@ class Writer:
 
     async def _insert(self, connection: Connection, batch: Batch, *, late: bool) -> Stored:
         filled = [sample for sample in batch.samples if sample.filled]
+        intervals = {poll.seconds for poll in batch.polls}
         row = await connection.fetchrow(
             _STATEMENT,
             *self._arrays(batch),
             late,
             min((sample.ts for sample in filled), default=None),
             max((s.ts + timedelta(seconds=s.seconds) for s in filled), default=None),
+            min((poll.ts for poll in batch.polls), default=None),
+            max((poll.ts for poll in batch.polls), default=None),
+            intervals.pop() if len(intervals) == 1 else None,
         )
         assert row is not None  # noqa: S101 - a SELECT without FROM always has a row
         if row["ahead"] is not None and row["ahead"] > timedelta(seconds=AHEAD_S):

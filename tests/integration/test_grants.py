@@ -21,15 +21,9 @@ T = datetime(2026, 3, 2, 10, tzinfo=UTC)
 
 
 _READABLE = {
-<<<<<<< HEAD
     "setting", "tenant", "server", "server_due", "room", "session", "poll", "sample", "late",
-    "open_session", "empty_session", "unseen",
+    "server_tenant", "open_session", "empty_session", "unseen",
     "collector", "contract", "session_figures", "server_now", "collector_now", *ROLLUPS,
-=======
-    "setting", "tenant", "server", "server_due", "server_tenant", "room", "session", "poll",
-    "sample", "late", "collector", "contract", "session_figures", "server_now", "collector_now",
-    *ROLLUPS,
->>>>>>> c936a16 (Store since when and until when a server belonged to a tenant)
 }  # fmt: skip
 # The last ones are for tenants' roles.
 _NOT_READABLE = {
