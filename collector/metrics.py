@@ -81,6 +81,11 @@ class Metrics:
         self.collectors = Gauge(
             "bbbmeter_collectors", "Collectors that this one sees alive.", registry=registry
         )
+        self.different_fleets = Gauge(
+            "bbbmeter_different_fleets",
+            "Living collectors whose settings have a different fleet than this one's.",
+            registry=registry,
+        )
         self.servers = Gauge(
             "bbbmeter_servers", "Servers that this collector polls.", registry=registry
         )

@@ -214,6 +214,20 @@ ALERTS: Sequence[Alert] = (
         above=0,
     ),
     Alert(
+        uid="fleets-differ",
+        title="Collectors have different settings",
+        summary="The living collectors have {{ $values.B.Value }} different fleets in their "
+        "settings.",
+        severity="warning",
+        dashboard=places.QUALITY,
+        sql="""
+        SELECT now() AS time, count(DISTINCT fleet_hash) FILTER (WHERE is_live) AS fleets
+        FROM meter.collector_now
+        """,
+        above=1,
+        lasts="5m",
+    ),
+    Alert(
         uid="rollups-stale",
         title="Rollup is stale",
         summary="The rollup {{ $labels.rollup }} is not refreshed.",

@@ -81,9 +81,13 @@ class Contact:
             else:
                 await require_current(connection)
             covered = await covered_until(connection, settings.poll_interval_s)
-            # A collector that began without the database has polled since then.
-            tick = self.first_tick or self._ticks.next_at(settings, covered)
-            await sync_fleet(connection, settings.server, settings.tenant, tick)
+        await self._share.announce()
+        # A collector that began without the database has polled since then.
+        tick = self.first_tick or self._ticks.next_at(settings, covered)
+        async with borrowed(context.pool, "store the fleet", deadline_s) as connection:
+            await sync_fleet(
+                connection, settings.server, settings.tenant, tick, context.sharing.claimant
+            )
             context.outbox.late_days = await late_days(connection)
         self.first_tick = tick
         if context.spool is not None:

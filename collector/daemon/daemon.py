@@ -16,7 +16,7 @@ from collector.clock import Clock, SystemClock
 from collector.daemon.contact import Contact
 from collector.daemon.context import Context
 from collector.daemon.duties import Duties
-from collector.daemon.reload import Reload
+from collector.daemon.reload import Reload, modified_at
 from collector.daemon.rendezvous import Sharing
 from collector.daemon.share import Share
 from collector.daemon.ticks import Ticks
@@ -29,6 +29,7 @@ from collector.metering.pipeline import Pipeline
 from collector.metrics import Metrics
 from collector.model import PollResult
 from collector.settings import Settings
+from collector.storage.claims import fleet_of
 from collector.storage.outbox import Outbox
 from collector.storage.spool import Spool, slots
 from collector.storage.writer import Writer
@@ -44,6 +45,7 @@ DRAIN_DEADLINE_S = 20.0
 CONNECTIONS = 6
 CONTACT_EVERY_S = 5.0
 RETENTION_EVERY_S = 60
+FLEET_EVERY_S = 60
 SESSIONS_EVERY_S = 60
 POLICIES_EVERY_S = 60
 WATCH_EVERY_S = 5
@@ -103,6 +105,7 @@ class Daemon:
                     spool.collector if spool else uuid.uuid4().hex,
                     socket.gethostname(),
                     self._settings.poll_interval_s,
+                    fleet_of(self._settings, modified_at(self._path)),
                 ),
                 embedded=embedded,
             )
@@ -233,6 +236,7 @@ class _Collector:
         timetable.every(CONTACT_EVERY_S, "database", self.contact.again)
         timetable.every(RETENTION_EVERY_S, "retention", self.contact.read_retention)
         timetable.every(self._context.sharing.period_s, "sharing", self._share.beat_if_met)
+        timetable.every(FLEET_EVERY_S, "fleet", self._share.keep_due)
         timetable.every(SESSIONS_EVERY_S, "sessions", self._duties.update_sessions)
         if self._context.embedded:
             timetable.every(POLICIES_EVERY_S, "policies", self._duties.run_policies)

@@ -1,12 +1,11 @@
 """Applies changed settings while the daemon runs."""
 
 from collections.abc import Callable
-from datetime import datetime, timedelta
+from datetime import datetime
 from pathlib import Path
 
 import structlog
 
-from collector.clock import tick_at
 from collector.daemon.context import Context
 from collector.daemon.share import Share
 from collector.daemon.ticks import Ticks
@@ -16,7 +15,8 @@ from collector.errors import DatabaseError, SettingsError, SpoolError
 from collector.settings import Settings
 from collector.settings.file import load_settings
 from collector.sources.polling.poller import Poller
-from collector.storage.registry import sync_fleet
+from collector.storage.claims import fleet_of
+from collector.storage.registry import covered_until, sync_fleet
 
 log = structlog.get_logger(__name__)
 
@@ -49,7 +49,7 @@ class Reload:
         self._ticks = ticks
         self._share = share
         self._plan = plan
-        self._read_at = _modified_at(path)
+        self._read_at = modified_at(path)
 
     def request(self) -> None:
         """Read the file again at the next `look`, even if it has not changed."""
@@ -57,10 +57,10 @@ class Reload:
 
     async def look(self) -> None:
         """Apply the file if it has changed. After a DatabaseError the next call tries again."""
-        modified_at = _modified_at(self._path)
-        if self._path is None or modified_at == self._read_at:
+        found_at = modified_at(self._path)
+        if self._path is None or found_at == self._read_at:
             return
-        self._read_at = modified_at
+        self._read_at = found_at
         reloads = self._context.metrics.reloads
         try:
             settings = load_settings(self._path)
@@ -86,20 +86,38 @@ class Reload:
         # Before the database is asked: a larger spool is needed when the database is away.
         await self._resize_spool(settings.spool.max_bytes)
         async with ticks.lock:
-            # The time that the last tick covers must be over, so that no second counts twice.
-            covered = tick_at(ticks.last_at, old.poll_interval_s)
-            covered += timedelta(seconds=old.poll_interval_s)
-            next_tick = ticks.next_at(settings, covered)
-            async with borrowed(context.pool, "store the fleet", SHORT_DEADLINE_S) as connection:
-                await sync_fleet(connection, settings.server, settings.tenant, next_tick)
+            next_tick = await self._store(settings)
             context.settings = settings
             ticks.use(poller)
             context.pipeline.configure(settings)
             if settings.poll_interval_s != old.poll_interval_s:
-                context.sharing.configure(settings.poll_interval_s)
                 self._plan(next_tick)
         await self._share.apply()
         log.info("settings_applied", servers=len(settings.enabled_servers))
+
+    async def _store(self, settings: Settings) -> datetime:
+        """Store the fleet of `settings`, and return the first tick at which they take effect.
+
+        No tick may run meanwhile. Raises DatabaseError; then nothing is changed.
+        """
+        context, sharing = self._context, self._context.sharing
+        old_fleet = sharing.fleet
+        sharing.configure(settings.poll_interval_s, fleet_of(settings, self._read_at))
+        try:
+            await self._share.announce()
+            async with borrowed(context.pool, "store the fleet", SHORT_DEADLINE_S) as connection:
+                # The time that earlier ticks cover must be over, so that no second counts twice.
+                covered = [self._ticks.covered_until]
+                if settings.poll_interval_s != context.settings.poll_interval_s:
+                    covered.append(await covered_until(connection, settings.poll_interval_s))
+                next_tick = self._ticks.next_at(settings, max(filter(None, covered), default=None))
+                await sync_fleet(
+                    connection, settings.server, settings.tenant, next_tick, sharing.claimant
+                )
+        except DatabaseError:
+            sharing.configure(context.settings.poll_interval_s, old_fleet)
+            raise
+        return next_tick
 
     async def _resize_spool(self, max_bytes: int) -> None:
         try:
@@ -119,7 +137,7 @@ def _value(settings: Settings, key: str) -> object:
     return value
 
 
-def _modified_at(path: Path | None) -> float | None:
+def modified_at(path: Path | None) -> float | None:
     """Return when the file was last changed; None if there is no file."""
     if path is None:
         return None

@@ -10,7 +10,7 @@ database is down for all. What it writes later counts only where no other collec
 """
 
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import astuple, dataclass
 from datetime import datetime, timedelta
 
@@ -18,6 +18,7 @@ import asyncpg
 
 from collector.database import borrowed
 from collector.database.deadlines import BEAT_DEADLINE_S
+from collector.storage.claims import Claimant, Fleet
 
 # Heartbeats per poll interval.
 BEATS_PER_INTERVAL = 3
@@ -42,12 +43,37 @@ class State:
     quarantined_batches: int | None
 
 
-class Sharing:
-    """One collector among those that share a database."""
+@dataclass(frozen=True, slots=True)
+class Other:
+    """A living collector whose fleet differs from this one's."""
 
-    def __init__(self, collector: str, host: str, interval_s: int) -> None:
+    host: str
+    fleet: Fleet
+
+
+_DIFFERENT = """
+SELECT * FROM (
+    SELECT DISTINCT ON (c.id) c.id, c.host, c.fleet, c.fleet_hash, c.settings_changed_at
+    FROM meter.collector AS c
+    WHERE c.id = ANY($1::text[]) AND c.until > now() - interval '10 minutes'
+    ORDER BY c.id, c.until DESC, c.since DESC
+) AS x
+WHERE x.fleet_hash <> $2
+"""
+
+
+class Sharing:
+    """One collector among those that share a database.
+
+    `different` are the living collectors whose fleet is another one, by their ids. Their settings
+    files are not the same as this collector's.
+    """
+
+    def __init__(self, collector: str, host: str, interval_s: int, fleet: Fleet) -> None:
         """Set the collector's id (its spool's identity, unique among the living) and host."""
         self.collector = collector
+        self.fleet = fleet
+        self.different: Mapping[str, Other] = {}
         self._host = host
         self._interval_s = interval_s
         self._began = False
@@ -60,19 +86,26 @@ class Sharing:
         """Seconds between heartbeats."""
         return self._interval_s / BEATS_PER_INTERVAL
 
-    def configure(self, interval_s: int) -> None:
-        """Use a changed poll interval, in seconds."""
+    @property
+    def claimant(self) -> Claimant:
+        """This collector and its fleet."""
+        return Claimant(self.collector, self.fleet)
+
+    def configure(self, interval_s: int, fleet: Fleet) -> None:
+        """Use a changed poll interval, in seconds, and a changed fleet from the next heartbeat."""
         self._interval_s = interval_s
+        self.fleet = fleet
 
     async def beat(self, pool: asyncpg.Pool, unsafe_since: datetime | None, state: State) -> None:
-        """Write a heartbeat and read the living collectors into `living`.
+        """Write a heartbeat and read the living collectors into `living` and `different`.
 
         `unsafe_since` is the oldest tick that is only in memory: a kill now would lose it.
-        Raises DatabaseError; then `living` is unchanged.
+        Raises DatabaseError; then both are unchanged.
         """
         async with borrowed(pool, "heartbeat", BEAT_DEADLINE_S) as connection:
             living = await connection.fetchval(
-                "SELECT meter.beat($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13)",
+                "SELECT meter.beat($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, "
+                "$14, $15, $16)",
                 self.collector,
                 self._host,
                 timedelta(seconds=self.period_s),
@@ -81,9 +114,20 @@ class Sharing:
                 unsafe_since,
                 self._interval_s,
                 *astuple(state),
+                list(self.fleet.servers),
+                self.fleet.hash,
+                self.fleet.settings_changed_at,
             )
+            rows = await connection.fetch(_DIFFERENT, living, self.fleet.hash)
         self._began = True
         self.living = tuple(living)
+        self.different = {
+            row["id"]: Other(
+                row["host"],
+                Fleet(tuple(row["fleet"]), row["fleet_hash"], row["settings_changed_at"]),
+            )
+            for row in rows
+        }
 
     async def leave(self, pool: asyncpg.Pool) -> None:
         """Sign off, so that the others take over at once. Raises DatabaseError."""
@@ -91,10 +135,21 @@ class Sharing:
         async with borrowed(pool, "sign off", BEAT_DEADLINE_S) as connection:
             await connection.execute("SELECT meter.leave($1, $2)", self.collector, period)
 
-    def owns(self, name: str) -> bool:
-        """Return whether this collector has the server (or other task) `name`."""
-        alone = self.living == (self.collector,)
-        return alone or owner(name, self.living) == self.collector
+    def owns(self, task: str) -> bool:
+        """Return whether this collector has a task that one does for all."""
+        return self._is_owner(task, self.living)
+
+    def owns_server(self, name: str) -> bool:
+        """Return whether this collector polls the server `name` of its settings.
+
+        Only collectors that have the server in their settings can poll it.
+        """
+        without = {one for one, other in self.different.items() if name not in other.fleet.servers}
+        return self._is_owner(name, tuple(one for one in self.living if one not in without))
+
+    def _is_owner(self, name: str, collectors: tuple[str, ...]) -> bool:
+        alone = collectors == (self.collector,)
+        return alone or owner(name, collectors) == self.collector
 
 
 def owner(name: str, collectors: Iterable[str]) -> str:

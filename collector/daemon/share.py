@@ -8,7 +8,7 @@ from collector.daemon.ticks import Ticks
 from collector.database import borrowed
 from collector.database.deadlines import SHORT_DEADLINE_S
 from collector.errors import DatabaseError
-from collector.storage.registry import last_polls, store_certificates
+from collector.storage.registry import keep_due, last_polls, store_certificates
 
 log = structlog.get_logger(__name__)
 
@@ -20,11 +20,22 @@ class Share:
         """Share the servers that `ticks` polls."""
         self._context = context
         self._ticks = ticks
+        self._reported: set[tuple[str, str]] = set()
+
+    async def announce(self) -> None:
+        """Write a heartbeat with the present fleet, and change nothing else.
+
+        It comes before the fleet is stored, so that no other collector ends a new server's polls.
+        Raises DatabaseError.
+        """
+        context = self._context
+        await context.sharing.beat(context.pool, context.outbox.unsafe_since, self._state())
 
     async def beat(self) -> None:
         """Write a heartbeat, then take over or give up servers. Raises DatabaseError."""
         context = self._context
-        await context.sharing.beat(context.pool, context.outbox.unsafe_since, self._state())
+        await self.announce()
+        self._report_differences()
         await self.apply()
         if new := dict(self._ticks.new_certificates):
             async with borrowed(context.pool, "store certificates", SHORT_DEADLINE_S) as connection:
@@ -38,6 +49,40 @@ class Share:
         if self._context.outbox.open:
             await self.beat()
 
+    async def keep_due(self) -> None:
+        """Keep the polls of this collector's servers due, and end those that nobody has.
+
+        Raises DatabaseError.
+        """
+        context = self._context
+        if not context.outbox.open:
+            return
+        tick = self._ticks.next_at(context.settings)
+        async with borrowed(context.pool, "store the fleet", SHORT_DEADLINE_S) as connection:
+            await keep_due(connection, context.sharing.claimant, tick)
+
+    def _report_differences(self) -> None:
+        """Log once which collectors have different settings, and count them in a metric."""
+        context, sharing = self._context, self._context.sharing
+        different = sharing.different
+        context.metrics.different_fleets.set(len(different))
+        found = {(one, other.fleet.hash) for one, other in different.items()}
+        for one, fleet_hash in sorted(found - self._reported):
+            other = different[one]
+            log.warning(
+                "fleets_differ",
+                collector=sharing.collector,
+                other=one,
+                other_host=other.host,
+                decides=max((sharing.fleet.rank, sharing.collector), (other.fleet.rank, one))[1],
+                only_here=sorted({*sharing.fleet.servers} - {*other.fleet.servers}),
+                only_there=sorted({*other.fleet.servers} - {*sharing.fleet.servers}),
+                fleet_hash=fleet_hash,
+            )
+        if self._reported and not found:
+            log.info("fleets_agree", collectors=len(sharing.living))
+        self._reported = found
+
     async def apply(self) -> None:
         """Poll this collector's present servers from the next tick on.
 
@@ -46,7 +91,7 @@ class Share:
         """
         context = self._context
         enabled = (server.name for server in context.settings.enabled_servers)
-        mine = frozenset(filter(context.sharing.owns, enabled))
+        mine = frozenset(filter(context.sharing.owns_server, enabled))
         context.metrics.collectors.set(len(context.sharing.living))
         context.metrics.servers.set(len(mine))
         before, self._ticks.servers = self._ticks.servers, mine
@@ -61,12 +106,14 @@ class Share:
     async def _restore(self, servers: frozenset[str]) -> None:
         context = self._context
         tick = self._ticks.next_at(context.settings)
-        max_gap_s = context.settings.max_gap_s
+        settings = context.settings
         try:
             async with borrowed(
                 context.pool, "read the last polls", SHORT_DEADLINE_S
             ) as connection:
-                last = await last_polls(connection, servers, tick, max_gap_s)
+                last = await last_polls(
+                    connection, servers, tick, settings.max_gap_s, settings.poll_interval_s
+                )
         except DatabaseError as error:
             log.warning("gaps_not_filled", error=str(error))
             return

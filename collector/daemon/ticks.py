@@ -28,8 +28,10 @@ class Ticks:
     """Polls this collector's servers at every tick.
 
     `servers` are the polled servers. `last_at` is when the last tick ran; before the first one, it
-    is when this object was created. `new_certificates` are the expiry times of certificates, by
-    server, that are not stored yet. Hold `lock` to change what a tick uses: no tick runs meanwhile.
+    is when this object was created. `covered_until` is the end of the time for which the polls of
+    the last tick count; None before the first one. `new_certificates` are the expiry times of
+    certificates, by server, that are not stored yet. Hold `lock` to change what a tick uses: no
+    tick runs meanwhile.
     """
 
     def __init__(
@@ -51,6 +53,7 @@ class Ticks:
         self.servers: frozenset[str] = frozenset()
         self.lock = asyncio.Lock()
         self.last_at = context.clock.now()
+        self.covered_until: datetime | None = None
 
     def poller_for(self, settings: Settings) -> Poller:
         """Return a poller for the enabled servers.
@@ -90,6 +93,7 @@ class Ticks:
             interval_s = self._context.settings.poll_interval_s
             ts = tick_at(now, interval_s)
             self.last_at = now
+            self.covered_until = ts + timedelta(seconds=interval_s)
             left_s = interval_s - (now - ts).total_seconds() - TICK_MARGIN_S
             await self._poller.poll(ts, max(left_s, TICK_MARGIN_S), self._deliver, self.servers)
             metrics.tick_seconds.observe((clock.now() - ts).total_seconds())

@@ -6,6 +6,7 @@ from datetime import datetime, timedelta
 from collector.database import Connection, translated
 from collector.model import COUNTS, LATER_COUNTS, Absent, LastPoll, Place, Sample, Seen
 from collector.settings import ServerSettings, TenantSettings
+from collector.storage.claims import Claimant, begin_due, decides, end_unclaimed
 from collector.storage.writer import ensure_names
 
 
@@ -14,61 +15,60 @@ async def sync_fleet(
     servers: tuple[ServerSettings, ...],
     tenants: tuple[TenantSettings, ...],
     tick: datetime,
+    claimant: Claimant | None = None,
 ) -> None:
     """Write the servers and tenants of the settings to the database.
 
     Polls of an enabled server are due from `tick` on. Polls of a server that is disabled, or was
-    removed, are due until `tick`. Tenants and servers that were removed from the settings stay in
-    the database, because stored figures refer to them. Raises DatabaseError.
+    removed, are due until `tick`, unless a collector other than `claimant` has it in its settings.
+    If another collector has a different fleet from a newer settings file, that one decides:
+    tenants of servers, titles and contracts that are stored already are not changed.
+
+    Tenants and servers that were removed from the settings stay in the database, because stored
+    figures refer to them. Raises DatabaseError.
     """
-    enabled = {server.name for server in servers if server.enabled}
+    enabled = sorted(server.name for server in servers if server.enabled)
     with translated("store the fleet"):
         async with connection.transaction():
+            await _one_at_a_time(connection)
+            in_charge = claimant is None or await decides(connection, claimant)
             names = {tenant.name for tenant in tenants} | {s.tenant for s in servers if s.tenant}
             tenant_ids = await ensure_names(connection, "tenant", names)
-            await connection.executemany(
-                "UPDATE meter.tenant SET title = $2 WHERE name = $1 AND title <> $2",
-                [(tenant.name, tenant.title) for tenant in tenants],
-            )
-            await _sync_contracts(connection, tenants, tenant_ids, tick)
             ids = await ensure_names(connection, "server", {server.name for server in servers})
+            if in_charge:
+                await connection.executemany(
+                    "UPDATE meter.tenant SET title = $2 WHERE name = $1 AND title <> $2",
+                    [(tenant.name, tenant.title) for tenant in tenants],
+                )
+                await _sync_contracts(connection, tenants, tenant_ids, tick)
             await _sync_server_tenants(
                 connection,
                 {ids[s.name]: tenant_ids[s.tenant] if s.tenant else None for s in servers},
                 tick,
+                change=in_charge,
             )
-            # The same order in every collector: two that start at once must not deadlock.
-            due = sorted(ids[name] for name in enabled)
-            await connection.execute(
-                "UPDATE meter.server_due SET until = greatest(since, $2) "
-                "WHERE until IS NULL AND NOT server_id = ANY($1::integer[])",
-                due,
-                tick,
-            )
-            # A span that ended at this tick is continued; a new span could have the same key.
-            await connection.execute(
-                """
-                UPDATE meter.server_due AS x SET until = NULL
-                WHERE x.until = $2 AND x.server_id = ANY($1::integer[]) AND NOT EXISTS (
-                    SELECT FROM meter.server_due AS d
-                    WHERE d.server_id = x.server_id AND (d.until IS NULL OR d.since > x.since)
-                )
-                """,
-                due,
-                tick,
-            )
-            await connection.execute(
-                """
-                INSERT INTO meter.server_due (server_id, since)
-                SELECT x, $2 FROM unnest($1::integer[]) AS x
-                WHERE NOT EXISTS (
-                    SELECT FROM meter.server_due AS d WHERE d.server_id = x AND d.until IS NULL
-                )
-                ON CONFLICT DO NOTHING
-                """,
-                due,
-                tick,
-            )
+            own_id = claimant.collector if claimant else None
+            await end_unclaimed(connection, enabled, tick, own_id)
+            await begin_due(connection, enabled, tick)
+
+
+async def keep_due(connection: Connection, claimant: Claimant, tick: datetime) -> None:
+    """Keep this collector's servers due, and end those that no collector has any more.
+
+    The latter have been left by collectors that have not been alive for some minutes. Raises
+    DatabaseError.
+    """
+    servers = claimant.fleet.servers
+    with translated("store the fleet"):
+        async with connection.transaction():
+            await _one_at_a_time(connection)
+            await end_unclaimed(connection, servers, tick, claimant.collector, at_last_claim=True)
+            await begin_due(connection, servers, tick)
+
+
+async def _one_at_a_time(connection: Connection) -> None:
+    """Wait until no other collector changes the fleet, for the rest of the transaction."""
+    await connection.execute("LOCK TABLE meter.server_due IN SHARE ROW EXCLUSIVE MODE")
 
 
 async def _sync_contracts(
@@ -133,12 +133,13 @@ async def _sync_contracts(
 
 
 async def _sync_server_tenants(
-    connection: Connection, tenant_of: Mapping[int, int | None], tick: datetime
+    connection: Connection, tenant_of: Mapping[int, int | None], tick: datetime, *, change: bool
 ) -> None:
     """Store from `tick` on which tenant each server belongs to; None is a shared server.
 
     The first known tenant of a server also applies to the time before: nobody knows another one.
-    A server that is not in the settings keeps its last tenant.
+    A server that is not in the settings keeps its last tenant. Without `change`, known servers keep
+    theirs too.
     """
     servers = sorted(tenant_of)
     columns = [servers, [tenant_of[server] for server in servers]]
@@ -146,11 +147,12 @@ async def _sync_server_tenants(
         """
         UPDATE meter.server_tenant AS w SET until = greatest(w.since, $3::timestamptz)
         FROM unnest($1::integer[], $2::integer[]) AS x (server_id, tenant_id)
-        WHERE w.server_id = x.server_id AND w.until IS NULL
+        WHERE $4 AND w.server_id = x.server_id AND w.until IS NULL
             AND w.tenant_id IS DISTINCT FROM x.tenant_id
         """,
         *columns,
         tick,
+        change,
     )
     # Spans follow each other without a gap, also if the clock was set back. If a tenant changes
     # twice at one tick, the last change applies.
@@ -204,32 +206,39 @@ async def late_days(connection: Connection) -> int | None:
 async def covered_until(connection: Connection, interval_s: int) -> datetime | None:
     """Return the end of the time that recent polls of another interval cover; None if none does.
 
-    `interval_s` is the present interval. A collector that was restarted with a changed interval
-    begins after that time, so that no second counts twice. Raises DatabaseError.
+    `interval_s` is the present interval. A collector whose interval has changed begins after that
+    time, so that no second counts twice. Raises DatabaseError.
     """
     with translated("read the last polls"):
         covered: datetime | None = await connection.fetchval(
+            # The clock of the collector that stored them can be ahead of the database's.
             "SELECT max(ts + make_interval(secs => seconds)) FROM meter.poll "
-            "WHERE ts > now() - interval '2 minutes' AND ts <= now() AND seconds <> $1",
+            "WHERE ts > now() - interval '2 minutes' AND ts < now() + interval '1 minute' "
+            "AND seconds <> $1",
             interval_s,
         )
     return covered
 
 
 async def last_polls(
-    connection: Connection, servers: Collection[str], tick: datetime, max_gap_s: int
+    connection: Connection,
+    servers: Collection[str],
+    tick: datetime,
+    max_gap_s: int,
+    interval_s: int,
 ) -> dict[str, LastPoll]:
     """Return each server's last successful poll before `tick`, if recent enough to fill the gap.
 
     It also has the sessions that only polls before it showed.
 
     With it, a collector that was restarted or takes over servers fills the gap as if it had always
-    polled them. Raises DatabaseError.
+    polled them. Polls are left out up to the last one with an interval other than `interval_s`:
+    filled samples could begin within its time. Raises DatabaseError.
     """
     # The missed ticks may last max_gap_s; the last poll was up to one interval (60 s) before them.
     since = tick - timedelta(seconds=max_gap_s + 60)
     with translated("read the last polls"):
-        rows = await connection.fetch(_LAST_POLLS, since, tick, list(servers))
+        rows = await connection.fetch(_LAST_POLLS, since, tick, list(servers), interval_s)
     last: dict[str, LastPoll] = {}
     for row in rows:
         poll = last.get(row["server"])
@@ -268,19 +277,27 @@ async def last_polls(
 
 # The last real sample of each session since $1, with the last successful poll of its server.
 _LAST_POLLS = f"""
-WITH poll AS (
+WITH recent AS (
+    -- changed_at is the last successful poll of another interval: gaps do not reach beyond it.
     SELECT
-        p.server_id, max(p.ts) AS ts,
-        (array_agg(p.ts ORDER BY p.ts))[: count(*) - 1] AS earlier
+        p.server_id, p.ts,
+        max(p.ts) FILTER (WHERE p.seconds <> $4) OVER (PARTITION BY p.server_id) AS changed_at
     FROM meter.poll AS p
     INNER JOIN meter.server AS v ON p.server_id = v.id
     WHERE p.ok AND p.ts >= $1 AND p.ts < $2 AND v.name = ANY($3::text[])
-    GROUP BY p.server_id
+), poll AS (
+    SELECT
+        p.server_id, p.changed_at, max(p.ts) AS ts,
+        (array_agg(p.ts ORDER BY p.ts))[: count(*) - 1] AS earlier
+    FROM recent AS p
+    WHERE p.changed_at IS NULL OR p.ts > p.changed_at
+    GROUP BY p.server_id, p.changed_at
 ), seen AS (
     SELECT DISTINCT ON (a.session_id) a.*
     FROM meter.sample AS a
     INNER JOIN poll AS l ON a.server_id = l.server_id
     WHERE a.ts >= $1 AND a.ts < $2 AND NOT a.filled
+        AND (l.changed_at IS NULL OR a.ts > l.changed_at)
     ORDER BY a.session_id, a.ts DESC
 )
 SELECT

@@ -2,9 +2,14 @@
 -- no collector stored.
 
 -- Note that the collector `id` is alive, and return the ids of all live collectors. A new span
--- begins when the collector has been started again (`anew`), or when it wrote no heartbeat for
--- two periods. `unsafe_since` is the oldest tick that it holds in memory only, because neither the
--- database nor its spool accepts it. The other arguments are what it reports of itself.
+-- begins when the collector has been started again (`anew`), when it wrote no heartbeat for two
+-- periods, and when its fleet changes, because servers then change hands. `unsafe_since` is the
+-- oldest tick that it holds in memory only, because neither the database nor its spool accepts it.
+-- The other arguments are what it reports of itself.
+DROP FUNCTION IF EXISTS meter.beat(
+    text, text, interval, interval, boolean, timestamptz, integer, integer, timestamptz, integer,
+    bigint, bigint, integer
+);
 CREATE OR REPLACE FUNCTION meter.beat(
     id text,
     host text,
@@ -18,7 +23,10 @@ CREATE OR REPLACE FUNCTION meter.beat(
     spool_polls integer DEFAULT NULL,
     spool_bytes bigint DEFAULT NULL,
     spool_max_bytes bigint DEFAULT NULL,
-    quarantined_batches integer DEFAULT NULL
+    quarantined_batches integer DEFAULT NULL,
+    fleet text[] DEFAULT NULL,
+    fleet_hash text DEFAULT NULL,
+    settings_changed_at timestamptz DEFAULT NULL
 ) RETURNS text[]
 LANGUAGE plpgsql
 AS $fn$
@@ -33,24 +41,31 @@ BEGIN
         spool_polls = beat.spool_polls,
         spool_bytes = beat.spool_bytes,
         spool_max_bytes = beat.spool_max_bytes,
-        quarantined_batches = beat.quarantined_batches
+        quarantined_batches = beat.quarantined_batches,
+        settings_changed_at = beat.settings_changed_at
     WHERE c.id = beat.id AND NOT anew AND NOT c.stopped
-        AND c.until > now() - 2 * period AND c.since <= now();
+        AND c.until > now() - 2 * period AND c.since <= now()
+        AND c.fleet_hash IS NOT DISTINCT FROM beat.fleet_hash;
     IF NOT FOUND THEN
         INSERT INTO meter.collector AS c (
             id, host, since, until, safe_until, interval_s, servers, newest_stored_at,
-            spool_polls, spool_bytes, spool_max_bytes, quarantined_batches
+            spool_polls, spool_bytes, spool_max_bytes, quarantined_batches, fleet, fleet_hash,
+            settings_changed_at
         )
         VALUES (
             beat.id, beat.host, now(), now(), least(now(), unsafe_since), beat.interval_s,
             beat.servers, beat.newest_stored_at, beat.spool_polls, beat.spool_bytes,
-            beat.spool_max_bytes, beat.quarantined_batches
+            beat.spool_max_bytes, beat.quarantined_batches, beat.fleet, beat.fleet_hash,
+            beat.settings_changed_at
         )
         ON CONFLICT DO NOTHING;
     END IF;
     RETURN (
         SELECT array_agg(DISTINCT c.id ORDER BY c.id) FROM meter.collector AS c
-        WHERE c.until > now() - alive_for AND NOT c.stopped
+        WHERE
+            -- One with a longer poll interval writes fewer heartbeats.
+            c.until > now() - greatest(alive_for, make_interval(secs => 2 * c.interval_s))
+            AND NOT c.stopped
     );
 END
 $fn$;

@@ -18,7 +18,9 @@ SELECT
     c.spool_bytes,
     c.spool_max_bytes,
     c.spool_bytes::double precision / nullif(c.spool_max_bytes, 0) AS spool_use,
-    c.quarantined_batches
+    c.quarantined_batches,
+    c.fleet_hash,
+    c.settings_changed_at
 FROM (
     SELECT DISTINCT ON (x.id) x.*
     FROM meter.collector AS x
@@ -32,7 +34,7 @@ COMMENT ON COLUMN meter.collector_now.collector IS
 COMMENT ON COLUMN meter.collector_now.host IS
 'Name of the machine or container it runs on.';
 COMMENT ON COLUMN meter.collector_now.started_at IS
-'When it was started, or wrote the first heartbeat after an interruption.';
+'When it was started, wrote the first heartbeat after an interruption, or changed its fleet.';
 COMMENT ON COLUMN meter.collector_now.seen_at IS
 'When it wrote its last heartbeat.';
 COMMENT ON COLUMN meter.collector_now.is_live IS
@@ -55,6 +57,11 @@ COMMENT ON COLUMN meter.collector_now.spool_use IS
 'Share of that maximum in use.';
 COMMENT ON COLUMN meter.collector_now.quarantined_batches IS
 'Number of batches that the database rejected because of their content.';
+COMMENT ON COLUMN meter.collector_now.fleet_hash IS
+'Hash of what its settings say about the fleet. It is equal for collectors with the same settings. '
+'NULL if not reported.';
+COMMENT ON COLUMN meter.collector_now.settings_changed_at IS
+'When its settings file was last changed, by its machine; NULL without a file.';
 
 -- Up to when each rollup is computed. Later rows are computed at each query. is_stale: the rollup
 -- is so far behind that its policy must have failed several times.

@@ -86,6 +86,15 @@ SICK = {
         """,
         [{"rollup": "fleet_1m"}, {"rollup": "usage_1m"}],
     ),
+    "fleets-differ": (
+        """
+        INSERT INTO meter.collector (id, host, since, until, safe_until, interval_s, fleet_hash)
+        VALUES
+            ('four', 'meter1', now(), now(), now(), 60, 'a'),
+            ('five', 'meter2', now(), now(), now(), 60, 'b')
+        """,
+        [{}],
+    ),
     "tenant-near-limit": (
         """
         UPDATE meter.contract SET month_minute_limit = (

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import os
 from collections.abc import AsyncIterator, Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -160,6 +161,41 @@ async def test_one_that_ends_in_order_leaves_no_hole(
     holes = await missing(dsn)
     assert {reason for reason, _ in holes} <= {"handover"}
     assert all(hole <= INTERVAL for _, hole in holes)
+
+
+async def test_an_older_settings_file_ends_nobodys_servers(
+    write_config: Callable[..., Path], tmp_path: Path, dsn: str
+) -> None:
+    """A second collector lacks servers of the first: both say so, and polls go on everywhere."""
+    config = write_config()
+    less = tmp_path / "less.toml"
+    whole = config.read_text(encoding="utf-8")
+    for name in ("sim01", "sim02", "sim03"):
+        whole = whole.replace(f'name = "{name}"\n', f'name = "{name}"\nenabled = false\n')
+    less.write_text(whole, encoding="utf-8")
+    os.utime(less, (1, 1))
+    only = "server_id IN (SELECT id FROM meter.server WHERE name IN ('sim01', 'sim02', 'sim03'))"
+    async with collecting(config) as first:
+        await until_polled(dsn, SERVERS)
+        async with collecting(less) as second:
+            for one, here in ((first, 3), (second, 0)):
+                said = await one.until("fleets_differ")
+                assert said["decides"] == (await first.until("collecting"))["collector"]
+                assert str(said["only_here"]).count("sim") == here
+                assert str(said["only_there"]).count("sim") == 3 - here
+            await until_logged(first, "servers_shared", collectors=2)
+            together = datetime.now(UTC) + INTERVAL
+            await until_polled(dsn, 9, f"ok AND ts > '{together.isoformat()}' AND {only}")
+            await until_polled(dsn, 2 * SERVERS, f"ok AND ts > '{together.isoformat()}'")
+            # The file of the second becomes the same: they agree again without a restart.
+            less.write_text(config.read_text(encoding="utf-8"), encoding="utf-8")
+            await second.until("fleets_agree")
+            await first.until("fleets_agree")
+            await second.end()
+        await first.end()
+    spans = await fetch(dsn, "SELECT until FROM meter.server_due")
+    assert [span["until"] for span in spans] == [None] * SERVERS
+    assert {reason for reason, _ in await missing(dsn)} <= {"handover"}
 
 
 async def until_metric(metrics: str, name: str, value: float) -> None:

@@ -180,10 +180,12 @@ def pipeline(settings: Settings) -> Pipeline:
     return Pipeline(settings)
 
 
-async def read(pool: asyncpg.Pool, at_s: float, max_gap_s: int = MAX_GAP_S) -> dict[str, LastPoll]:
+async def read(
+    pool: asyncpg.Pool, at_s: float, max_gap_s: int = MAX_GAP_S, interval_s: int = 30
+) -> dict[str, LastPoll]:
     """Return what a collector finds that starts with the tick `at_s`."""
     async with pool.acquire() as connection:
-        return await last_polls(connection, ("bbb1", "bbb2"), at(at_s), max_gap_s)
+        return await last_polls(connection, ("bbb1", "bbb2"), at(at_s), max_gap_s, interval_s)
 
 
 async def test_a_restart_loses_nothing(

@@ -1,0 +1,124 @@
+"""No second counts twice when the poll interval changes."""
+
+import random
+from datetime import timedelta
+
+import asyncpg
+import pytest
+
+from collector.metering.pipeline import Pipeline
+from collector.model import Answer, Batch, Meeting, PollResult
+from collector.simulator.plan import epoch_ms
+from collector.storage.registry import covered_until, last_polls
+from collector.storage.writer import Writer
+from tests.support.feed import Feed, Run
+from tests.support.reports import HOUR, at
+from tests.support.settings import make_settings
+
+T = at("2026-03-02 10:00")
+SECOND = timedelta(seconds=1)
+# Polls that cover a second twice, of one server; and samples, of one session.
+TWICE = """
+SELECT count(*) FROM (
+    SELECT ts, lead(ts) OVER (PARTITION BY server_id ORDER BY ts) AS next,
+        ts + make_interval(secs => seconds) AS until
+    FROM meter.{table} WHERE {condition}
+) AS x WHERE x.next < x.until
+"""
+
+
+async def counted_twice(pool: asyncpg.Pool) -> int:
+    """Return how many stored polls and samples overlap."""
+    queries = (
+        TWICE.format(table="poll", condition="ok"),
+        TWICE.format(table="sample", condition="TRUE"),
+    )
+    return sum([await pool.fetchval(query) for query in queries])
+
+
+async def test_a_restart_with_another_interval_fills_nothing_twice(pool: asyncpg.Pool) -> None:
+    """60 s, stop, 10 s, start within max_gap_s: a gap between two intervals is not filled."""
+    meeting = Meeting("m", "m", epoch_ms(T), 10, 0, 0, 0, 0, False, None, False, {})  # noqa: FBT003
+
+    def polled(seconds: int) -> PollResult:
+        return PollResult("bbb1", T + seconds * SECOND, True, 5, answer=Answer((meeting,)))  # noqa: FBT003
+
+    writer = Writer(pool)
+    before = Pipeline(make_settings(poll_interval_s=60))
+    for seconds in (0, 60):
+        await writer.write(before.process(polled(seconds)))
+    async with pool.acquire() as connection:
+        for interval_s, found in ((60, {"bbb1"}), (10, set())):
+            last = await last_polls(connection, ["bbb1"], T + 180 * SECOND, 300, interval_s)
+            assert last.keys() == found
+        after = Pipeline(make_settings(poll_interval_s=10))
+        for name, poll in last.items():
+            after.restore(name, poll)
+    for seconds in range(180, 220, 10):
+        await writer.write(after.process(polled(seconds)))
+    assert await pool.fetchval("SELECT sum(seconds) FROM meter.sample") == 2 * 60 + 4 * 10
+    assert await counted_twice(pool) == 0
+    # Back to 60 s: the newest poll has 10 s, so the older one of 60 s is no beginning of a gap.
+    async with pool.acquire() as connection:
+        assert await last_polls(connection, ["bbb1"], T + 240 * SECOND, 300, 60) == {}
+
+
+async def test_the_first_tick_after_a_change_follows_what_is_stored(feed: Feed) -> None:
+    """It also follows a poll of a collector whose clock is some seconds ahead."""
+    now = await feed.pool.fetchval("SELECT date_trunc('minute', now())")
+    feed.interval_s = 60
+    for tick in (now - 60 * SECOND, now):
+        await feed.play(["bbb1"], [tick])
+        async with feed.pool.acquire() as connection:
+            assert await covered_until(connection, 10) == tick + 60 * SECOND
+            assert await covered_until(connection, 60) is None
+
+
+@pytest.mark.parametrize("seed", range(12))
+async def test_polls_of_several_intervals_never_overlap(feed: Feed, seed: int) -> None:
+    """In whatever order and batches they are stored, live and from spools, each second is once."""
+    dice = random.Random(seed)
+    run = Run("bbb1", "arts", "r", T - HOUR, T + HOUR, 3)
+    batches: list[Batch] = []
+    for _ in range(6):
+        feed.interval_s = dice.choice([5, 6, 10, 12, 15, 20, 30, 60])
+        begin = T + dice.randrange(0, 300, feed.interval_s) * SECOND
+        begin -= (begin - T) % (feed.interval_s * SECOND)
+        ticks = list(feed.ticks(begin, begin + 180 * SECOND))
+        failed = {("bbb1", tick) for tick in ticks if dice.random() < 0.2}
+        batch = feed.batch(["bbb1"], ticks, [run], failed=failed)
+        keys = [("bbb1", tick) for tick in ticks]
+        cut = dice.randrange(len(keys))
+        batches += [batch.part(keys[:cut]), batch.part(keys[cut:])]
+    dice.shuffle(batches)
+    whole = Batch()
+    for batch in filter(lambda b: b.polls, batches):
+        known = {(poll.server, poll.ts) for poll in whole.polls}
+        if known.isdisjoint((poll.server, poll.ts) for poll in batch.polls) and dice.random() < 0.5:
+            whole.extend(batch)
+            continue
+        await feed.writer.write(batch, late=dice.random() < 0.5)
+    if whole.polls:
+        await feed.writer.write(whole, late=True)
+    assert await counted_twice(feed.pool) == 0
+    rows = await feed.pool.fetch("SELECT ts, seconds FROM meter.poll WHERE ok")
+    assert rows
+    # Each successful poll has its sample, with the same time.
+    samples = await feed.pool.fetch("SELECT ts, seconds FROM meter.sample")
+    assert sorted(map(tuple, samples)) == sorted(map(tuple, rows))
+
+
+async def test_a_batch_with_two_intervals_keeps_the_first(feed: Feed) -> None:
+    """A spool holds both sides of a change: of two polls that overlap, the earlier one counts."""
+    run = Run("bbb1", "arts", "r", T - HOUR, T + HOUR, 3)
+    batch = Batch()
+    for interval_s, since, until in ((60, 0, 60), (10, 20, 80)):
+        feed.interval_s = interval_s
+        ticks = feed.ticks(T + since * SECOND, T + until * SECOND)
+        batch.extend(feed.batch(["bbb1", "bbb2"], ticks, [run]))
+    await feed.writer.write(batch, late=True)
+    rows = await feed.pool.fetch(
+        "SELECT server_id, count(*) AS polls, sum(seconds) AS seconds FROM meter.poll GROUP BY 1"
+    )
+    assert [(row["polls"], row["seconds"]) for row in rows] == [(3, 80), (3, 80)]
+    assert await counted_twice(feed.pool) == 0
