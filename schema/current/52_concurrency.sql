@@ -130,15 +130,12 @@ BEGIN
         GROUP BY x.lo, x.hi, x.servers
     ),
 
-    -- A step in which a server changed tenants counts for both.
+    -- A step in which a server changed tenants has the coverage of the servers at its beginning.
     seen AS MATERIALIZED (
-        SELECT y.ts, y.tenant_id, sum(y.covered_seconds) / sum(y.due_seconds) AS coverage
-        FROM (
-            SELECT c.ts, unnest(k.tenants) AS tenant_id, c.covered_seconds, c.due_seconds
-            FROM carrier AS k
-            CROSS JOIN LATERAL meter.coverage_steps(k.lo, k.hi, step, k.servers) AS c
-        ) AS y
-        GROUP BY y.ts, y.tenant_id
+        SELECT c.ts, k.tenants, c.covered_seconds / c.due_seconds AS coverage
+        FROM carrier AS k
+        CROSS JOIN LATERAL meter.coverage_steps(k.lo, k.hi, step, k.servers) AS c
+        WHERE c.ts >= k.lo OR k.lo = since
     )
 
     SELECT
@@ -157,7 +154,11 @@ BEGIN
         k.participant_limit
     FROM grid AS g
     CROSS JOIN shown AS t
-    LEFT JOIN seen AS s ON g.ts = s.ts AND t.id = s.tenant_id
+    LEFT JOIN (
+        SELECT x.ts, y.tenant_id, x.coverage
+        FROM seen AS x
+        CROSS JOIN LATERAL unnest(x.tenants) AS y (tenant_id)
+    ) AS s ON g.ts = s.ts AND t.id = s.tenant_id
     LEFT JOIN used AS u ON g.ts = u.ts AND t.id = u.tenant_id
     LEFT JOIN meter.contract AS k
         ON t.id = k.tenant_id AND g.ts >= k.since AND (k.until IS NULL OR g.ts < k.until)

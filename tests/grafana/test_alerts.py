@@ -235,7 +235,7 @@ def test_what_is_provisioned_is_what_the_code_gives() -> None:
     provisioned = yaml.safe_load(path.read_text())
     assert provisioned == alerts.provisioning()
     [group] = provisioned["groups"]
-    assert len({rule["uid"] for rule in group["rules"]}) == len(alerts.ALERTS) == 12
+    assert len({rule["uid"] for rule in group["rules"]}) == len(alerts.ALERTS) == 13
     for rule in group["rules"]:
         refs = [part["refId"] for part in rule["data"]]
         assert rule["condition"] == refs[-1]
