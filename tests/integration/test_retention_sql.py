@@ -79,3 +79,21 @@ async def test_peaks_of_groups_are_unknown_without_samples(make_feed: MakeFeed) 
     assert after["participant_minutes"] == before["participant_minutes"] == 300
     (recent,) = await by(feed, young, young + HOUR, "room")
     assert recent["peak_participants"] == 7
+
+
+async def test_a_period_is_refused_when_all_rows_are_gone(make_feed: MakeFeed) -> None:
+    """An empty table may have lost the minutes of the period: nothing newer has to be stored."""
+    kept = {"sample": 5, "poll": 5, "usage_1m": 5, "session": 0}
+    feed = await make_feed(make_settings(retention=kept))
+    old = datetime.now(UTC).replace(minute=0, second=0, microsecond=0) - timedelta(days=20)
+    await feed.due(old, bbb1=None)
+    run = Run("bbb1", "arts", "r", old, old + HOUR, 5)
+    await feed.play(["bbb1"], feed.ticks(old, old + HOUR), [run])
+    await feed.refresh()
+    for relation in ("sample", "poll", "usage_1m"):
+        await feed.pool.execute(
+            "SELECT public.drop_chunks($1::regclass, older_than => now() - interval '10 days')",
+            f"meter.{relation}",
+        )
+    with pytest.raises(asyncpg.InvalidParameterValueError, match="no longer reaches back"):
+        await report(feed, old, old + 10 * MINUTE)
