@@ -9,6 +9,7 @@ from prometheus_client.exposition import CONTENT_TYPE_LATEST
 
 from collector.metrics import Metrics
 from collector.settings import HttpSettings
+from collector.web.connections import listening
 
 # Returns None if the daemon is alive or ready, else the reason why it is not.
 Probe = Callable[[], str | None]
@@ -40,12 +41,17 @@ async def serve_health(
     app.router.add_get("/healthz", answer(alive))  # type: ignore[arg-type]
     app.router.add_get("/readyz", answer(ready))  # type: ignore[arg-type]
     app.router.add_get("/metrics", scrape)
-    runner = web.AppRunner(app, access_log=None, handle_signals=False)
+    app.on_response_prepare.append(_close)
+    runner = web.AppRunner(app, handle_signals=False)
     await runner.setup()
     try:
-        site = web.TCPSite(runner, http.host, http.port)
-        await site.start()
-        port: int = runner.addresses[0][1]
-        yield port
+        assert runner.server is not None  # noqa: S101 - setup has made it
+        async with listening(runner.server, http.host, http.port) as port:
+            yield port
     finally:
         await runner.cleanup()
+
+
+async def _close(_request: web.Request, response: web.StreamResponse) -> None:
+    """Close the connection after the answer, so that no client has to keep one."""
+    response.force_close()
