@@ -185,6 +185,10 @@ SELECT * FROM unnest(
 
 Key = tuple[str, str]
 
+# Rooms whose ids are remembered: clients choose the names of rooms, and can choose new ones without
+# end. One that is forgotten is read again. 50,000 take about 25 MB.
+_ROOMS_KEPT = 50_000
+
 
 @dataclass(frozen=True, slots=True)
 class Stored:
@@ -264,6 +268,7 @@ class Writer:
             )
             if not rows:
                 return Stored(frozenset(), 0)
+            await self._resolve(connection, batch)
             part = batch.part(self._keys(rows))
             stored = await self._insert(connection, part, late=True)
             await self._insert_rare(connection, part)
@@ -272,6 +277,7 @@ class Writer:
     async def _insert_rare(self, connection: Connection, batch: Batch) -> None:
         """Store the empty sessions of `batch`, and what its polls did not show."""
         if batch.empties:
+            await self._resolve(connection, batch)
             await connection.execute(
                 _EMPTIES,
                 [row.session_id for row in batch.empties],
@@ -318,24 +324,28 @@ class Writer:
 
     async def _ensure_rooms(self, connection: Connection, rooms: dict[Any, str | None]) -> None:
         """Read or insert the ids of rooms, given as {(tenant, external id): name or None}."""
+        if len(self._rooms) > _ROOMS_KEPT:
+            self._rooms.clear()
         new = sorted(k for k, name in rooms.items() if k not in self._rooms or name is not None)
-        if not new:
-            return
-        rows = await connection.fetch(
-            """
-            INSERT INTO meter.room AS r (tenant_id, external_id, name)
-            SELECT * FROM unnest($1::integer[], $2::text[], $3::text[])
-            ON CONFLICT (tenant_id, external_id) DO UPDATE
-            SET name = coalesce(excluded.name, r.name)
-            RETURNING r.tenant_id, r.external_id, r.id
-            """,
-            [self._tenants[tenant] for tenant, _ in new],
-            [room for _, room in new],
-            [rooms[key] for key in new],
-        )
-        tenants = {identity: name for name, identity in self._tenants.items()}
-        for row in rows:
-            self._rooms[tenants[row["tenant_id"]], row["external_id"]] = row["id"]
+        while new:
+            rows = await connection.fetch(
+                """
+                INSERT INTO meter.room AS r (tenant_id, external_id, name)
+                SELECT * FROM unnest($1::integer[], $2::text[], $3::text[])
+                ON CONFLICT (tenant_id, external_id) DO UPDATE
+                SET name = coalesce(excluded.name, r.name)
+                RETURNING r.tenant_id, r.external_id, r.id
+                """,
+                [self._tenants[tenant] for tenant, _ in new],
+                [room for _, room in new],
+                [rooms[key] for key in new],
+            )
+            tenants = {identity: name for name, identity in self._tenants.items()}
+            for row in rows:
+                self._rooms[tenants[row["tenant_id"]], row["external_id"]] = row["id"]
+            # Meanwhile, another write can have forgotten the rooms. So nothing may wait between this
+            # and the use of their ids.
+            new = sorted(rooms.keys() - self._rooms.keys())
 
     def _arrays(self, batch: Batch) -> Iterable[list[Any]]:
         """Return the statement's arrays, in its order.
