@@ -52,6 +52,8 @@ SELECT {name}, id FROM meter.tenant WHERE name = {tenant}
 ON CONFLICT DO NOTHING;
 COMMIT;
 -- Then grant the role to each login that needs it: GRANT {role} TO somebody;
+-- As a superuser, limit the login: ALTER ROLE somebody CONNECTION LIMIT 4;
+-- ALTER ROLE somebody SET temp_file_limit = '256MB';
 """
 
 _REVOKE = """\

@@ -149,6 +149,12 @@ async def test_an_owner_who_may_make_no_roles_migrates_all_the_same(
     database = await connection.fetchval("SELECT quote_ident(current_database())")
     await connection.execute(f"CREATE ROLE {owner} LOGIN")
     await connection.execute(f"GRANT CREATE ON DATABASE {database} TO {owner}")
+    # In the embedded engine, migrations of other tests have taken these from everybody.
+    await connection.execute(f"GRANT USAGE ON SCHEMA public TO {owner}")
+    await connection.execute(
+        f"GRANT EXECUTE ON ALL ROUTINES IN SCHEMA public, _timescaledb_functions TO {owner}"
+    )
+    await connection.execute(f"GRANT EXECUTE ON ROUTINE pg_advisory_xact_lock(bigint) TO {owner}")
     try:
         await connection.execute(f"SET ROLE {owner}")
         for _ in range(2):
@@ -161,6 +167,7 @@ async def test_an_owner_who_may_make_no_roles_migrates_all_the_same(
         await connection.execute("RESET ROLE")
         await connection.execute("DROP SCHEMA IF EXISTS meter CASCADE")
         await connection.execute(f"REVOKE CREATE ON DATABASE {database} FROM {owner}")
+        await connection.execute(f"DROP OWNED BY {owner}")
         await connection.execute(f"DROP ROLE {owner}")
     for role in ("reader", "writer"):
         assert f"role {owner}_{role} is missing, and this user cannot create it" in said
