@@ -1,10 +1,12 @@
 -- What a tenant can read with a database role of its own (`bbbmeter tenant grant-sql`): its own
--- rows, only through these views and functions. Row security would be the usual way, but does not
--- work with the columnstore.
+-- rows, only through these functions, and views of the same names. Row security would be the usual
+-- way, but does not work with the columnstore.
 --
--- security_barrier: PostgreSQL tests the reader's conditions only on rows that fulfil the view's
--- own condition, except for operators that cannot leak values. Comparing times is one of these, so
--- that a reader's time range still limits the chunks that are read.
+-- A view on the tables would not be enough, also not with security_barrier. PostgreSQL compares
+-- times and ids (leakproof operators) with the rows of all tenants, and EXPLAIN (ANALYZE) and the
+-- time of an index lookup show how many there were. A function with its owner's rights returns only
+-- rows of the caller, and everything that the caller asks is compared with these. Its
+-- client_min_messages keeps debug_print_plan from showing how it reads.
 
 -- The tenants whose roles the calling user has. In a function that runs with its owner's rights,
 -- current_user is the owner: the caller is the role that was SET, or else the user who logged in.
@@ -28,101 +30,115 @@ $fn$;
 COMMENT ON FUNCTION meter.my_tenants IS
 'The numbers of the tenants whose roles the calling user has (meter.tenant_role).';
 
--- In a subquery, the function is called once for each query, not for each row, and its value can be
--- used to search indexes and segments.
-CREATE OR REPLACE VIEW meter.my_tenant WITH (security_barrier) AS
-SELECT
-    t.id,
-    t.name,
-    t.title
-FROM meter.tenant AS t
-WHERE t.id = any((SELECT meter.my_tenants())::integer[]);
+-- For each relation X that a tenant sees: the function meter.my_X and the view meter.my_X, which
+-- returns all rows of the function. Where X has a time, the function takes a period [since, until).
+-- It reads whole days, so that the caller cannot choose which instants of other tenants' rows are
+-- compared. OFFSET 0 keeps the exact edges, and the caller's conditions, above that.
+DO $do$
+DECLARE
+    shown record;
+    described text;
+BEGIN
+    FOR shown IN
+        SELECT x.relation, x.tenant, x.instant, o.oid::regclass AS original,
+            obj_description(o.oid, 'pg_class') AS description
+        FROM (
+            VALUES
+            ('tenant', 'id', NULL),
+            ('room', 'tenant_id', NULL),
+            ('contract', 'tenant_id', NULL),
+            ('session', 'tenant_id', 'started_at'),
+            ('sample', 'tenant_id', 'ts'),
+            ('usage_1m', 'tenant_id', 'bucket'),
+            ('usage_1h', 'tenant_id', 'bucket')
+        ) AS x (relation, tenant, instant)
+        INNER JOIN pg_class AS o
+            ON x.relation = o.relname AND o.relnamespace = 'meter'::regnamespace
+    LOOP
+        EXECUTE format(
+            $sql$
+            CREATE OR REPLACE FUNCTION meter.%1$I(%2$s) RETURNS SETOF %3$s
+            LANGUAGE plpgsql
+            STABLE
+            SECURITY DEFINER
+            SET search_path = pg_catalog, pg_temp
+            SET plan_cache_mode = force_custom_plan
+            SET client_min_messages = error
+            AS $fn$
+            DECLARE
+                tenants CONSTANT integer[] := meter.my_tenants();
+                %7$s
+            BEGIN
+                RETURN QUERY
+                SELECT a.* FROM (
+                    SELECT x.* FROM %3$s AS x WHERE x.%4$I = ANY(tenants) %5$s
+                    OFFSET 0
+                ) AS a %6$s;
+            END
+            $fn$
+            $sql$,
+            'my_' || shown.relation,
+            CASE WHEN shown.instant IS NOT NULL THEN
+                $sql$since timestamptz DEFAULT '-infinity', until timestamptz DEFAULT 'infinity'$sql$
+            END,
+            shown.original,
+            shown.tenant,
+            CASE WHEN shown.instant IS NOT NULL THEN format(
+                'AND x.%1$I >= first_day AND x.%1$I < end_day', shown.instant
+            ) END,
+            CASE WHEN shown.instant IS NOT NULL THEN format(
+                'WHERE a.%1$I >= since AND a.%1$I < until', shown.instant
+            ) END,
+            CASE WHEN shown.instant IS NOT NULL THEN
+                $sql$first_day CONSTANT timestamptz := date_trunc('day', since, 'UTC');
+                end_day CONSTANT timestamptz := date_trunc('day', until, 'UTC') + interval '1 day';$sql$
+            END
+        );
+        described := 'Only rows of the calling user''s tenants. ' || shown.description;
+        EXECUTE format(
+            'COMMENT ON FUNCTION meter.%I IS %L', 'my_' || shown.relation,
+            CASE WHEN shown.instant IS NULL THEN described ELSE described
+                || ' With since and until, only rows whose ' || shown.instant
+                || ' is in [since, until).' END
+        );
+        EXECUTE format(
+            'CREATE OR REPLACE VIEW meter.%1$I AS SELECT a.* FROM meter.%1$I() AS a',
+            'my_' || shown.relation
+        );
+        EXECUTE format('COMMENT ON VIEW meter.%I IS %L', 'my_' || shown.relation, described);
+        PERFORM meter.copy_comments(
+            shown.original, format('meter.%I', 'my_' || shown.relation)::regclass
+        );
+    END LOOP;
+END
+$do$;
 
-CREATE OR REPLACE VIEW meter.my_room WITH (security_barrier) AS
-SELECT
-    r.id,
-    r.tenant_id,
-    r.external_id,
-    r.name
-FROM meter.room AS r
-WHERE r.tenant_id = any((SELECT meter.my_tenants())::integer[]);
+-- Raise an error unless [since, until) is a period that a tenant may ask a report for: full days,
+-- and not too many. Finer edges would let a tenant measure how long reports of single minutes take,
+-- and so how much others used in them.
+CREATE OR REPLACE FUNCTION meter.require_days(since timestamptz, until timestamptz) RETURNS void
+LANGUAGE plpgsql
+STABLE
+AS $fn$
+BEGIN
+    IF since IS NULL OR until IS NULL OR NOT isfinite(since) OR NOT isfinite(until)
+        OR since > until OR until - since > interval '1100 days'
+    THEN
+        RAISE EXCEPTION 'a report must have a beginning and an end, at most 1100 days later'
+            USING ERRCODE = 'invalid_parameter_value',
+            HINT = 'Ask for parts of a longer period.';
+    END IF;
+    IF meter.billing_trunc('day', since) <> since OR meter.billing_trunc('day', until) <> until THEN
+        RAISE EXCEPTION 'a report must begin and end with a day of the time zone %, not at % and %',
+            meter.billing_timezone(), since, until
+            USING ERRCODE = 'invalid_parameter_value',
+            HINT = 'For today, end with the beginning of tomorrow.';
+    END IF;
+END
+$fn$;
 
-CREATE OR REPLACE VIEW meter.my_contract WITH (security_barrier) AS
-SELECT
-    k.tenant_id,
-    k.since,
-    k.until,
-    k.participant_limit,
-    k.month_minute_limit
-FROM meter.contract AS k
-WHERE k.tenant_id = any((SELECT meter.my_tenants())::integer[]);
-
-CREATE OR REPLACE VIEW meter.my_session WITH (security_barrier) AS
-SELECT
-    s.session_id,
-    s.server_id,
-    s.internal_id,
-    s.started_at,
-    s.tenant_id,
-    s.room_id,
-    s.parent_internal_id,
-    s.breakout,
-    s.recording,
-    s.origin,
-    s.first_seen_at,
-    s.last_seen_at,
-    s.ended_at,
-    s.duration_seconds,
-    s.session_seconds,
-    s.participant_seconds,
-    s.voice_seconds,
-    s.video_seconds,
-    s.dialin_seconds,
-    s.filled_seconds,
-    s.max_participants,
-    s.mean_participants
-FROM meter.session AS s
-WHERE s.tenant_id = any((SELECT meter.my_tenants())::integer[]);
-
--- All columns: what a later version adds to a sample is a count, and the tenant's own.
-CREATE OR REPLACE VIEW meter.my_sample WITH (security_barrier) AS
-SELECT a.* -- noqa: AM04
-FROM meter.sample AS a
-WHERE a.tenant_id = any((SELECT meter.my_tenants())::integer[]);
-
-CREATE OR REPLACE VIEW meter.my_usage_1m WITH (security_barrier) AS
-SELECT
-    u.bucket,
-    u.tenant_id,
-    u.participant_seconds,
-    u.voice_seconds,
-    u.video_seconds,
-    u.listener_seconds,
-    u.dialin_seconds,
-    u.session_seconds,
-    u.filled_seconds,
-    u.breakout_participant_seconds,
-    u.max_session_size
-FROM meter.usage_1m AS u
-WHERE u.tenant_id = any((SELECT meter.my_tenants())::integer[]);
-
-CREATE OR REPLACE VIEW meter.my_usage_1h WITH (security_barrier) AS
-SELECT
-    u.bucket,
-    u.tenant_id,
-    u.participant_seconds,
-    u.voice_seconds,
-    u.video_seconds,
-    u.listener_seconds,
-    u.dialin_seconds,
-    u.session_seconds,
-    u.filled_seconds,
-    u.breakout_participant_seconds,
-    u.max_session_size,
-    u.peak_minute,
-    u.peak_sessions_minute
-FROM meter.usage_1h AS u
-WHERE u.tenant_id = any((SELECT meter.my_tenants())::integer[]);
+COMMENT ON FUNCTION meter.require_days IS
+'Raises an error unless a period is full days of the billing time zone, and at most 1100 of them.';
 
 -- The report by day, by month or in total: meter.tenant_usage without the other tenants. Its
 -- search_path includes public for TimescaleDB's functions. `grant-sql` refuses to work if everybody
@@ -131,20 +147,25 @@ CREATE OR REPLACE FUNCTION meter.my_usage(
     since timestamptz, until timestamptz, per text DEFAULT 'day'
 )
 RETURNS SETOF meter.report_row
-LANGUAGE sql
+LANGUAGE plpgsql
 STABLE
 SECURITY DEFINER
 SET search_path = pg_catalog, public, pg_temp
+SET client_min_messages = error
 AS $fn$
+BEGIN
+    PERFORM meter.require_days(since, until);
+    RETURN QUERY
     SELECT u.*
     FROM meter.tenant_usage(since, until, per) AS u
     INNER JOIN meter.tenant AS t ON u.tenant = t.name
-    WHERE t.id = ANY (meter.my_tenants())
-    ORDER BY u.period, u.tenant
+    WHERE t.id = ANY(meter.my_tenants())
+    ORDER BY u.period, u.tenant;
+END
 $fn$;
 
 COMMENT ON FUNCTION meter.my_usage IS
-'meter.tenant_usage of the calling user''s tenants.';
+'meter.tenant_usage of the calling user''s tenants, for full days of the billing time zone.';
 
 -- The coverage of the servers that held the tenant's sessions: its own servers, and the shared ones
 -- on which it had a session. It shows nothing of other tenants' sessions.
@@ -159,83 +180,66 @@ RETURNS TABLE (
     covered_seconds double precision,
     coverage double precision
 )
-LANGUAGE sql
+LANGUAGE plpgsql
 STABLE
 SECURITY DEFINER
 SET search_path = pg_catalog, public, pg_temp
+SET client_min_messages = error
 AS $fn$
+BEGIN
+    PERFORM meter.require_days(since, until);
+    RETURN QUERY
     SELECT
         c.period, c.server_id, c.server,
         sum(c.due_seconds), sum(c.covered_seconds),
         sum(c.covered_seconds) / nullif(sum(c.due_seconds), 0)
     FROM meter.tenancy_coverage(since, until, per) AS c
     WHERE
-        c.tenant_id = ANY (meter.my_tenants())
+        c.tenant_id = ANY(meter.my_tenants())
         OR (
             c.tenant_id IS NULL AND c.server_id IN (
                 SELECT x.server_id
                 FROM meter.session AS x
-                WHERE x.tenant_id = ANY (meter.my_tenants())
+                WHERE x.tenant_id = ANY(meter.my_tenants())
                     AND x.started_at < until AND x.started_at >= since - interval '1 day'
             )
         )
     GROUP BY c.period, c.server_id, c.server
-    ORDER BY c.period, c.server
+    ORDER BY c.period, c.server;
+END
 $fn$;
 
 COMMENT ON FUNCTION meter.my_coverage IS
-'meter.server_coverage of the servers of the calling user''s tenants: their own servers while they '
-'were their own, and the shared ones on which they had a session, while they were shared.';
+'Coverage by polls of the servers of the calling user''s tenants: their own servers while they were '
+'their own, and the shared ones on which they had a session, while they were shared. For full days '
+'of the billing time zone.';
 
--- Each view gets the comments of the table or rollup that it shows.
+-- The rights of all tenants' roles. The functions above decide whose rows each can read.
 DO $do$
 DECLARE
-    shown record;
-BEGIN
-    FOR shown IN
-        SELECT
-            v.oid::regclass AS my_view,
-            o.oid::regclass AS original,
-            obj_description(o.oid, 'pg_class') AS description
-        FROM pg_class AS v
-        INNER JOIN pg_class AS o
-            ON v.relnamespace = o.relnamespace AND v.relname = 'my_' || o.relname
-        WHERE v.relnamespace = 'meter'::regnamespace AND v.relkind = 'v'
-    LOOP
-        PERFORM meter.copy_comments(shown.original, shown.my_view);
-        EXECUTE format(
-            'COMMENT ON VIEW %s IS %L', shown.my_view,
-            'Only rows of the calling user''s tenants. ' || shown.description
-        );
-    END LOOP;
-END
-$do$;
-
-REVOKE ALL ON FUNCTION meter.my_tenants, meter.my_usage, meter.my_coverage FROM public;
-
--- The rights of all tenants' roles. The views and functions above decide whose rows each can read.
-DO $do$
+    mine text;
 BEGIN
     IF to_regrole('bbbmeter_tenant') IS NULL THEN
-        CREATE ROLE bbbmeter_tenant NOLOGIN;
+        BEGIN
+            CREATE ROLE bbbmeter_tenant NOLOGIN;
+        EXCEPTION
+            WHEN insufficient_privilege THEN
+                RAISE NOTICE 'role bbbmeter_tenant is missing, and this user cannot create it';
+            WHEN duplicate_object OR unique_violation THEN
+                -- All databases share the roles: a migration of another database created it first.
+                NULL;
+        END;
     END IF;
-EXCEPTION
-    WHEN insufficient_privilege THEN
-        RAISE NOTICE 'role bbbmeter_tenant is missing, and this user cannot create it';
-    WHEN duplicate_object OR unique_violation THEN
-        -- All databases share the roles: a migration of another database created it first.
-        NULL;
-END
-$do$;
-DO $do$
-BEGIN
+    REVOKE ALL ON ALL FUNCTIONS IN SCHEMA meter FROM public;
     IF to_regrole('bbbmeter_tenant') IS NOT NULL THEN
         GRANT USAGE ON SCHEMA meter TO bbbmeter_tenant;
-        GRANT SELECT ON
-            meter.my_tenant, meter.my_room, meter.my_contract, meter.my_session,
-            meter.my_sample,
-            meter.my_usage_1m, meter.my_usage_1h
-            TO bbbmeter_tenant;
+        FOREACH mine IN ARRAY ARRAY[
+            'my_tenant', 'my_room', 'my_contract', 'my_session', 'my_sample', 'my_usage_1m',
+            'my_usage_1h'
+        ] LOOP
+            EXECUTE format('GRANT SELECT ON meter.%I TO bbbmeter_tenant', mine);
+            EXECUTE format('GRANT EXECUTE ON FUNCTION meter.%I TO bbbmeter_tenant', mine);
+        END LOOP;
         GRANT EXECUTE ON FUNCTION meter.my_tenants, meter.my_usage, meter.my_coverage
             TO bbbmeter_tenant;
     END IF;
