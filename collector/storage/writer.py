@@ -343,8 +343,8 @@ class Writer:
             tenants = {identity: name for name, identity in self._tenants.items()}
             for row in rows:
                 self._rooms[tenants[row["tenant_id"]], row["external_id"]] = row["id"]
-            # Meanwhile, another write can have forgotten the rooms. So nothing may wait between this
-            # and the use of their ids.
+            # Meanwhile, another write can have forgotten rooms. Nothing may wait from here to the
+            # use of their ids.
             new = sorted(rooms.keys() - self._rooms.keys())
 
     def _arrays(self, batch: Batch) -> Iterable[list[Any]]:
