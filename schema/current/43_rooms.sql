@@ -11,7 +11,7 @@ SELECT
     s.started_at,
     s.ended_at,
     s.ended_at IS NULL AS is_open,
-    s.duration_seconds / 60 AS session_minutes,
+    s.session_seconds / 60.0::double precision AS session_minutes,
     s.participant_seconds / 60.0::double precision AS participant_minutes,
     s.max_participants,
     s.mean_participants,
@@ -20,7 +20,8 @@ SELECT
     s.dialin_seconds / 60.0::double precision AS dialin_minutes,
     s.breakout,
     s.recording,
-    s.filled_seconds::double precision / nullif(s.session_seconds, 0) AS filled_share
+    s.filled_seconds::double precision / nullif(s.session_seconds, 0) AS filled_share,
+    s.duration_seconds / 60 AS length_minutes
 FROM meter.session AS s
 INNER JOIN meter.tenant AS t ON s.tenant_id = t.id
 INNER JOIN meter.server AS v ON s.server_id = v.id
@@ -43,7 +44,7 @@ COMMENT ON COLUMN meter.session_figures.ended_at IS 'When it ended; NULL while i
 COMMENT ON COLUMN meter.session_figures.is_open IS
 'Whether it is open, as far as is known.';
 COMMENT ON COLUMN meter.session_figures.session_minutes IS
-'Minutes from its start to its end.';
+'Minutes in which it was seen or filled, as in reports.';
 COMMENT ON COLUMN meter.session_figures.participant_minutes IS 'Participants × minutes.';
 COMMENT ON COLUMN meter.session_figures.max_participants IS
 'Maximum number of participants at any tick.';
@@ -57,6 +58,8 @@ COMMENT ON COLUMN meter.session_figures.recording IS
 'Whether it was created with recording allowed.';
 COMMENT ON COLUMN meter.session_figures.filled_share IS
 'Share of its time that was interpolated between two polls.';
+COMMENT ON COLUMN meter.session_figures.length_minutes IS
+'Minutes from its start to its end, with the time in which it was not seen.';
 
 -- Sessions that were open in [since, until), the newest first: of one tenant, room or server, or of
 -- all (NULL). Figures are those of the whole session.
@@ -75,8 +78,16 @@ AS $fn$
     FROM meter.session_figures AS s
     WHERE
         s.started_at < until
-        -- Sessions that began earlier are not found. This limits the chunks that are read.
-        AND s.started_at >= since - interval '2 days'
+        -- This limits the chunks that are read. Of the sessions that began earlier, none was open:
+        -- the rollup has the longest one of each day. Two days are those of the beginning, and of
+        -- the time in which the rollup may not have been refreshed.
+        AND s.started_at >= (
+            SELECT least(since - interval '2 days', min(d.bucket))
+            FROM meter.session_1d AS d
+            WHERE
+                d.bucket < since - interval '2 days'
+                AND d.bucket + make_interval(days => 2, secs => d.max_duration_seconds) > since
+        )
         AND (s.is_open OR s.ended_at > since)
         AND (of_tenant IS NULL OR s.tenant = of_tenant)
         AND (of_room IS NULL OR s.room = of_room)
@@ -86,7 +97,7 @@ $fn$;
 
 COMMENT ON FUNCTION meter.session_list IS
 'Rows of meter.session_figures that were open in [since, until), the newest first: of one tenant, '
-'room or server, or of all (NULL). Sessions of more than two days can be missing.';
+'room or server, or of all (NULL).';
 
 -- Rooms with sessions that began in [since, until): the usage of these sessions up to their ends.
 -- With `part`, only rooms whose meeting id or name contains it, regardless of case. Breakouts
@@ -120,7 +131,6 @@ AS $fn$
             bool_or(p.is_open AND NOT p.breakout) AS is_open,
             sum(p.sessions) FILTER (WHERE NOT p.breakout) AS sessions,
             sum(p.participant_seconds) FILTER (WHERE NOT p.breakout) AS participant_seconds,
-            sum(p.duration_seconds) FILTER (WHERE NOT p.breakout) AS duration_seconds,
             sum(p.seconds) FILTER (WHERE NOT p.breakout) AS seconds,
             sum(p.filled_seconds) FILTER (WHERE NOT p.breakout) AS filled_seconds,
             max(p.max_participants) FILTER (WHERE NOT p.breakout) AS max_participants,
@@ -134,7 +144,6 @@ AS $fn$
                 bool_or(s.ended_at IS NULL) AS is_open,
                 count(*) AS sessions,
                 sum(s.participant_seconds) AS participant_seconds,
-                sum(s.duration_seconds) AS duration_seconds,
                 sum(s.session_seconds) AS seconds,
                 sum(s.filled_seconds) AS filled_seconds,
                 max(s.max_participants) AS max_participants,
@@ -158,7 +167,7 @@ AS $fn$
         u.is_open,
         coalesce(u.sessions, 0)::bigint,
         coalesce(u.participant_seconds, 0) / 60.0::double precision,
-        coalesce(u.duration_seconds, 0) / 60,
+        coalesce(u.seconds, 0) / 60.0::double precision,
         u.max_participants,
         u.mean_participants,
         coalesce(u.breakout_participant_seconds, 0) / 60.0::double precision,
