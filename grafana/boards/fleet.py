@@ -22,11 +22,11 @@ def board() -> models.Dashboard:
             (
                 None,
                 [
-                    _now("Participants", "participants", kit.GREEN),
-                    _now("Sessions", "sessions", kit.GREEN),
-                    _now("With voice", "voice", kit.BLUE),
-                    _now("Webcams", "video", kit.BLUE),
-                    _now("By telephone", "dialins", kit.BLUE),
+                    _now("Participants now", "participants", kit.GREEN),
+                    _now("Sessions now", "sessions", kit.GREEN),
+                    _now("With voice now", "voice", kit.BLUE),
+                    _now("Webcams now", "video", kit.BLUE),
+                    _now("By telephone now", "dialins", kit.BLUE),
                     servers_away(),
                 ],
             ),
@@ -86,9 +86,10 @@ def _concurrency(title: str, description: str, of: str) -> kit.Series:
 def participants() -> kit.Series:
     """Mean and peak of the fleet."""
     return _concurrency(
-        "Participants",
-        """Mean of each step and the highest minute in it, over all servers together. A gap means
-        that no server was seen. A dip at a red mark can be a server that did not answer.""",
+        "Concurrent participants",
+        """Mean of each step and the highest minute in it, over all servers together. The running
+        step has only its highest minute so far. A gap means that no server was seen. A dip at a red
+        mark can be a server that did not answer.""",
         "participants",
     )
 
@@ -96,9 +97,10 @@ def participants() -> kit.Series:
 def sessions() -> kit.Series:
     """Mean and peak of sessions."""
     return _concurrency(
-        "Sessions",
-        """Concurrent sessions over all servers together: mean of each step and the highest minute
-        in it, without breakout rooms. A gap means that no server was seen.""",
+        "Concurrent sessions",
+        """Sessions over all servers together: mean of each step and the highest minute in it,
+        without breakout rooms. The running step has only its highest minute so far. A gap means
+        that no server was seen.""",
         "sessions",
     )
 
@@ -124,8 +126,9 @@ def starts_and_ends() -> kit.Series:
     """Sessions that began and ended."""
     return kit.series(
         "Sessions that began and ended",
-        """Sessions that began and ended in each step, without breakout rooms. A step is at least an
-        hour. Many ends at the same moment can mean that a server was restarted.""",
+        f"""Sessions that began and ended in each step, without breakout rooms. A step is at
+        least an hour. {kit.STEPS} Many ends at the same moment can mean that a server was
+        restarted. {kit.SESSIONS_KEPT}""",
         f"""
         SELECT ts AS time, began AS "began", ended AS "ended"
         FROM meter.fleet_turnover({FROM}, {TO}, {STEP})
@@ -158,9 +161,10 @@ def by_server() -> kit.Series:
 def by_origin() -> kit.Series:
     """Participant minutes by origin."""
     return kit.series(
-        "Participant minutes by origin",
-        """Minutes of the sessions that began in each step, by the product that created them. A step
-        is at least an hour. Products name themselves (bbb-origin); unknown means no name.""",
+        "Minutes of sessions begun, by origin",
+        f"""Participant minutes of the sessions that began in each step, up to their ends, by the
+        product that created them. A step is at least an hour. {kit.STEPS} Products name themselves
+        (bbb-origin); unknown means no name. {kit.SESSIONS_KEPT}""",
         f"""
         SELECT ts AS time, origin AS metric, participant_minutes AS minutes
         FROM meter.fleet_origins({FROM}, {TO}, {STEP})
@@ -177,18 +181,21 @@ def servers() -> kit.Table:
     """All chosen servers."""
     return kit.rows(
         "Servers",
-        """Up, sessions, participants and certificate are current. The other columns are for the
-        time range, in whole hours. Coverage is the share of the due time that successful polls
-        cover. 95 % of successful polls were faster than latency p95: a second or more means that
-        the server is at its limit.""",
+        f"""Up, sessions now, participants now and certificate are current. The other columns are
+        for the time range. Measured minutes are participant minutes that successful polls saw,
+        without the filled ones that are in bills; share is the server's part of them. Coverage
+        is the share of the due time that successful polls cover. 95 % of successful polls were
+        faster than latency p95: a second or more means that the server is at its limit. Failures
+        and latency are those of the last 400 days unless the settings say otherwise.
+        {kit.EDGES}""",
         f"""
         SELECT
             n.server AS "server",
             n.is_up AS "up",
-            n.sessions AS "sessions",
-            n.participants AS "participants",
+            n.sessions AS "sessions now",
+            n.participants AS "participants now",
             r.share AS "share",
-            r.participant_minutes AS "participant minutes",
+            r.measured_participant_minutes AS "measured minutes",
             r.max_participants AS "most participants",
             r.latency_p95_ms AS "latency p95",
             r.coverage AS "coverage",
@@ -217,10 +224,10 @@ def servers() -> kit.Table:
                 ],
                 more=kit.COLORED,
             ),
-            Column("sessions", width=90),
-            Column("participants", width=105),
+            Column("sessions now", width=105),
+            Column("participants now", width=125),
             Column("share", unit="percentunit", decimals=1, gauge=True, width=150),
-            Column("participant minutes", width=150),
+            Column("measured minutes", width=140),
             Column("most participants", width=140),
             Column(
                 "latency p95",
@@ -239,9 +246,10 @@ def servers() -> kit.Table:
 def sizes() -> kit.Heat:
     """A heat map of sizes."""
     return kit.heat(
-        "Sizes of sessions",
-        """How many sessions began in each step, by their largest number of participants, without
-        breakout rooms. The row from 3 holds sessions with 3 to 5. A step is at least an hour.""",
+        "Sizes of sessions begun",
+        f"""How many sessions began in each step, by their largest number of participants, without
+        breakout rooms. The row from 3 holds sessions with 3 to 5. A step is at least an hour.
+        {kit.STEPS} {kit.SESSIONS_KEPT}""",
         f"""
         SELECT ts AS time, size::text AS metric, sessions
         FROM meter.fleet_sizes({FROM}, {TO}, {STEP})

@@ -3,7 +3,7 @@
 from grafana_foundation_sdk.models import dashboard as models
 
 from grafana.boards import kit, places
-from grafana.boards.kit import FROM, STEP, TO, Column
+from grafana.boards.kit import FROM, REPORT, STEP, TO, Column
 
 _SERVERS = "ARRAY[${server:sqlstring}]::text[]"
 _CHOSEN = f"server = ANY({_SERVERS})"
@@ -32,14 +32,11 @@ def seen() -> kit.Stat:
     """Coverage of the chosen servers."""
     return kit.number(
         "Coverage",
-        """Share of the due time in which the chosen servers were seen, all together. Usage in the
-        rest of the time is missing from all figures. An end of the time range that is more than
-        two days ago is rounded down to a whole day.""",
+        f"""Share of the due time in which the chosen servers were seen, all together. Usage in the
+        rest of the time is missing from all figures. {kit.EDGES}""",
         f"""
         SELECT sum(covered_seconds) / nullif(sum(due_seconds), 0) AS "Coverage"
-        FROM meter.server_coverage(
-            meter.report_edge({FROM}, interval '1 year'), meter.report_edge({TO}, interval '1 year')
-        )
+        FROM meter.server_coverage({REPORT})
         WHERE {_CHOSEN}
         """,
         unit="percentunit",
@@ -52,10 +49,12 @@ def failed() -> kit.Stat:
     """Failed polls."""
     return kit.number(
         "Failed polls",
-        "Polls of the chosen servers that failed in the time range. The chart by kind shows why.",
+        f"""Polls of the chosen servers that failed in the time range. The chart by kind shows why.
+        {kit.EDGES}""",
         f"""
-        SELECT coalesce(sum(polls), 0)::float8 AS "Failed polls"
-        FROM meter.poll_failures({FROM}, {TO}, '1 hour', {_SERVERS})
+        SELECT coalesce(sum(polls - ok_polls), 0)::float8 AS "Failed polls"
+        FROM meter.polls_between({REPORT})
+        WHERE server_id = ANY(SELECT id FROM meter.server WHERE name = ANY({_SERVERS}))
         """,
         decimals=0,
         steps=((None, kit.GREEN), (1.0, kit.YELLOW)),
@@ -123,9 +122,9 @@ def coverage() -> kit.States:
     """Coverage by server and step."""
     return kit.states(
         "Coverage by server",
-        """Share of each step in which the server was seen. A step is at least an hour. Red means
-        less than 90 %; an empty step means that the server was not due. If all servers are red at
-        once, check the collectors and the network.""",
+        f"""Share of each step in which the server was seen. A step is at least an hour.
+        {kit.STEPS} Red means less than 90 %; an empty step means that the server was not due. If
+        all servers are red at once, check the collectors and the network.""",
         f"""
         SELECT ts AS time, server AS metric, coverage
         FROM meter.server_load({FROM}, {TO}, greatest({STEP}, '1 hour'), {_SERVERS})
@@ -141,9 +140,10 @@ def failures() -> kit.Series:
     """Failed polls by outcome."""
     return kit.series(
         "Failed polls by outcome",
-        """timeout, deadline, dns, connect, tls, disconnect: the server or the network. http_status,
-        redirect, not_xml, encoding, too_large, api_error: bbb-web or its proxy. The runbook
-        server-down explains each outcome. A step is at least an hour.""",
+        f"""timeout, deadline, dns, connect, tls, disconnect: the server or the network.
+        http_status, redirect, not_xml, encoding, too_large, api_error: bbb-web or its proxy. The
+        runbook server-down explains each outcome. A step is at least an hour. {kit.STEPS}
+        Outcomes are kept for 400 days unless the settings say otherwise.""",
         f"""
         SELECT ts AS time, outcome AS metric, polls
         FROM meter.poll_failures({FROM}, {TO}, {STEP}, {_SERVERS})
@@ -195,9 +195,9 @@ def gaps() -> kit.Table:
     return kit.rows(
         "Gaps",
         """Times in which at least three polls of a server in a row failed, the newest first, 500 at
-        most. In a time range of more than two days: whole hours with less than half coverage and
-        mostly failed polls. Times in which no collector polled are not listed here; they lower the
-        coverage.""",
+        most. In a time range of more than two days, and where polls are no longer kept: whole hours
+        with at least three failed polls. Times in which no collector polled are not listed here;
+        they lower the coverage.""",
         f"""
         SELECT
             server AS "server",

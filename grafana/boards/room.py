@@ -3,7 +3,7 @@
 from grafana_foundation_sdk.models import dashboard as models
 
 from grafana.boards import kit, places
-from grafana.boards.kit import FROM, STEP, TO, Column
+from grafana.boards.kit import FROM, REPORT, SINCE, STEP, TO, Column
 
 _TENANT = "${tenant:sqlstring}"
 _ROOM = "${room:sqlstring}"
@@ -29,7 +29,7 @@ def board() -> models.Dashboard:
 def _usage(expression: str, title: str) -> str:
     return f"""
         SELECT {expression} AS "{title}"
-        FROM meter.room_usage({FROM}, {TO}, {_TENANT}, {_ROOM})
+        FROM meter.room_usage({REPORT}, {_TENANT}, {_ROOM})
         WHERE room = {_ROOM}
         """
 
@@ -47,9 +47,10 @@ def name() -> kit.Stat:
 def minutes() -> kit.Stat:
     """Participant minutes."""
     return kit.number(
-        "Participant minutes",
-        "Of the sessions that began in the time range, without breakout rooms.",
-        _usage("participant_minutes", "Participant minutes"),
+        "Minutes of sessions begun",
+        f"""Participant minutes of the sessions that began in the time range, each counted up to its
+        end, without breakout rooms. {kit.EDGES} {kit.SESSIONS_KEPT}""",
+        _usage("participant_minutes", "Minutes of sessions begun"),
         decimals=0,
         no_value="none",
     )
@@ -58,9 +59,10 @@ def minutes() -> kit.Stat:
 def sessions() -> kit.Stat:
     """Sessions."""
     return kit.number(
-        "Sessions",
-        "Sessions that began in the time range, without breakout rooms.",
-        _usage("sessions::float8", "Sessions"),
+        "Sessions begun",
+        f"""Sessions that began in the time range, without breakout rooms. {kit.EDGES}
+        {kit.SESSIONS_KEPT}""",
+        _usage("sessions::float8", "Sessions begun"),
         decimals=0,
         no_value="none",
     )
@@ -91,9 +93,10 @@ def last_active() -> kit.Stat:
 def use() -> kit.Series:
     """Minutes over time."""
     return kit.series(
-        "Participant minutes",
-        """Of the sessions that began in each step, which is at least an hour. Breakout minutes are
-        separate: users in a breakout room are also in this room.""",
+        "Minutes of sessions begun, over time",
+        """Participant minutes of the sessions of the time range that began in each step, which
+        is at least an hour. Breakout minutes are separate: users in a breakout room are also in
+        this room.""",
         f"""
         SELECT
             meter.step_of(
@@ -101,8 +104,8 @@ def use() -> kit.Series:
             ) AS time,
             sum(participant_minutes) FILTER (WHERE NOT breakout) AS "participant minutes",
             sum(participant_minutes) FILTER (WHERE breakout) AS "in breakout rooms"
-        FROM meter.session_list({FROM}, {TO}, {_TENANT}, {_ROOM})
-        WHERE started_at >= {FROM}
+        FROM meter.session_list({REPORT}, {_TENANT}, {_ROOM})
+        WHERE started_at >= {SINCE}
         GROUP BY 1
         ORDER BY 1
         """,
@@ -115,14 +118,15 @@ def sizes() -> kit.Series:
     """Sizes over time."""
     return kit.series(
         "Size of each session",
-        """Largest and mean number of participants of each session, without breakout rooms. Each
-        point is at the start of its session.""",
+        """Largest and mean number of participants of each session that was on in the time range,
+        without breakout rooms. Each point is at the start of its session, which can be before the
+        time range.""",
         f"""
         SELECT
             started_at AS time,
             max(max_participants) AS "most",
             max(mean_participants) AS "mean"
-        FROM meter.session_list({FROM}, {TO}, {_TENANT}, {_ROOM})
+        FROM meter.session_list({REPORT}, {_TENANT}, {_ROOM})
         WHERE NOT breakout
         GROUP BY started_at
         ORDER BY started_at
@@ -138,17 +142,18 @@ def sizes() -> kit.Series:
 def session_list() -> kit.Table:
     """The room's sessions."""
     return kit.rows(
-        "Sessions",
-        """Sessions that took place in the time range, the newest first, 500 at most. A session
-        without an end is still on, or its server has not been seen since. Filled is the share of
-        its time that was interpolated because polls were missing or failed.""",
+        "Sessions that were on",
+        f"""Sessions that were on in the time range, also those that began earlier, and breakout
+        rooms; the newest first, 500 at most. Length is from beginning to end. A session without an
+        end is still on, or its server has not been seen since. Filled is the share of its time that
+        was interpolated because polls were missing or failed. {kit.EDGES} {kit.SESSIONS_KEPT}""",
         f"""
         SELECT
             session_id::text AS "session",
             {kit.SPAN}
             started_at AS "began",
             ended_at AS "ended",
-            session_minutes AS "minutes",
+            length_minutes * 60 AS "length",
             participant_minutes AS "participant minutes",
             max_participants AS "most",
             mean_participants AS "mean",
@@ -157,11 +162,11 @@ def session_list() -> kit.Table:
             origin AS "origin",
             server AS "server",
             filled_share AS "filled"
-        FROM meter.session_list({FROM}, {TO}, {_TENANT}, {_ROOM})
+        FROM meter.session_list({REPORT}, {_TENANT}, {_ROOM})
         ORDER BY started_at DESC
         LIMIT 500
         """,
         decimals=0,
         size=(24, 12),
-        columns=kit.SESSION_COLUMNS,
+        columns=[Column("length", unit="s", width=100), *kit.SESSION_COLUMNS],
     )

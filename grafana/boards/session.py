@@ -31,8 +31,8 @@ def facts() -> kit.Table:
     return kit.rows(
         "Facts",
         """Figures of the whole session; the time range has no effect here. A session without an end
-        is still on, or its server has not been seen since. Filled is the share of its time that was
-        interpolated because polls were missing or failed.""",
+        is still on, or its server has not been seen since. Length is from beginning to end. Filled
+        is the share of its time that was interpolated because polls were missing or failed.""",
         f"""
         SELECT
             tenant AS "tenant",
@@ -41,7 +41,7 @@ def facts() -> kit.Table:
             origin AS "origin",
             started_at AS "began",
             ended_at AS "ended",
-            session_minutes AS "minutes",
+            length_minutes * 60 AS "length",
             participant_minutes AS "participant minutes",
             max_participants AS "most",
             mean_participants AS "mean",
@@ -61,7 +61,7 @@ def facts() -> kit.Table:
             Column("origin", width=90),
             Column("began", unit="dateTimeAsIso", width=155),
             Column("ended", unit="dateTimeAsIso", width=155),
-            Column("minutes", width=75),
+            Column("length", unit="s", width=90),
             Column("participant minutes", width=135),
             Column("most", width=60),
             Column("mean", decimals=1, width=60),

@@ -9,8 +9,6 @@ from grafana.boards.kit import FROM, REPORT, STEP, TO, Column
 
 _TENANT = "${tenant:sqlstring}"
 _ARRAY = f"ARRAY[{_TENANT}]::text[]"
-# Whole days of the billing zone; the last one up to the end.
-_DAYS = f"meter.billing_trunc('day', {FROM}), meter.report_edge({TO}, {TO} - {FROM}), 'day'"
 _HOURS = range(24)
 
 
@@ -19,12 +17,12 @@ def board() -> models.Dashboard:
     return kit.board(
         places.TENANT,
         "Tenant",
-        "One tenant. Breakout rooms are included only where a panel names them.",
+        f"One tenant. Breakout rooms are included only where a panel names them. {kit.EDGES}",
         since="now-30d",
         refresh="5m",
         variables=[kit.choice("tenant", "Tenant", kit.TENANTS)],
         sections=[
-            (None, [minutes(), sessions(), peak(), peak_at(), coverage(), month_use()]),
+            (None, [minutes(), sessions(), peak(), peak_at(), coverage(), metered(), month_use()]),
             ("Over time", [daily(), concurrency(), apart()]),
             ("Patterns", [sizes(), lengths(), origins(), week()]),
             ("Rooms", [rooms(), spans()]),
@@ -49,7 +47,8 @@ def minutes() -> kit.Stat:
     """Participant minutes."""
     return _figure(
         "Participant minutes",
-        "In the time range. One participant for one hour is 60 minutes.",
+        f"""In the time range, as in bills. One participant for one hour is 60 minutes.
+        {kit.EDGES}""",
         "participant_minutes",
         decimals=0,
     )
@@ -58,10 +57,12 @@ def minutes() -> kit.Stat:
 def sessions() -> kit.Stat:
     """Sessions."""
     return _figure(
-        "Sessions",
-        "Sessions that began in the time range.",
+        "Sessions begun",
+        f"""Sessions that began in the time range. Those that began earlier and were still on are
+        not counted. {kit.EDGES}""",
         "sessions::float8",
         decimals=0,
+        size=(3, 4),
     )
 
 
@@ -69,9 +70,11 @@ def peak() -> kit.Stat:
     """Peak."""
     return _figure(
         "Peak participants",
-        "The highest minute of the time range, over all rooms and servers together.",
+        f"""The highest minute of the time range, over all rooms and servers together.
+        {kit.EDGES}""",
         "peak_participants",
         decimals=0,
+        size=(3, 4),
         steps=((None, kit.YELLOW),),
     )
 
@@ -94,12 +97,29 @@ def coverage() -> kit.Stat:
     """Coverage."""
     return _figure(
         "Coverage",
-        """Share of the due time in which this tenant's servers were seen. Below 99.5 %, check Data
-        quality before you bill. Usage in the rest of the time is missing from the figures.""",
+        f"""Share of the due time in which this tenant's servers were seen. Below 99.5 %, check Data
+        quality before you bill. Usage in the rest of the time is missing from the figures.
+        {kit.EDGES}""",
         "coverage",
         unit="percentunit",
         decimals=2,
+        size=(3, 4),
         steps=kit.COVERAGE,
+    )
+
+
+def metered() -> kit.Stat:
+    """Metered share of the time."""
+    return _figure(
+        "Metered share",
+        f"""Share of the time range, up to now, in which polls of this tenant's servers were due. It
+        is less than 100 % if metering began later or was switched off. Coverage does not show that:
+        it is a share of the due time. {kit.EDGES}""",
+        "metered_share",
+        unit="percentunit",
+        decimals=1,
+        size=(3, 4),
+        steps=kit.METERED,
     )
 
 
@@ -117,6 +137,7 @@ def month_use() -> kit.Stat:
         """,
         unit="percentunit",
         decimals=1,
+        size=(4, 4),
         steps=kit.USE,
         no_value="no contract",
     )
@@ -126,16 +147,18 @@ def daily() -> kit.Series:
     """Minutes of each day."""
     return kit.series(
         "Participant minutes per day",
-        """Days of the billing time zone; the last day may not be over. The line is the coverage of
-        each day: where it is low, the bar of that day is too low. The minutes of moderators are
-        part of all minutes, and missing on days on which a server did not report them.""",
+        f"""Days of the billing time zone. The first and the last bar have only the part of their
+        day that is in the time range, so that the bars add up to Participant minutes. The line
+        is the coverage of each day: where it is low, the bar of that day is too low. The minutes
+        of moderators are part of all minutes, and missing on days on which a server did not
+        report them. {kit.EDGES}""",
         f"""
         SELECT
             period AS time,
             participant_minutes AS "participant minutes",
             moderator_minutes AS "of them moderators",
             coverage AS "coverage"
-        FROM meter.tenant_usage({_DAYS})
+        FROM meter.tenant_usage({REPORT}, 'day')
         WHERE tenant = {_TENANT}
         ORDER BY period
         """,
@@ -164,8 +187,9 @@ def concurrency() -> kit.Series:
     """Participants with the limit."""
     return kit.series(
         "Concurrent participants",
-        """Mean of each step and the highest minute in it. The red line is the limit that the
-        contract had at that time. A gap means that the tenant's servers were not seen.""",
+        f"""Mean of each step and the highest minute in it. {kit.STEPS} The running step has only
+        its highest minute so far. The red line is the limit that the contract had at that time.
+        A gap means that the tenant's servers were not seen.""",
         f"""
         SELECT
             ts AS time,
@@ -189,15 +213,16 @@ def apart() -> kit.Series:
     """Breakout rooms and dial-in."""
     return kit.series(
         "Breakout rooms and telephone",
-        """Participant minutes per day. Users in a breakout room are also in the parent room, so
-        breakout minutes are in no other figure. Telephone minutes are part of the participant
-        minutes.""",
+        f"""Participant minutes per day; the first and the last bar have only the part of their day
+        that is in the time range. Users in a breakout room are also in the parent room, so breakout
+        minutes are in no other figure. Telephone minutes are part of the participant minutes.
+        {kit.EDGES}""",
         f"""
         SELECT
             period AS time,
             breakout_minutes AS "in breakout rooms",
             dialin_minutes AS "by telephone"
-        FROM meter.tenant_usage({_DAYS})
+        FROM meter.tenant_usage({REPORT}, 'day')
         WHERE tenant = {_TENANT}
         ORDER BY period
         """,
@@ -213,7 +238,7 @@ def _classes(title: str, description: str, kind: str) -> kit.Bars:
         description,
         f"""
         SELECT {kind}_label AS "class", count(*) AS "sessions"
-        FROM meter.session_starts({FROM}, {TO}, {_ARRAY})
+        FROM meter.session_starts({REPORT}, {_ARRAY})
         GROUP BY {kind}_class, {kind}_label
         ORDER BY {kind}_class
         """,
@@ -225,7 +250,7 @@ def _classes(title: str, description: str, kind: str) -> kit.Bars:
 def sizes() -> kit.Bars:
     """Sessions by size."""
     return _classes(
-        "Sessions by size",
+        "Sessions begun, by size",
         "Sessions that began in the time range, by their largest number of participants.",
         "size",
     )
@@ -234,7 +259,7 @@ def sizes() -> kit.Bars:
 def lengths() -> kit.Bars:
     """Sessions by duration."""
     return _classes(
-        "Sessions by duration",
+        "Sessions begun, by duration",
         "Sessions that began in the time range, by how long they lasted.",
         "length",
     )
@@ -243,12 +268,12 @@ def lengths() -> kit.Bars:
 def origins() -> kit.Bars:
     """Sessions by the product that created them."""
     return kit.bars(
-        "Sessions by origin",
+        "Sessions begun, by origin",
         """Sessions that began in the time range, by the product that created them: the ten most
         frequent. Products name themselves (bbb-origin); unknown means no name.""",
         f"""
         SELECT origin AS "origin", count(*) AS "sessions"
-        FROM meter.session_starts({FROM}, {TO}, {_ARRAY})
+        FROM meter.session_starts({REPORT}, {_ARRAY})
         GROUP BY origin
         ORDER BY 2 DESC, 1
         LIMIT 10
@@ -265,9 +290,10 @@ def week() -> kit.Table:
         f'coalesce(sum(sessions) FILTER (WHERE hour = {hour}), 0) AS "{hour:02}"' for hour in _HOURS
     )
     return kit.rows(
-        "Sessions by weekday and hour",
-        """How many sessions of the time range began in each hour of the week, in the billing time
-        zone. Plan maintenance for hours with few sessions.""",
+        "Sessions begun, by weekday and hour",
+        f"""How many sessions of the time range began in each hour of the week, in the billing time
+        zone. An hour in which none began can still be full of people: before you plan maintenance,
+        look at the concurrent participants too. {kit.SESSIONS_KEPT}""",
         f"""
         SELECT
             w.name AS "day",
@@ -282,7 +308,7 @@ def week() -> kit.Table:
                 q.sessions
             FROM (
                 SELECT public.time_bucket('15 min', started_at) AS at, count(*) AS sessions
-                FROM meter.session_starts({FROM}, {TO}, {_ARRAY})
+                FROM meter.session_starts({REPORT}, {_ARRAY})
                 GROUP BY 1
             ) AS q
         ) AS s ON w.number = s.weekday
@@ -313,20 +339,20 @@ def rooms() -> kit.Table:
     """The rooms with the most minutes."""
     return kit.rows(
         "Top rooms",
-        """The 50 rooms with the most participant minutes, from sessions that began in the time
-        range.""",
+        f"""The 50 rooms with the most participant minutes, from sessions that began in the time
+        range, each counted up to its end. {kit.SESSIONS_KEPT}""",
         f"""
         SELECT
             tenant AS "tenant",
             room AS "id",
             coalesce(nullif(room_name, ''), room) AS "room",
-            participant_minutes AS "participant minutes",
-            sessions AS "sessions",
+            sessions AS "sessions begun",
+            participant_minutes AS "their participant minutes",
             max_session_size AS "largest",
             avg_session_size AS "mean size",
             breakout_minutes AS "breakout minutes",
             last_active_at AS "last active"
-        FROM meter.room_usage({FROM}, {TO}, {_TENANT})
+        FROM meter.room_usage({REPORT}, {_TENANT})
         ORDER BY participant_minutes DESC
         LIMIT 50
         """,
@@ -346,8 +372,9 @@ def spans() -> kit.Table:
     """Times over the limit."""
     return kit.rows(
         "Times over the limit",
-        """Consecutive minutes with more participants than the contract allowed at that time, the
-        newest first, 500 at most. Where minutes are no longer kept, the times are whole hours.""",
+        f"""Consecutive minutes with more participants than the contract allowed at that time,
+        the newest first, 500 at most. Where minutes are no longer kept, the times are whole
+        hours or days. {kit.EDGES}""",
         f"""
         SELECT
             over_since AS "from",
@@ -356,7 +383,7 @@ def spans() -> kit.Table:
             peak_participants AS "peak",
             peak_participants_at AS "peak at",
             participant_limit AS "limit"
-        FROM meter.over_limit({FROM}, {TO}, {_ARRAY})
+        FROM meter.over_limit({REPORT}, {_ARRAY})
         ORDER BY over_since DESC
         LIMIT 500
         """,

@@ -15,13 +15,19 @@ def board() -> models.Dashboard:
     return kit.board(
         places.TENANTS,
         "Tenants",
-        """All tenants side by side. Breakout rooms are included only in their own column. The time
-        range is rounded to whole minutes, or to hours or days where it is long or old.""",
+        f"""All tenants side by side. Breakout rooms are included only in their own column.
+        {kit.EDGES}""",
         since="now-7d",
         refresh="5m",
         variables=[kit.tenants()],
         sections=[
-            (None, [minutes(), sessions(), peak(), coverage(), unassigned(), over_limit_tenants()]),
+            (
+                None,
+                [
+                    *(minutes(), sessions(), peak(), coverage(), metered()),
+                    *(unassigned(), over_limit_tenants()),
+                ],
+            ),
             ("Ranking of the time range", [ranking()]),
             ("Calendar month", [month()]),
             ("Concurrency", [concurrency(), spans()]),
@@ -42,7 +48,8 @@ def minutes() -> kit.Stat:
     """Minutes of all."""
     return _total(
         "Participant minutes",
-        "Of the chosen tenants in the time range. One participant for one hour is 60 minutes.",
+        f"""Of the chosen tenants in the time range, as in bills. One participant for one hour is 60
+        minutes. {kit.EDGES}""",
         "sum(participant_minutes)",
         decimals=0,
     )
@@ -51,22 +58,25 @@ def minutes() -> kit.Stat:
 def sessions() -> kit.Stat:
     """Sessions of all."""
     return _total(
-        "Sessions",
-        "Sessions of the chosen tenants that began in the time range.",
+        "Sessions begun",
+        f"""Sessions of the chosen tenants that began in the time range. Those that began earlier
+        and were still on are not counted. {kit.EDGES}""",
         "sum(sessions)::float8",
         decimals=0,
+        size=(3, 4),
     )
 
 
 def peak() -> kit.Stat:
     """Peak of all tenants together."""
     return kit.number(
-        "Peak participants",
-        """The highest minute of the whole fleet in the time range. The tenants' own peaks can
-        be at different times, so their sum can be higher.""",
+        "Peak of the whole fleet",
+        f"""Participants in the highest minute of the time range, of all tenants together, whatever
+        tenants are chosen. The tenants' own peaks can be at different times, so their sum can be
+        higher. Unknown if the hours of a part of the time range are no longer kept. {kit.EDGES}""",
         f"""
-        SELECT max(peak_participants) AS "Peak participants"
-        FROM meter.fleet_concurrency({FROM}, {TO}, {STEP})
+        SELECT peak_participants AS "Peak of the whole fleet"
+        FROM meter.fleet_peak({REPORT})
         """,
         decimals=0,
         steps=((None, kit.YELLOW),),
@@ -77,28 +87,46 @@ def coverage() -> kit.Stat:
     """The lowest coverage."""
     return _total(
         "Lowest coverage",
-        """Share of the due time in which the servers of a tenant were seen: the lowest of the
+        f"""Share of the due time in which the servers of a tenant were seen: the lowest of the
         chosen tenants. Below 99.5 %, check Data quality before you bill. Usage in the rest of the
-        time is missing from the figures.""",
+        time is missing from the figures. {kit.EDGES}""",
         "min(coverage)",
         unit="percentunit",
         decimals=2,
+        size=(3, 4),
         steps=kit.COVERAGE,
+    )
+
+
+def metered() -> kit.Stat:
+    """The lowest metered share of the time."""
+    return _total(
+        "Lowest metered share",
+        f"""Share of the time range, up to now, in which polls of a tenant's servers were due: the
+        lowest of the chosen tenants. It is less than 100 % if metering began later or was switched
+        off. Coverage does not show that: it is a share of the due time. {kit.EDGES}""",
+        "min(metered_share)",
+        unit="percentunit",
+        decimals=1,
+        size=(3, 4),
+        steps=kit.METERED,
     )
 
 
 def unassigned() -> kit.Stat:
     """Minutes of sessions that no rule matched."""
     return kit.number(
-        "Unassigned",
-        """Participant minutes of sessions that no attribution rule matched. This should be 0. Find
-        the sessions in Rooms, and add a rule to the settings.""",
+        "Unassigned minutes",
+        f"""Participant minutes of sessions that no attribution rule matched, whatever tenants are
+        chosen. This should be 0. Find the sessions in Rooms, and add a rule to the settings.
+        {kit.EDGES}""",
         f"""
-        SELECT coalesce(sum(participant_minutes), 0) AS "Unassigned"
+        SELECT coalesce(sum(participant_minutes), 0) AS "Unassigned minutes"
         FROM meter.tenant_ranking({REPORT})
         WHERE tenant = meter.default_tenant()
         """,
         decimals=0,
+        size=(3, 4),
         steps=kit.NONE_IS_GOOD,
     )
 
@@ -107,11 +135,11 @@ def over_limit_tenants() -> kit.Stat:
     """Tenants that went over their limit."""
     return kit.number(
         "Tenants over their limit",
-        """Chosen tenants that had more concurrent participants than their contract allowed, in at
-        least one minute of the time range. Times over the limit lists the times.""",
+        f"""Chosen tenants that had more concurrent participants than their contract allowed, in at
+        least one minute of the time range. Times over the limit lists the times. {kit.EDGES}""",
         f"""
         SELECT count(DISTINCT tenant) AS "Tenants over their limit"
-        FROM meter.over_limit({FROM}, {TO}, ARRAY[${{tenant:sqlstring}}]::text[])
+        FROM meter.over_limit({REPORT}, ARRAY[${{tenant:sqlstring}}]::text[])
         """,
         decimals=0,
         steps=((None, kit.GREEN), (1.0, kit.ORANGE)),
@@ -122,19 +150,22 @@ def ranking() -> kit.Table:
     """Ranking by participant minutes."""
     return kit.rows(
         "Tenants by participant minutes",
-        """Share is the tenant's part of the minutes of all tenants. Peak is the highest minute.
-        Limit is the number of participants that the contract allows at the end of the time range;
-        use of limit is the peak divided by it. Coverage is the share of the due time in which the
-        tenant's servers were seen. Filled is the share of session time that was interpolated
-        because polls were missing or failed.""",
+        f"""Share is the tenant's part of the minutes of all tenants. Peak is the highest minute.
+        Limit is the number of participants that the contract allows at the end of the time range.
+        Use of limit is the highest use of any contract in its own time: if the contract changed, it
+        is not the peak divided by the limit. Coverage is the share of the due time in which the
+        tenant's servers were seen, and metered is the share of the time range that was due. Filled
+        is the share of session time that was interpolated because polls were missing or failed.
+        {kit.EDGES}""",
         f"""
         SELECT
             tenant AS "name",
             title AS "tenant",
             participant_minutes AS "participant minutes",
             coverage AS "coverage",
+            metered_share AS "metered",
             share AS "share",
-            sessions AS "sessions",
+            sessions AS "sessions begun",
             avg_session_size AS "mean size",
             max_session_size AS "largest",
             peak_participants AS "peak",
@@ -155,8 +186,9 @@ def ranking() -> kit.Table:
             Column("tenant", width=160, link=places.link("Tenant", places.TENANT, tenant="name")),
             Column("participant minutes", width=135),
             Column("coverage", unit="percentunit", decimals=2, width=85, steps=kit.COVERAGE),
-            Column("share", unit="percentunit", decimals=1, gauge=True, width=140),
-            Column("sessions", width=80),
+            Column("metered", unit="percentunit", decimals=1, width=80, steps=kit.METERED),
+            Column("share", unit="percentunit", decimals=1, gauge=True, width=120),
+            Column("sessions begun", width=110),
             Column("mean size", decimals=1, width=85),
             Column("largest", width=70),
             Column("peak", width=70),
@@ -174,17 +206,20 @@ def month() -> kit.Table:
     """The month so far."""
     return kit.rows(
         "Month to date",
-        """The calendar month in which the time range ends, up to that end. Projected is the minutes
-        so far plus, for each day left, the mean of the same weekday in the last four weeks. Against
-        last month is the change from the whole last month to the projection. Use is the share of
-        the minutes that the contract allows in a month.""",
+        f"""The calendar month in which the time range ends, up to that end. Projected is the
+        minutes so far plus, for each day left, the mean of the same weekday in the last four
+        weeks. Last month metered is the share of last month in which polls were due. Against
+        last month is the change from last month to the projection, if all of last month was
+        metered. Use is the share of the minutes that the contract allows in a month.
+        {kit.EDGES}""",
         f"""
         SELECT
             tenant AS "name",
             title AS "tenant",
             participant_minutes AS "minutes so far",
             projected_minutes AS "projected",
-            last_month_minutes AS "last month, whole",
+            last_month_minutes AS "last month",
+            last_month_metered_share AS "last month metered",
             change AS "against last month",
             month_minute_limit AS "agreed",
             use AS "use",
@@ -199,6 +234,7 @@ def month() -> kit.Table:
         columns=[
             kit.hidden("name"),
             Column("tenant", width=190, link=places.link("Tenant", places.TENANT, tenant="name")),
+            Column("last month metered", unit="percentunit", decimals=1, steps=kit.METERED),
             Column("against last month", unit="percentunit", decimals=1),
             Column("use", unit="percentunit", decimals=1, steps=kit.USE),
             Column("projected use", unit="percentunit", decimals=1, steps=kit.USE),
@@ -211,8 +247,8 @@ def concurrency() -> kit.Series:
     """Participants of the tenants, stacked."""
     return kit.series(
         "Participants by tenant",
-        """Mean of each step, stacked. A gap means that the tenant's servers were not seen. The
-        ranking has the peaks; the dashboard Tenant shows the limit of one tenant.""",
+        f"""Mean of each step, stacked. {kit.STEPS} A gap means that the tenant's servers were not
+        seen. The ranking has the peaks; the dashboard Tenant shows the limit of one tenant.""",
         f"""
         SELECT ts AS time, tenant AS metric, participants
         FROM meter.concurrency({FROM}, {TO}, {STEP}, ARRAY[${{tenant:sqlstring}}]::text[])
@@ -230,10 +266,10 @@ def spans() -> kit.Table:
     """Times over the limit."""
     return kit.rows(
         "Times over the limit",
-        """Consecutive minutes in which a tenant had more participants than its contract allowed,
-        the newest first, 500 at most. The limit is that of the time itself: a later change of the
-        contract changes nothing here. Where minutes are no longer kept, the times are whole
-        hours.""",
+        f"""Consecutive minutes in which a tenant had more participants than its contract
+        allowed, the newest first, 500 at most. The limit is that of the time itself: a later
+        change of the contract changes nothing here. Where minutes are no longer kept, the times
+        are whole hours or days. {kit.EDGES}""",
         f"""
         SELECT
             tenant AS "tenant",
@@ -243,7 +279,7 @@ def spans() -> kit.Table:
             peak_participants AS "peak",
             peak_participants_at AS "peak at",
             participant_limit AS "limit"
-        FROM meter.over_limit({FROM}, {TO}, ARRAY[${{tenant:sqlstring}}]::text[])
+        FROM meter.over_limit({REPORT}, ARRAY[${{tenant:sqlstring}}]::text[])
         ORDER BY over_since DESC
         LIMIT 500
         """,

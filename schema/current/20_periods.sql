@@ -257,31 +257,3 @@ $fn$;
 
 COMMENT ON FUNCTION meter.require_kept IS
 'Raises an error if a report needs rows of a table or rollup that retention has dropped.';
-
--- The edge of a report over `span` for any `instant`: the full minute, or the full hour or day if
--- finer rollups of that age may have been dropped. A span of more than a week begins and ends on
--- full days, except for edges in the last two days.
-CREATE OR REPLACE FUNCTION meter.report_edge(instant timestamptz, span interval)
-RETURNS timestamptz
-LANGUAGE sql
-STABLE
-AS $fn$
-    SELECT CASE
-        WHEN instant < now() - interval '2 days' AND (
-            span > interval '7 days'
-            OR (
-                ${retention_usage_1h} > 0
-                AND instant < now() - make_interval(days => ${retention_usage_1h} - 1)
-            )
-        ) THEN meter.billing_trunc('day', instant)
-        WHEN instant < now() - interval '2 days' AND least(
-            nullif(${retention_usage_1m}, 0), nullif(${retention_poll}, 0)
-        ) < extract(EPOCH FROM now() - instant) / 86400 + 1
-            THEN public.time_bucket('${hour}', instant)
-        ELSE date_trunc('minute', instant)
-    END
-$fn$;
-
-COMMENT ON FUNCTION meter.report_edge IS
-'The beginning of the minute, hour or day that contains an instant, so that a report over a span '
-'of time can begin or end there. Finer rollups of that age may have been dropped.';

@@ -15,8 +15,109 @@ COMMENT ON FUNCTION meter.contract_at IS
 'The contract of each tenant at an instant. A limit is NULL if the contract does not set it; a '
 'tenant without a contract has no row.';
 
--- meter.tenant_report with each tenant's share of the total, and its peak compared with its
--- contract.
+-- The highest minute of one tenant in [since, until), in participants × seconds. Where minutes are
+-- dropped, an hour at the edge counts if its highest minute is in the period. NULL if the tenant
+-- had no session.
+CREATE OR REPLACE FUNCTION meter.tenant_peak(
+    of_tenant integer, since timestamptz, until timestamptz
+) RETURNS bigint
+LANGUAGE plpgsql
+STABLE
+SET plan_cache_mode = force_custom_plan
+AS $fn$
+DECLARE
+    tile record;
+    peak bigint;
+BEGIN
+    FOR tile IN SELECT * FROM meter.tiles(since, until) LOOP
+        CASE
+        WHEN tile.grain = 'day' THEN
+            peak := greatest(peak, (
+                SELECT max(u.peak_minute[1])
+                FROM meter.usage_1d AS u
+                WHERE u.tenant_id = of_tenant AND u.bucket >= tile.lo AND u.bucket < tile.hi
+            ));
+        WHEN tile.grain = 'hour' OR (
+            ${retention_usage_1m} > 0
+            AND tile.lo < now() - make_interval(days => ${retention_usage_1m} - 1)
+        ) THEN
+            peak := greatest(peak, (
+                SELECT max(u.peak_minute[1])
+                FROM meter.usage_1h AS u
+                WHERE
+                    u.tenant_id = of_tenant
+                    AND u.bucket > tile.lo - interval '${hour}' AND u.bucket < tile.hi
+                    AND -u.peak_minute[2] >= extract(EPOCH FROM tile.lo)
+                    AND -u.peak_minute[2] < extract(EPOCH FROM tile.hi)
+            ));
+        ELSE
+            peak := greatest(peak, (
+                SELECT max(u.participant_seconds)
+                FROM meter.usage_1m AS u
+                WHERE u.tenant_id = of_tenant AND u.bucket >= tile.lo AND u.bucket < tile.hi
+            ));
+        END CASE;
+    END LOOP;
+    RETURN peak;
+END
+$fn$;
+
+COMMENT ON FUNCTION meter.tenant_peak IS
+'The highest minute of one tenant in [since, until), in participants × seconds; NULL if the tenant '
+'had no session.';
+
+-- The share of the calendar time of [since, until), up to now, in which polls of at least one of a
+-- tenant's servers were due. Coverage cannot show a time before metering began, because no poll
+-- was due then.
+CREATE OR REPLACE FUNCTION meter.tenant_metered(since timestamptz, until timestamptz)
+RETURNS TABLE (tenant_id integer, metered_share double precision)
+LANGUAGE sql
+STABLE
+AS $fn$
+    WITH frame AS (
+        SELECT
+            tenant_metered.since AS lo,
+            least(tenant_metered.until, date_trunc('minute', now())) AS hi
+    ),
+
+    due AS (
+        SELECT
+            a.tenant_id,
+            bool_or(d.since <= f.lo AND (d.until IS NULL OR d.until >= f.hi)) AS throughout,
+            -- Few servers are due in a part of the time only.
+            range_agg(tstzrange(greatest(d.since, f.lo), least(d.until, f.hi))) FILTER (
+                WHERE d.since > f.lo OR d.until < f.hi
+            ) AS spans
+        FROM frame AS f
+        CROSS JOIN meter.tenant_server(since, until) AS a
+        INNER JOIN meter.server_due AS d
+            ON
+                a.server_id = d.server_id
+                AND d.since < f.hi AND (d.until IS NULL OR d.until > f.lo)
+        GROUP BY a.tenant_id
+    )
+
+    SELECT
+        t.id,
+        CASE
+            WHEN f.lo >= f.hi THEN NULL
+            WHEN d.throughout THEN 1
+            ELSE coalesce((
+                SELECT sum(extract(EPOCH FROM upper(r.span) - lower(r.span)))
+                FROM unnest(d.spans) AS r (span)
+            ) / extract(EPOCH FROM f.hi - f.lo), 0)
+        END::double precision
+    FROM frame AS f
+    CROSS JOIN meter.tenant AS t
+    LEFT JOIN due AS d ON t.id = d.tenant_id
+$fn$;
+
+COMMENT ON FUNCTION meter.tenant_metered IS
+'The share of the calendar time of [since, until), up to now, in which polls of at least one of '
+'the tenant''s servers were due (metered_share). It is below 1 if metering began later.';
+
+-- meter.tenant_report with each tenant's share of the total, the metered share of the time, and the
+-- tenant's peaks compared with its contracts.
 CREATE OR REPLACE FUNCTION meter.tenant_ranking(since timestamptz, until timestamptz)
 RETURNS TABLE (
     place bigint,
@@ -34,6 +135,7 @@ RETURNS TABLE (
     breakout_minutes double precision,
     dialin_minutes double precision,
     coverage double precision,
+    metered_share double precision,
     filled_share double precision
 )
 LANGUAGE sql
@@ -51,160 +153,54 @@ AS $fn$
         u.peak_participants,
         u.peak_participants_at,
         k.participant_limit,
-        u.peak_participants / k.participant_limit,
+        h.peak_use,
         u.breakout_minutes,
         u.dialin_minutes,
         u.coverage,
+        m.metered_share,
         u.filled_share
     FROM meter.tenant_report(since, until) AS u
     INNER JOIN meter.tenant AS t ON u.tenant = t.name
     LEFT JOIN meter.contract_at(until - interval '1 microsecond') AS k ON t.id = k.tenant_id
+    LEFT JOIN meter.tenant_metered(since, until) AS m ON t.id = m.tenant_id
+    -- A peak is held against the contract of its own time: that of the minute's beginning.
+    CROSS JOIN LATERAL (
+        SELECT
+            max(
+                CASE
+                    WHEN e.lo = tenant_ranking.since AND e.hi = tenant_ranking.until
+                        THEN u.peak_participants
+                    WHEN e.lo < e.hi
+                        THEN coalesce(
+                            meter.tenant_peak(t.id, e.lo, e.hi) / 60.0::double precision,
+                            -- Nobody was there in the time of this contract.
+                            CASE WHEN u.peak_participants IS NOT NULL THEN 0 END
+                        )
+                END / c.participant_limit
+            ) AS peak_use
+        FROM meter.contract AS c
+        CROSS JOIN LATERAL (
+            SELECT
+                greatest(tenant_ranking.since, date_trunc(
+                    'minute', c.since + interval '1 minute' - interval '1 microsecond'
+                )) AS lo,
+                least(tenant_ranking.until, date_trunc(
+                    'minute', c.until + interval '1 minute' - interval '1 microsecond'
+                )) AS hi
+        ) AS e
+        WHERE
+            c.tenant_id = t.id AND c.participant_limit IS NOT NULL
+            AND c.since < tenant_ranking.until
+            AND (c.until IS NULL OR c.until > tenant_ranking.since)
+    ) AS h
     ORDER BY 1, u.tenant
 $fn$;
 
 COMMENT ON FUNCTION meter.tenant_ranking IS
-'meter.tenant_report with ranks (place), each tenant''s share of all participant minutes, and its '
-'peak as a share of what the contract at the end of the period allows (peak_use: 1 is all of it).';
-
--- The calendar month up to `instant`, the expected total of the month, and the month before. The
--- rest of the month is expected to be like the same weekdays of the four weeks before today. Days
--- in which no poll succeeded do not count. If that leaves no day for a weekday, it is expected to
--- be like the mean of the other days.
-CREATE OR REPLACE FUNCTION meter.month_to_date(instant timestamptz DEFAULT now())
-RETURNS TABLE (
-    tenant text,
-    title text,
-    participant_minutes double precision,
-    projected_minutes double precision,
-    last_month_minutes double precision,
-    change double precision,
-    month_minute_limit bigint,
-    use double precision,
-    projected_use double precision,
-    coverage double precision
-)
-LANGUAGE plpgsql
-STABLE
-SET plan_cache_mode = force_custom_plan
-AS $fn$
-BEGIN
-    RETURN QUERY
-    WITH frame AS (
-        SELECT
-            date_trunc('minute', instant) AS until,
-            meter.billing_trunc('month', instant) AS since,
-            meter.billing_trunc('month', meter.billing_trunc('month', instant)
-                - interval '1 microsecond') AS before_since,
-            meter.billing_trunc('day', instant) AS today,
-            -- 27 days and a half: the clocks can have changed since then.
-            meter.billing_trunc('day', meter.billing_trunc('day', instant)
-                - interval '660 hours') AS known_since,
-            meter.billing_end('month', instant) AS month_end
-    ),
-
-    -- Days with a successful poll. On other days, usage is unknown and not zero.
-    known_day AS (
-        SELECT
-            x.day,
-            extract(ISODOW FROM x.day AT TIME ZONE meter.billing_timezone()) AS weekday
-        FROM (
-            SELECT meter.billing_trunc('day', d.bucket) AS day, d.covered_seconds
-            FROM frame AS f
-            INNER JOIN meter.server_1d AS d ON d.bucket >= f.known_since AND d.bucket < f.today
-        ) AS x
-        GROUP BY x.day
-        HAVING sum(x.covered_seconds) > 0
-    ),
-
-    used AS (
-        SELECT
-            k.weekday,
-            t.id AS tenant_id,
-            avg(coalesce(u.seconds, 0)) AS seconds
-        FROM known_day AS k
-        CROSS JOIN meter.tenant AS t
-        LEFT JOIN (
-            SELECT
-                meter.billing_trunc('day', d.bucket) AS day,
-                d.tenant_id,
-                sum(d.participant_seconds) AS seconds
-            FROM frame AS f
-            INNER JOIN meter.usage_1d AS d ON d.bucket >= f.known_since AND d.bucket < f.today
-            GROUP BY 1, 2
-        ) AS u ON k.day = u.day AND t.id = u.tenant_id
-        GROUP BY GROUPING SETS ((k.weekday, t.id), (t.id))
-    ),
-
-    -- The rest of the month by weekday, in days and parts of a day.
-    left_over AS (
-        SELECT
-            extract(ISODOW FROM p.period AT TIME ZONE meter.billing_timezone()) AS weekday,
-            sum(extract(EPOCH FROM p.hi - p.lo) / 86400) AS days
-        FROM frame AS f
-        CROSS JOIN LATERAL meter.periods(f.until, f.month_end, 'day') AS p
-        GROUP BY 1
-    ),
-
-    expected AS (
-        SELECT
-            t.id AS tenant_id,
-            sum(l.days * coalesce(u.seconds, a.seconds)) / 60 AS minutes
-        FROM meter.tenant AS t
-        CROSS JOIN left_over AS l
-        LEFT JOIN used AS u ON t.id = u.tenant_id AND l.weekday = u.weekday
-        LEFT JOIN used AS a ON t.id = a.tenant_id AND a.weekday IS NULL
-        GROUP BY t.id
-    ),
-
-    -- Materialized, so that each report is computed once and not once for each tenant.
-    this_month AS MATERIALIZED (
-        SELECT m.* FROM frame AS f CROSS JOIN LATERAL meter.tenant_report(f.since, f.until) AS m
-    ),
-
-    last_month AS MATERIALIZED (
-        SELECT b.tenant, b.participant_minutes
-        FROM frame AS f
-        CROSS JOIN LATERAL meter.tenant_report(f.before_since, f.since) AS b
-    ),
-
-    figure AS (
-        SELECT
-            t.id,
-            t.name,
-            coalesce(nullif(t.title, ''), t.name) AS title,
-            m.participant_minutes,
-            (m.participant_minutes + e.minutes)::double precision AS projected,
-            b.participant_minutes AS before,
-            m.coverage
-        FROM this_month AS m
-        INNER JOIN meter.tenant AS t ON m.tenant = t.name
-        LEFT JOIN last_month AS b ON m.tenant = b.tenant
-        LEFT JOIN expected AS e ON t.id = e.tenant_id
-    )
-
-    SELECT
-        x.name,
-        x.title,
-        x.participant_minutes,
-        x.projected,
-        x.before,
-        x.projected / nullif(x.before, 0) - 1,
-        k.month_minute_limit,
-        x.participant_minutes / k.month_minute_limit,
-        x.projected / k.month_minute_limit,
-        x.coverage
-    FROM figure AS x
-    LEFT JOIN meter.contract_at(instant) AS k ON x.id = k.tenant_id
-    ORDER BY x.participant_minutes DESC NULLS LAST, x.name;
-END
-$fn$;
-
-COMMENT ON FUNCTION meter.month_to_date IS
-'The calendar month up to an instant, for each tenant: participant minutes so far, the expected '
-'minutes of the whole month (projected_minutes), the minutes of the month before, and the '
-'contract''s month_minute_limit (use and projected_use: 1 is all of them). change is the relative '
-'change from last_month_minutes to projected_minutes. The rest of the month is expected to be like '
-'the last four weeks.';
+'meter.tenant_report with ranks (place), each tenant''s share of all participant minutes, the '
+'limit of concurrent participants at the end of the period, the highest share of a limit that a '
+'peak reached while the limit was agreed (peak_use: 1 is all of it), and the metered share of the '
+'time (meter.tenant_metered).';
 
 -- The minutes of [since, until) in which a tenant had more than `most` participants × seconds.
 -- meter.over_limit calls it for each span of hours.
@@ -230,7 +226,8 @@ COMMENT ON FUNCTION meter.minutes_above IS
 'The minutes of [since, until) in which a tenant had more than a number of participants × seconds.';
 
 -- When tenants had more participants at once than their contracts allow: minutes, joined into
--- spans. If minutes are no longer kept, spans are full hours, and `minutes` is NULL.
+-- spans. If minutes are no longer kept, spans are full hours, or full days if hours are no longer
+-- kept, and `minutes` is NULL.
 CREATE OR REPLACE FUNCTION meter.over_limit(
     since timestamptz, until timestamptz, tenants text[] DEFAULT NULL
 )
@@ -247,6 +244,14 @@ LANGUAGE plpgsql
 STABLE
 SET plan_cache_mode = force_custom_plan
 AS $fn$
+DECLARE
+    -- The first day of which all hours are kept.
+    hours_since timestamptz := CASE
+        WHEN ${retention_usage_1h} = 0 THEN '-infinity'
+        ELSE meter.step_end('1 day', meter.billing_trunc(
+            'day', now() - make_interval(days => ${retention_usage_1h})
+        ))
+    END;
 BEGIN
     RETURN QUERY
     WITH hour AS (
@@ -260,6 +265,7 @@ BEGIN
             greatest(k.since, over_limit.since) AS lo,
             least(k.until, over_limit.until) AS hi,
             u.peak_minute,
+            interval '${hour}' AS width,
             ${retention_usage_1m} > 0
             AND u.bucket < now() - make_interval(days => ${retention_usage_1m}) AS only_hours
         FROM meter.contract AS k
@@ -270,6 +276,31 @@ BEGIN
             AND u.bucket > k.since - interval '1 hour' AND (k.until IS NULL OR u.bucket < k.until)
         WHERE
             u.bucket > over_limit.since - interval '1 hour' AND u.bucket < over_limit.until
+            AND u.bucket >= hours_since
+            AND (tenants IS NULL OR t.name = ANY(tenants))
+        UNION ALL
+        SELECT
+            d.bucket,
+            d.tenant_id,
+            t.name,
+            k.participant_limit,
+            NULL,
+            NULL,
+            d.peak_minute,
+            meter.step_end('1 day', d.bucket) - d.bucket,
+            TRUE
+        FROM meter.contract AS k
+        INNER JOIN meter.tenant AS t ON k.tenant_id = t.id
+        INNER JOIN meter.usage_1d AS d
+            ON
+                k.tenant_id = d.tenant_id
+                AND d.peak_minute[1] > k.participant_limit * 60
+                AND -d.peak_minute[2] >= extract(EPOCH FROM k.since)
+                AND (k.until IS NULL OR -d.peak_minute[2] < extract(EPOCH FROM k.until))
+        WHERE
+            d.bucket > over_limit.since - interval '25 hours' AND d.bucket < over_limit.until
+            AND meter.step_end('1 day', d.bucket) > over_limit.since
+            AND d.bucket < hours_since
             AND (tenants IS NULL OR t.name = ANY(tenants))
     ),
 
@@ -301,8 +332,8 @@ BEGIN
         ) AS m
         UNION ALL
         SELECT
-            h.name, h.tenant_id, h.participant_limit, h.bucket, h.bucket + interval '${hour}',
-            NULL, h.peak_minute
+            h.name, h.tenant_id, h.participant_limit, h.bucket, h.bucket + h.width, NULL,
+            h.peak_minute
         FROM hour AS h
         WHERE h.only_hours
     ),
@@ -340,5 +371,5 @@ $fn$;
 
 COMMENT ON FUNCTION meter.over_limit IS
 'The spans in which tenants had more participants at once than their contracts allow, with the '
-'number of minutes and the peak. If minutes are no longer kept, spans are full hours, and minutes '
-'is NULL.';
+'number of minutes and the peak. If minutes are no longer kept, spans are full hours, or full days '
+'if hours are no longer kept, and minutes is NULL.';

@@ -75,7 +75,24 @@ $fn$;
 COMMENT ON FUNCTION meter.usage_steps IS
 'Usage of each tenant, or of those in of_tenants, summed by step. Columns as in meter.usage_1h.';
 
--- Usage of all tenants together, by step.
+-- The first step of which meter.fleet_1h has all hours.
+CREATE OR REPLACE FUNCTION meter.fleet_hours_since(step interval) RETURNS timestamptz
+LANGUAGE sql
+STABLE
+AS $fn$
+    SELECT CASE
+        WHEN ${retention_fleet_1h} = 0 THEN '-infinity'
+        ELSE meter.step_end(
+            step, meter.step_of(step, now() - make_interval(days => ${retention_fleet_1h}))
+        )
+    END
+$fn$;
+
+COMMENT ON FUNCTION meter.fleet_hours_since IS
+'The first step of which meter.fleet_1h still has all hours.';
+
+-- Usage of all tenants together, by step. There is no rollup of the fleet by the day: where its
+-- hours are no longer kept, steps of days have the sums of the tenants, and no peaks (NULL).
 CREATE OR REPLACE FUNCTION meter.fleet_steps(
     since timestamptz, until timestamptz, step interval
 )
@@ -97,6 +114,7 @@ SET plan_cache_mode = force_custom_plan
 AS $fn$
 DECLARE
     steps_end timestamptz := meter.steps_end(step, until);
+    hours_since timestamptz := meter.fleet_hours_since(step);
 BEGIN
     RETURN QUERY
     SELECT
@@ -125,7 +143,14 @@ BEGIN
             h.dialin_seconds, h.session_seconds, h.filled_seconds, h.breakout_participant_seconds,
             h.peak_minute, h.peak_sessions_minute
         FROM meter.fleet_1h AS h
-        WHERE step >= interval '1 hour'
+        WHERE step >= interval '1 hour' AND (step < interval '1 day' OR h.bucket >= hours_since)
+        UNION ALL
+        SELECT
+            d.bucket, d.participant_seconds, d.voice_seconds, d.video_seconds,
+            d.dialin_seconds, d.session_seconds, d.filled_seconds, d.breakout_participant_seconds,
+            NULL, NULL
+        FROM meter.usage_1d AS d
+        WHERE step >= interval '1 day' AND d.bucket < hours_since
     ) AS u
     WHERE u.bucket >= meter.step_of(step, since) AND u.bucket < steps_end
     GROUP BY 1;
@@ -133,4 +158,5 @@ END
 $fn$;
 
 COMMENT ON FUNCTION meter.fleet_steps IS
-'Usage of all tenants together, summed by step. Columns as in meter.fleet_1h.';
+'Usage of all tenants together, summed by step. Columns as in meter.fleet_1h. Peaks are NULL where '
+'meter.fleet_1h is no longer kept.';

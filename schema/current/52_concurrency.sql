@@ -1,5 +1,6 @@
 -- Participants and sessions at once, in equal steps for charts. A step in which no poll succeeded
--- has NULL, not zero. A step that is not over yet has no row, because its mean would be too low.
+-- has NULL, not zero. The step that is not over yet has its highest minute so far, and no means,
+-- because these would be too low.
 
 -- Usage of all tenants together by step: means over the step, and its highest minute. `wanted` is
 -- the smallest step that the chart can use; meter.chart_step chooses one.
@@ -29,6 +30,10 @@ BEGIN
     WITH grid AS MATERIALIZED (
         SELECT g.ts, extract(EPOCH FROM g.hi - g.ts)::double precision AS seconds
         FROM meter.steps(since, until, step) AS g
+        UNION ALL
+        SELECT r.ts, NULL
+        FROM meter.running_step(since, until, step) AS r (ts)
+        WHERE r.ts IS NOT NULL
     ),
 
     seen AS MATERIALIZED (
@@ -43,9 +48,9 @@ BEGIN
     SELECT
         g.ts,
         coalesce(u.participant_seconds, z.zero) / g.seconds,
-        coalesce(u.peak_minute[1] / 60.0::double precision, z.zero),
+        coalesce(u.peak_minute[1] / 60.0::double precision, z.zero_peak),
         coalesce(u.session_seconds, z.zero) / g.seconds,
-        coalesce(u.peak_sessions_minute[1] / 60.0::double precision, z.zero),
+        coalesce(u.peak_sessions_minute[1] / 60.0::double precision, z.zero_peak),
         coalesce(u.voice_seconds, z.zero) / g.seconds,
         coalesce(u.video_seconds, z.zero) / g.seconds,
         coalesce(u.dialin_seconds, z.zero) / g.seconds,
@@ -56,7 +61,12 @@ BEGIN
     LEFT JOIN seen AS s ON g.ts = s.ts
     LEFT JOIN used AS u ON g.ts = u.ts
     CROSS JOIN LATERAL (
-        SELECT CASE WHEN s.coverage > 0 THEN 0::double precision END AS zero
+        SELECT
+            CASE WHEN s.coverage > 0 THEN 0::double precision END AS zero,
+            CASE
+                WHEN s.coverage > 0 AND g.ts >= meter.fleet_hours_since(step)
+                    THEN 0::double precision
+            END AS zero_peak
     ) AS z
     ORDER BY g.ts;
 END
@@ -65,8 +75,9 @@ $fn$;
 COMMENT ON FUNCTION meter.fleet_concurrency IS
 'Usage of all tenants together in steps, for charts. participants, sessions, voice, video, dialins '
 'and breakout_participants are means over the step; the peaks are its highest minute. NULL if no '
-'poll succeeded in the step. wanted is the smallest step that the chart can use; meter.chart_step '
-'chooses one.';
+'poll succeeded in the step; peaks are also NULL where hours are no longer kept. The step that is '
+'not over yet has only its peaks so far. wanted is the smallest step that the chart can use; '
+'meter.chart_step chooses one.';
 
 -- The same for each tenant in `tenants`, or for all that had sessions (NULL); with the participants
 -- that the contract allows.
@@ -103,6 +114,10 @@ BEGIN
     WITH grid AS MATERIALIZED (
         SELECT g.ts, extract(EPOCH FROM g.hi - g.ts)::double precision AS seconds
         FROM meter.steps(since, until, step) AS g
+        UNION ALL
+        SELECT r.ts, NULL
+        FROM meter.running_step(since, until, step) AS r (ts)
+        WHERE r.ts IS NOT NULL
     ),
 
     used AS MATERIALIZED (

@@ -102,3 +102,58 @@ $fn$;
 COMMENT ON FUNCTION meter.fleet_origins IS
 'Sessions of all tenants (no breakouts) that began, and their participant minutes, by the product '
 'that created them, in steps of an hour or more.';
+
+-- The highest minute of all tenants together in [since, until), which must be full minutes, and its
+-- beginning. Unlike a chart, it has the newest minutes, and nothing of before and after. NULL if no
+-- poll succeeded, or if hours of the period have been dropped.
+CREATE OR REPLACE FUNCTION meter.fleet_peak(since timestamptz, until timestamptz)
+RETURNS TABLE (peak_participants double precision, peak_participants_at timestamptz)
+LANGUAGE plpgsql
+STABLE
+SET plan_cache_mode = force_custom_plan
+AS $fn$
+DECLARE
+    tile record;
+    peak bigint[];
+BEGIN
+    -- There is no rollup of the fleet by the day. Nothing is missing from before metering began.
+    IF
+        ${retention_fleet_1h} > 0
+        AND until > since
+        AND greatest(since, (SELECT min(d.since) FROM meter.server_due AS d))
+        < now() - make_interval(days => ${retention_fleet_1h})
+    THEN
+        RETURN QUERY SELECT NULL::double precision, NULL::timestamptz;
+        RETURN;
+    END IF;
+    FOR tile IN SELECT * FROM meter.tiles(since, until) LOOP
+        IF tile.grain = 'minute' THEN
+            PERFORM meter.require_kept('fleet_1m', tile.lo, ${retention_fleet_1m});
+            peak := greatest(peak, (
+                SELECT
+                    max(ARRAY[m.participant_seconds, -extract(EPOCH FROM m.bucket)::bigint])
+                FROM meter.fleet_1m AS m
+                WHERE m.bucket >= tile.lo AND m.bucket < tile.hi
+            ));
+        ELSE
+            peak := greatest(peak, (
+                SELECT max(h.peak_minute)
+                FROM meter.fleet_1h AS h
+                WHERE h.bucket >= tile.lo AND h.bucket < tile.hi
+            ));
+        END IF;
+    END LOOP;
+    IF peak[1] > 0 THEN
+        RETURN QUERY
+        SELECT peak[1] / 60.0::double precision, to_timestamp(-peak[2])::timestamptz;
+    ELSE
+        RETURN QUERY
+        SELECT CASE WHEN sum(c.covered_seconds) > 0 THEN 0::double precision END, NULL::timestamptz
+        FROM meter.server_coverage(since, until) AS c;
+    END IF;
+END
+$fn$;
+
+COMMENT ON FUNCTION meter.fleet_peak IS
+'The highest minute of all tenants together in [since, until), which must be full minutes. NULL '
+'means that no poll succeeded, or that hours of the period are no longer kept.';

@@ -109,15 +109,108 @@ COMMENT ON FUNCTION meter.server_load IS
 'Each server in steps, for charts: means over the time that successful polls cover, maxima at any '
 'tick, latency and coverage.';
 
--- Each server over a period: coverage, load, failed polls and latency. The first and the last hour
--- count whole. Figures are those of the time that successful polls cover.
+-- The polls of each server between two instants, which must be full minutes, from the coarsest
+-- rollups that cover the period exactly.
+CREATE OR REPLACE FUNCTION meter.polls_between(since timestamptz, until timestamptz)
+RETURNS TABLE (
+    bucket timestamptz,
+    server_id integer,
+    polls bigint,
+    ok_polls bigint,
+    participant_seconds bigint,
+    session_seconds bigint,
+    max_participants integer,
+    max_sessions integer,
+    skipped bigint
+)
+LANGUAGE plpgsql
+STABLE
+SET plan_cache_mode = force_custom_plan
+AS $fn$
+DECLARE
+    tile record;
+BEGIN
+    FOR tile IN SELECT * FROM meter.tiles(since, until) LOOP
+        CASE tile.grain
+        WHEN 'day' THEN
+            RETURN QUERY
+            SELECT d.bucket, d.server_id, d.polls, d.ok_polls, d.participant_seconds,
+                d.session_seconds, d.max_participants, d.max_sessions, d.skipped
+            FROM meter.server_1d AS d
+            WHERE d.bucket >= tile.lo AND d.bucket < tile.hi;
+        WHEN 'hour' THEN
+            PERFORM meter.require_kept('server_1h', tile.lo, ${retention_server_1h});
+            RETURN QUERY
+            SELECT h.bucket, h.server_id, h.polls, h.ok_polls, h.participant_seconds::bigint,
+                h.session_seconds::bigint, h.max_participants, h.max_sessions, h.skipped::bigint
+            FROM meter.server_1h AS h
+            WHERE h.bucket >= tile.lo AND h.bucket < tile.hi;
+        WHEN 'minute' THEN
+            PERFORM meter.require_kept('poll', tile.lo, ${retention_poll});
+            RETURN QUERY
+            SELECT tile.lo, p.server_id, count(*), count(*) FILTER (WHERE p.ok),
+                coalesce(sum(p.participants::bigint * p.seconds), 0)::bigint,
+                coalesce(sum(p.sessions::bigint * p.seconds), 0)::bigint,
+                max(p.participants), max(p.sessions), sum(p.skipped)::bigint
+            FROM meter.poll AS p
+            WHERE p.ts >= tile.lo AND p.ts < tile.hi
+            GROUP BY p.server_id;
+        END CASE;
+    END LOOP;
+END
+$fn$;
+
+COMMENT ON FUNCTION meter.polls_between IS
+'Polls of each server in [since, until), which must be full minutes, in rows that together cover '
+'it exactly. Columns as in meter.server_1h.';
+
+-- The same by outcome and class of latency. There is no rollup of them by the day.
+CREATE OR REPLACE FUNCTION meter.outcomes_between(since timestamptz, until timestamptz)
+RETURNS TABLE (
+    server_id integer, ok boolean, outcome text, latency_class integer, polls bigint
+)
+LANGUAGE plpgsql
+STABLE
+SET plan_cache_mode = force_custom_plan
+AS $fn$
+DECLARE
+    tile record;
+BEGIN
+    FOR tile IN SELECT * FROM meter.tiles(since, until) LOOP
+        IF tile.grain = 'minute' THEN
+            PERFORM meter.require_kept('poll', tile.lo, ${retention_poll});
+            RETURN QUERY
+            SELECT
+                p.server_id, p.ok, p.outcome,
+                width_bucket(p.latency_ms, meter.latency_bounds()), count(*)
+            FROM meter.poll AS p
+            WHERE p.ts >= tile.lo AND p.ts < tile.hi
+            GROUP BY 1, 2, 3, 4;
+        ELSE
+            RETURN QUERY
+            SELECT h.server_id, h.ok, h.outcome, h.latency_class, sum(h.polls)::bigint
+            FROM meter.poll_1h AS h
+            WHERE h.bucket >= tile.lo AND h.bucket < tile.hi
+            GROUP BY 1, 2, 3, 4;
+        END IF;
+    END LOOP;
+END
+$fn$;
+
+COMMENT ON FUNCTION meter.outcomes_between IS
+'Polls of each server in [since, until), which must be full minutes, by outcome and class of '
+'latency (meter.latency_bounds), as far as meter.poll_1h is kept.';
+
+-- Each server over a period: coverage, load, failed polls and latency. The period is widened to
+-- full minutes (meter.report_edge). Measured minutes are those that successful polls saw: bills
+-- also have the filled ones.
 CREATE OR REPLACE FUNCTION meter.server_report(since timestamptz, until timestamptz)
 RETURNS TABLE (
     server text,
     coverage double precision,
-    participant_minutes double precision,
+    measured_participant_minutes double precision,
     share double precision,
-    session_minutes double precision,
+    measured_session_minutes double precision,
     max_participants integer,
     max_sessions integer,
     polls bigint,
@@ -131,109 +224,92 @@ STABLE
 SET plan_cache_mode = force_custom_plan
 AS $fn$
 DECLARE
-    lo timestamptz := meter.step_of(interval '1 hour', since);
-    hi timestamptz := least(
-        meter.step_of(interval '1 hour', until - interval '1 microsecond') + interval '1 hour',
-        date_trunc('minute', now()) - interval '1 minute'
-    );
+    lo timestamptz := meter.report_edge(since);
+    hi timestamptz := meter.report_edge(until, is_end => TRUE);
 BEGIN
     RETURN QUERY
-    WITH due AS (
+    WITH load AS (
         SELECT
-            d.server_id,
-            sum(extract(EPOCH FROM least(d.until, hi) - greatest(d.since, lo)))
-            ::double precision AS seconds
-        FROM meter.server_due AS d
-        WHERE d.since < hi AND (d.until IS NULL OR d.until > lo)
-        GROUP BY d.server_id
-    ),
-
-    load AS (
-        SELECT
-            h.server_id,
-            sum(h.covered_seconds)::bigint AS covered_seconds,
-            sum(h.participant_seconds)::bigint AS participant_seconds,
-            sum(h.session_seconds)::bigint AS session_seconds,
-            max(h.max_participants) AS max_participants,
-            max(h.max_sessions) AS max_sessions
-        FROM meter.server_1h AS h
-        WHERE h.bucket >= lo AND h.bucket < until
-        GROUP BY h.server_id
+            b.server_id,
+            sum(b.polls)::bigint AS polls,
+            sum(b.polls - b.ok_polls)::bigint AS failed_polls,
+            sum(b.participant_seconds)::bigint AS participant_seconds,
+            sum(b.session_seconds)::bigint AS session_seconds,
+            max(b.max_participants) AS max_participants,
+            max(b.max_sessions) AS max_sessions,
+            sum(b.skipped)::bigint AS skipped
+        FROM meter.polls_between(lo, hi) AS b
+        GROUP BY b.server_id
     ),
 
     outcome AS MATERIALIZED (
-        SELECT
-            h.server_id,
-            h.ok,
-            h.latency_class,
-            sum(h.polls)::bigint AS polls,
-            sum(h.skipped)::bigint AS skipped
-        FROM meter.poll_1h AS h
-        WHERE h.bucket >= lo AND h.bucket < until
-        GROUP BY h.server_id, h.ok, h.latency_class
+        SELECT o.server_id, o.ok, o.outcome, o.latency_class, sum(o.polls)::bigint AS polls
+        FROM meter.outcomes_between(lo, hi) AS o
+        GROUP BY 1, 2, 3, 4
     ),
 
     by_outcome AS (
         SELECT
             e.server_id,
-            sum(e.polls)::bigint AS polls,
             string_agg(e.outcome || ' ' || e.polls, ', ' ORDER BY e.polls DESC, e.outcome) AS failures
         FROM (
-            -- Not from `outcome`: failures are few, and an index finds them.
-            SELECT h.server_id, h.outcome, sum(h.polls)::bigint AS polls
-            FROM meter.poll_1h AS h
-            WHERE h.bucket >= lo AND h.bucket < until AND NOT h.ok
-            GROUP BY h.server_id, h.outcome
+            SELECT o.server_id, o.outcome, sum(o.polls)::bigint AS polls
+            FROM outcome AS o
+            WHERE NOT o.ok
+            GROUP BY o.server_id, o.outcome
         ) AS e
         GROUP BY e.server_id
     ),
 
-    polled AS (
+    class AS (
+        SELECT o.server_id, o.latency_class, sum(o.polls)::bigint AS polls
+        FROM outcome AS o
+        WHERE o.ok
+        GROUP BY o.server_id, o.latency_class
+    ),
+
+    latency AS (
         SELECT
             o.server_id,
-            sum(o.polls)::bigint AS polls,
-            sum(o.skipped)::bigint AS skipped,
             meter.latency_quantile(0.95, ARRAY(
-                SELECT coalesce(sum(c.polls), 0)::bigint
+                SELECT coalesce(c.polls, 0)
                 FROM generate_series(0, cardinality(meter.latency_bounds())) AS g (class)
-                LEFT JOIN outcome AS c
-                    ON c.server_id = o.server_id AND c.ok AND c.latency_class = g.class
-                GROUP BY g.class
+                LEFT JOIN class AS c ON c.server_id = o.server_id AND c.latency_class = g.class
                 ORDER BY g.class
             )) AS p95
-        FROM outcome AS o
-        GROUP BY o.server_id
+        FROM (SELECT DISTINCT x.server_id FROM class AS x) AS o
     )
 
     SELECT
-        v.name,
-        least(coalesce(l.covered_seconds, 0) / d.seconds, 1),
+        d.server,
+        d.coverage,
         coalesce(l.participant_seconds, 0) / 60.0::double precision,
         (l.participant_seconds / nullif(sum(l.participant_seconds) OVER (), 0))::double precision,
         coalesce(l.session_seconds, 0) / 60.0::double precision,
         l.max_participants,
         l.max_sessions,
-        coalesce(p.polls, 0),
-        coalesce(e.polls, 0),
+        coalesce(l.polls, 0),
+        coalesce(l.failed_polls, 0),
         coalesce(e.failures, ''),
-        p.p95,
-        coalesce(p.skipped, 0)
-    FROM due AS d
-    INNER JOIN meter.server AS v ON d.server_id = v.id
+        y.p95,
+        coalesce(l.skipped, 0)
+    FROM meter.server_coverage(lo, hi) AS d
     LEFT JOIN load AS l ON d.server_id = l.server_id
-    LEFT JOIN polled AS p ON d.server_id = p.server_id
+    LEFT JOIN latency AS y ON d.server_id = y.server_id
     LEFT JOIN by_outcome AS e ON d.server_id = e.server_id
-    ORDER BY v.name;
+    ORDER BY d.server;
 END
 $fn$;
 
 COMMENT ON FUNCTION meter.server_report IS
-'Each server over a period of full hours: coverage, participant minutes and their share of all '
-'servers, maximum number of participants and sessions at any tick, failed polls by kind, 95th '
-'percentile of latency.';
+'Each server over a period, widened to full minutes: coverage, participant minutes that successful '
+'polls saw (measured, without filled ones) and their share of all servers, maximum number of '
+'participants and sessions at any tick, failed polls by kind, 95th percentile of latency. The last '
+'two are those of the time for which meter.poll_1h is kept.';
 
 -- Outages: from the first of at least three failed polls in a row to the next successful one. For a
--- period of more than two days: joined hours of which successful polls cover less than half.
+-- period of more than two days, or where polls are no longer kept: joined hours with at least three
+-- failed polls each. Then three single failures of one hour are listed too.
 CREATE OR REPLACE FUNCTION meter.outages(since timestamptz, until timestamptz)
 RETURNS TABLE (
     server text,
@@ -246,6 +322,10 @@ LANGUAGE plpgsql
 STABLE
 SET plan_cache_mode = force_custom_plan
 AS $fn$
+DECLARE
+    by_poll boolean := until - since <= interval '2 days' AND (
+        ${retention_poll} = 0 OR since >= now() - make_interval(days => ${retention_poll})
+    );
 BEGIN
     RETURN QUERY
     WITH failure AS (
@@ -254,7 +334,7 @@ BEGIN
             1::bigint AS polls, p.outcome
         FROM meter.poll AS p
         WHERE
-            until - since <= interval '2 days'
+            by_poll
             AND NOT p.ok AND p.ts >= since AND p.ts < until
         UNION ALL
         SELECT
@@ -264,15 +344,14 @@ BEGIN
             SELECT o.server_id, o.bucket, mode() WITHIN GROUP (ORDER BY o.outcome) AS outcome
             FROM meter.poll_1h AS o
             WHERE
-                until - since > interval '2 days'
-                AND NOT o.ok AND o.bucket >= since AND o.bucket < until
+                NOT by_poll
+                AND NOT o.ok AND o.bucket > since - interval '${hour}' AND o.bucket < until
             GROUP BY o.server_id, o.bucket
         ) AS e ON h.server_id = e.server_id AND h.bucket = e.bucket
         WHERE
-            until - since > interval '2 days'
-            AND h.bucket >= since AND h.bucket < until
-            AND h.covered_seconds < 0.5 * extract(EPOCH FROM interval '${hour}')
-            AND h.polls - h.ok_polls > h.ok_polls
+            NOT by_poll
+            AND h.bucket > since - interval '${hour}' AND h.bucket < until
+            AND h.polls - h.ok_polls >= 3
     ),
 
     marked AS (
@@ -307,4 +386,4 @@ $fn$;
 
 COMMENT ON FUNCTION meter.outages IS
 'The outages of servers: at least three failed polls in a row. For a period of more than two days, '
-'hours of which successful polls cover less than half.';
+'and where polls are no longer kept: joined hours with at least three failed polls.';

@@ -14,6 +14,7 @@ from grafana.boards.kit.columns import (
     COVERAGE,
     GREEN,
     GREY,
+    METERED,
     NONE_IS_GOOD,
     ORANGE,
     POINTS,
@@ -42,25 +43,30 @@ from grafana.boards.kit.panels import (
     states,
     word,
 )
-from grafana.boards.kit.sql import FROM, REPORT, STEP, TO
+from grafana.boards.kit.sql import EDGES, FROM, REPORT, SESSIONS_KEPT, SINCE, STEP, STEPS, TO
 from grafana.boards.kit.variables import TENANTS, choice, entry, servers, tenants
 
 __all__ = [
     "BLUE",
     "COLORED",
     "COVERAGE",
+    "EDGES",
     "FROM",
     "GREEN",
     "GREY",
+    "METERED",
     "NONE_IS_GOOD",
     "ORANGE",
     "POINTS",
     "PURPLE",
     "RED",
     "REPORT",
+    "SESSIONS_KEPT",
     "SESSION_COLUMNS",
+    "SINCE",
     "SPAN",
     "STEP",
+    "STEPS",
     "TENANTS",
     "TO",
     "USE",

@@ -12,6 +12,8 @@ GREEN, YELLOW, ORANGE, RED, BLUE, PURPLE = "green", "yellow", "orange", "red", "
 GREY = "#8e8e8e"
 # Thresholds of a share from 0 to 1 that should be 1.
 COVERAGE = ((None, RED), (0.9, ORANGE), (0.98, YELLOW), (0.995, GREEN))
+# Thresholds of the share of a time range that was metered: what is less than 1 is only a part.
+METERED = ((None, ORANGE), (0.99999, GREEN))
 # Thresholds of a share that should stay below 1, such as the use of a limit.
 USE = ((None, GREEN), (0.8, ORANGE), (1.0, RED))
 NONE_IS_GOOD = ((None, GREEN), (1.0, RED))

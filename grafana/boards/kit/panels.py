@@ -136,6 +136,8 @@ def series(
         .line_width(1)
         .fill_opacity(80 if bars else 25 if stacked else 10)
         .span_nulls(False)
+        # The time of a bar is the beginning of its step.
+        .bar_alignment(common_models.BarAlignment.AFTER)
         .show_points(common_models.VisibilityMode.AUTO)
         .draw_style(
             common_models.GraphDrawStyle.BARS if bars else common_models.GraphDrawStyle.LINE

@@ -16,9 +16,19 @@ FROM = "$__timeFrom()::timestamptz"
 TO = "$__timeTo()::timestamptz"
 # The length of one step: Grafana fits it to the range and to the width of the panel.
 STEP = "'$__interval'::interval"
-# The range of a report. It starts and ends at whole minutes, or at whole hours or days where the
-# minutes are no longer kept.
-REPORT = f"meter.report_edge({FROM}, {TO} - {FROM}), meter.report_edge({TO}, {TO} - {FROM})"
+# The range of all figures that are not steps of a chart: the chosen one, widened to whole minutes,
+# or to whole hours or days where the minutes are no longer kept.
+SINCE = f"meter.report_edge({FROM})"
+REPORT = f"{SINCE}, meter.report_edge({TO}, TRUE)"
+# For the descriptions of panels: which time their figures cover.
+EDGES = (
+    "The time range is widened to whole minutes, and to whole hours or days where minutes or hours "
+    "are no longer kept."
+)
+STEPS = "Steps are whole: the first one can begin before the time range."
+SESSIONS_KEPT = (
+    "Sessions that are no longer kept (400 days unless the settings say otherwise) are not counted."
+)
 
 
 @dataclass
