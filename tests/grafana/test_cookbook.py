@@ -12,7 +12,7 @@ from tests.grafana.scans import raw_read
 from tests.support.repository import DOCS
 
 PAGE = (DOCS / "sql.md").read_text(encoding="utf-8")
-QUERIES = dict(
+QUERIES: dict[str, str] = dict(
     re.findall(r"^### (\d+\. .*?)$.*?^```sql\n(.*?)^```$", PAGE, re.MULTILINE | re.DOTALL)
 )
 # Of which there may be nothing, by the day of the month or by chance.
@@ -79,3 +79,107 @@ async def blocks(reader: asyncpg.Connection, sql: str) -> int:
     (plan,) = json.loads(await reader.fetchval(explain))
     top = plan["Plan"]
     return int(top["Shared Hit Blocks"] + top["Shared Read Blocks"])
+
+
+def question(number: int) -> str:
+    """Return the query of a question."""
+    return QUERIES[next(title for title in QUERIES if title.startswith(f"{number}. "))]
+
+
+async def test_a_bill_says_how_much_of_the_month_was_metered(reader: asyncpg.Connection) -> None:
+    """Question 1: a month before metering began, or in which it began, is not a whole month."""
+    rows = await reader.fetch(question(1))
+    wanted = await reader.fetchval(
+        """
+        SELECT greatest(0, extract(EPOCH FROM m.hi - greatest(m.lo, d.since)))
+            / extract(EPOCH FROM m.hi - m.lo)
+        FROM (
+            SELECT
+                meter.billing_trunc('month', meter.billing_trunc('month', now()) - interval '1 day')
+                    AS lo,
+                meter.billing_trunc('month', now()) AS hi
+        ) AS m
+        CROSS JOIN (SELECT min(since) AS since FROM meter.server_due) AS d
+        """
+    )
+    assert rows
+    for row in rows:
+        assert row["metered_share"] == pytest.approx(float(wanted), abs=1e-9)
+
+
+async def test_no_hour_with_failed_polls_is_hidden(reader: asyncpg.Connection) -> None:
+    """Question 14: also an outage of 25 minutes is listed."""
+    found = await reader.fetch(question(14))
+    hours = await reader.fetch(
+        """
+        SELECT v.name, date_trunc('hour', p.ts) AS hour
+        FROM meter.poll AS p INNER JOIN meter.server AS v ON p.server_id = v.id
+        WHERE NOT p.ok AND p.ts >= now() - interval '14 days'
+        GROUP BY 1, 2 HAVING count(*) >= 3
+        """
+    )
+    assert len(hours) > 3
+    for name, hour in hours:
+        assert any(
+            row["server"] == name and row["down_since"] <= hour < row["down_until"] for row in found
+        )
+
+
+async def test_peaks_keep_their_fractions(reader: asyncpg.Connection) -> None:
+    """Question 17: the peak of a week is the mean of its highest minute."""
+    wanted = await reader.fetch(
+        """
+        SELECT max(m.participants)
+        FROM (
+            SELECT
+                date_trunc('minute', ts) AS minute,
+                sum(participants::integer * seconds) / 60.0 AS participants
+            FROM meter.sample WHERE NOT breakout GROUP BY 1
+        ) AS m
+        GROUP BY date_trunc('week', m.minute, meter.billing_timezone())
+        ORDER BY date_trunc('week', m.minute, meter.billing_timezone())
+        """
+    )
+    found = await reader.fetch(question(17))
+    assert [row["peak_participants"] for row in found] == [row[0] for row in wanted]
+
+
+async def test_hours_without_anybody_are_the_quietest(reader: asyncpg.Connection) -> None:
+    """Question 18: an hour of the week in which nobody ever was counts as zero."""
+    wanted = await reader.fetch(
+        """
+        WITH hour AS (
+            SELECT h.ts, coalesce(sum(a.participants::integer * a.seconds), 0) / 3600.0 AS mean
+            FROM (SELECT DISTINCT date_trunc('hour', ts) AS ts FROM meter.poll WHERE ok) AS h
+            LEFT JOIN meter.sample AS a
+                ON a.ts >= h.ts AND a.ts < h.ts + interval '1 hour' AND NOT a.breakout
+            WHERE
+                h.ts >= date_trunc('hour', now() - interval '4 weeks')
+                AND h.ts + interval '1 hour' <= date_trunc('minute', now()) - interval '1 minute'
+            GROUP BY h.ts
+        )
+        SELECT
+            to_char(ts AT TIME ZONE 'Europe/Berlin', 'Dy') AS day,
+            extract(HOUR FROM ts AT TIME ZONE 'Europe/Berlin') AS hour,
+            round(avg(mean)::numeric, 1) AS participants
+        FROM hour GROUP BY 1, 2 ORDER BY 3, 1, 2 LIMIT 12
+        """
+    )
+    assert wanted[0]["participants"] == 0
+    assert await reader.fetch(question(18)) == wanted
+
+
+async def test_products_are_counted_for_fourteen_days(reader: asyncpg.Connection) -> None:
+    """Question 19: whole days, and no fifteenth one."""
+    found = await reader.fetch(question(19))
+    ((sessions, minutes),) = await reader.fetch(
+        """
+        SELECT count(*), sum(participant_seconds) / 60.0 FROM meter.session
+        WHERE
+            NOT breakout
+            AND started_at >= meter.billing_trunc('day', now() - interval '14 days')
+            AND started_at < meter.billing_trunc('day', now())
+        """
+    )
+    assert sum(row["sessions"] for row in found) == sessions
+    assert sum(row["participant_minutes"] for row in found) == pytest.approx(float(minutes), abs=9)
