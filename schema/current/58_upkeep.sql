@@ -91,6 +91,12 @@ AS $fn$
                     p.ts >= coalesce(w.computed_until, '-infinity')
                     AND p.ts < now() - w.allowed
             )
+            WHEN left(w.rollup, 4) = 'unse' THEN EXISTS (
+                SELECT FROM meter.unseen AS u
+                WHERE
+                    u.ts >= coalesce(w.computed_until, '-infinity')
+                    AND u.ts < now() - w.allowed
+            )
             ELSE EXISTS (
                 SELECT FROM meter.sample AS a
                 WHERE
