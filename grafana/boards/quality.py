@@ -35,7 +35,7 @@ def seen() -> kit.Stat:
         f"""Share of the due time in which the chosen servers were seen, all together. Usage in the
         rest of the time is missing from all figures. {kit.EDGES}""",
         f"""
-        SELECT sum(covered_seconds) / nullif(sum(due_seconds), 0) AS "Coverage"
+        SELECT sum(coverage * due_seconds) / nullif(sum(due_seconds), 0) AS "Coverage"
         FROM meter.server_coverage({REPORT})
         WHERE {_CHOSEN}
         """,

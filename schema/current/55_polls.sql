@@ -1,4 +1,4 @@
--- Polls of all servers, or of some: failures by kind, and latencies, for charts.
+-- Polls of all servers, or of some: failures by kind, and latencies, for charts and reports.
 
 -- Failed polls of all servers, or of `servers`, by kind, in steps of an hour or more.
 CREATE OR REPLACE FUNCTION meter.poll_failures(
@@ -99,3 +99,95 @@ $fn$;
 COMMENT ON FUNCTION meter.latency_quantile IS
 'The latency in ms that a share q of the polls did not exceed, from the number of polls in each '
 'latency class.';
+
+-- The polls of each server between two instants, which must be full minutes, from the coarsest
+-- rollups that cover the period exactly.
+CREATE OR REPLACE FUNCTION meter.polls_between(since timestamptz, until timestamptz)
+RETURNS TABLE (
+    bucket timestamptz,
+    server_id integer,
+    polls bigint,
+    ok_polls bigint,
+    participant_seconds bigint,
+    session_seconds bigint,
+    max_participants integer,
+    max_sessions integer,
+    skipped bigint
+)
+LANGUAGE plpgsql
+STABLE
+SET plan_cache_mode = force_custom_plan
+AS $fn$
+DECLARE
+    tile record;
+BEGIN
+    FOR tile IN SELECT * FROM meter.tiles(since, until) LOOP
+        CASE tile.grain
+        WHEN 'day' THEN
+            RETURN QUERY
+            SELECT d.bucket, d.server_id, d.polls, d.ok_polls, d.participant_seconds,
+                d.session_seconds, d.max_participants, d.max_sessions, d.skipped
+            FROM meter.server_1d AS d
+            WHERE d.bucket >= tile.lo AND d.bucket < tile.hi;
+        WHEN 'hour' THEN
+            PERFORM meter.require_kept('server_1h', tile.lo, ${retention_server_1h});
+            RETURN QUERY
+            SELECT h.bucket, h.server_id, h.polls, h.ok_polls, h.participant_seconds::bigint,
+                h.session_seconds::bigint, h.max_participants, h.max_sessions, h.skipped::bigint
+            FROM meter.server_1h AS h
+            WHERE h.bucket >= tile.lo AND h.bucket < tile.hi;
+        WHEN 'minute' THEN
+            PERFORM meter.require_kept('poll', tile.lo, ${retention_poll});
+            RETURN QUERY
+            SELECT tile.lo, p.server_id, count(*), count(*) FILTER (WHERE p.ok),
+                coalesce(sum(p.participants::bigint * p.seconds), 0)::bigint,
+                coalesce(sum(p.sessions::bigint * p.seconds), 0)::bigint,
+                max(p.participants), max(p.sessions), sum(p.skipped)::bigint
+            FROM meter.poll AS p
+            WHERE p.ts >= tile.lo AND p.ts < tile.hi
+            GROUP BY p.server_id;
+        END CASE;
+    END LOOP;
+END
+$fn$;
+
+COMMENT ON FUNCTION meter.polls_between IS
+'Polls of each server in [since, until), which must be full minutes, in rows that together cover '
+'it exactly. Columns as in meter.server_1h.';
+
+-- The same by outcome and class of latency. There is no rollup of them by the day.
+CREATE OR REPLACE FUNCTION meter.outcomes_between(since timestamptz, until timestamptz)
+RETURNS TABLE (
+    server_id integer, ok boolean, outcome text, latency_class integer, polls bigint
+)
+LANGUAGE plpgsql
+STABLE
+SET plan_cache_mode = force_custom_plan
+AS $fn$
+DECLARE
+    tile record;
+BEGIN
+    FOR tile IN SELECT * FROM meter.tiles(since, until) LOOP
+        IF tile.grain = 'minute' THEN
+            PERFORM meter.require_kept('poll', tile.lo, ${retention_poll});
+            RETURN QUERY
+            SELECT
+                p.server_id, p.ok, p.outcome,
+                width_bucket(p.latency_ms, meter.latency_bounds()), count(*)
+            FROM meter.poll AS p
+            WHERE p.ts >= tile.lo AND p.ts < tile.hi
+            GROUP BY 1, 2, 3, 4;
+        ELSE
+            RETURN QUERY
+            SELECT h.server_id, h.ok, h.outcome, h.latency_class, sum(h.polls)::bigint
+            FROM meter.poll_1h AS h
+            WHERE h.bucket >= tile.lo AND h.bucket < tile.hi
+            GROUP BY 1, 2, 3, 4;
+        END IF;
+    END LOOP;
+END
+$fn$;
+
+COMMENT ON FUNCTION meter.outcomes_between IS
+'Polls of each server in [since, until), which must be full minutes, by outcome and class of '
+'latency (meter.latency_bounds), as far as meter.poll_1h is kept.';

@@ -66,7 +66,8 @@ COMMENT ON COLUMN meter.server_now.tls_expires_at IS
 'When its certificate expires; NULL if it does not use TLS, or its certificate was never seen.';
 
 -- Load and coverage of each server, or of each in `servers`, by step. Means are taken over the time
--- that successful polls cover.
+-- that successful polls cover. As in meter.server_coverage, sessions that these polls did not show
+-- lower the coverage.
 CREATE OR REPLACE FUNCTION meter.server_load(
     since timestamptz, until timestamptz, wanted interval, servers text[] DEFAULT NULL
 )
@@ -83,12 +84,36 @@ RETURNS TABLE (
 )
 LANGUAGE plpgsql
 STABLE
+SET plan_cache_mode = force_custom_plan
 AS $fn$
 DECLARE
     step interval := meter.chart_step(since, until, wanted);
     chosen integer[] := meter.chosen_servers(servers);
+    lo timestamptz := meter.step_of(step, since);
+    hi timestamptz := meter.steps_end(step, until);
 BEGIN
     RETURN QUERY
+    WITH lost AS MATERIALIZED (
+        SELECT
+            meter.step_of(step, x.bucket) AS ts, x.server_id, sum(x.session_seconds) AS seconds
+        FROM (
+            SELECT u.ts AS bucket, u.server_id, u.sessions::bigint * u.seconds AS session_seconds
+            FROM meter.unseen AS u
+            WHERE step < interval '1 hour' AND u.ts >= lo AND u.ts < hi
+            UNION ALL
+            SELECT h.bucket, h.server_id, h.session_seconds
+            FROM meter.unseen_1h AS h
+            WHERE
+                step >= interval '1 hour' AND step < interval '1 day'
+                AND h.bucket >= lo AND h.bucket < hi
+            UNION ALL
+            SELECT d.bucket, d.server_id, d.session_seconds
+            FROM meter.unseen_1d AS d
+            WHERE step >= interval '1 day' AND d.bucket >= lo AND d.bucket < hi
+        ) AS x
+        GROUP BY 1, 2
+    )
+
     SELECT
         s.ts,
         v.name,
@@ -98,9 +123,10 @@ BEGIN
         s.max_sessions,
         s.latency_ms_sum::double precision / nullif(s.ok_polls, 0),
         s.max_latency_ms,
-        s.covered_seconds / s.due_seconds
+        s.covered_seconds / s.due_seconds * meter.seen_share(s.session_seconds, l.seconds)
     FROM meter.server_steps(since, until, step, chosen) AS s
     INNER JOIN meter.server AS v ON s.server_id = v.id
+    LEFT JOIN lost AS l ON s.ts = l.ts AND s.server_id = l.server_id
     ORDER BY s.ts, v.name;
 END
 $fn$;
@@ -108,98 +134,6 @@ $fn$;
 COMMENT ON FUNCTION meter.server_load IS
 'Each server in steps, for charts: means over the time that successful polls cover, maxima at any '
 'tick, latency and coverage.';
-
--- The polls of each server between two instants, which must be full minutes, from the coarsest
--- rollups that cover the period exactly.
-CREATE OR REPLACE FUNCTION meter.polls_between(since timestamptz, until timestamptz)
-RETURNS TABLE (
-    bucket timestamptz,
-    server_id integer,
-    polls bigint,
-    ok_polls bigint,
-    participant_seconds bigint,
-    session_seconds bigint,
-    max_participants integer,
-    max_sessions integer,
-    skipped bigint
-)
-LANGUAGE plpgsql
-STABLE
-SET plan_cache_mode = force_custom_plan
-AS $fn$
-DECLARE
-    tile record;
-BEGIN
-    FOR tile IN SELECT * FROM meter.tiles(since, until) LOOP
-        CASE tile.grain
-        WHEN 'day' THEN
-            RETURN QUERY
-            SELECT d.bucket, d.server_id, d.polls, d.ok_polls, d.participant_seconds,
-                d.session_seconds, d.max_participants, d.max_sessions, d.skipped
-            FROM meter.server_1d AS d
-            WHERE d.bucket >= tile.lo AND d.bucket < tile.hi;
-        WHEN 'hour' THEN
-            PERFORM meter.require_kept('server_1h', tile.lo, ${retention_server_1h});
-            RETURN QUERY
-            SELECT h.bucket, h.server_id, h.polls, h.ok_polls, h.participant_seconds::bigint,
-                h.session_seconds::bigint, h.max_participants, h.max_sessions, h.skipped::bigint
-            FROM meter.server_1h AS h
-            WHERE h.bucket >= tile.lo AND h.bucket < tile.hi;
-        WHEN 'minute' THEN
-            PERFORM meter.require_kept('poll', tile.lo, ${retention_poll});
-            RETURN QUERY
-            SELECT tile.lo, p.server_id, count(*), count(*) FILTER (WHERE p.ok),
-                coalesce(sum(p.participants::bigint * p.seconds), 0)::bigint,
-                coalesce(sum(p.sessions::bigint * p.seconds), 0)::bigint,
-                max(p.participants), max(p.sessions), sum(p.skipped)::bigint
-            FROM meter.poll AS p
-            WHERE p.ts >= tile.lo AND p.ts < tile.hi
-            GROUP BY p.server_id;
-        END CASE;
-    END LOOP;
-END
-$fn$;
-
-COMMENT ON FUNCTION meter.polls_between IS
-'Polls of each server in [since, until), which must be full minutes, in rows that together cover '
-'it exactly. Columns as in meter.server_1h.';
-
--- The same by outcome and class of latency. There is no rollup of them by the day.
-CREATE OR REPLACE FUNCTION meter.outcomes_between(since timestamptz, until timestamptz)
-RETURNS TABLE (
-    server_id integer, ok boolean, outcome text, latency_class integer, polls bigint
-)
-LANGUAGE plpgsql
-STABLE
-SET plan_cache_mode = force_custom_plan
-AS $fn$
-DECLARE
-    tile record;
-BEGIN
-    FOR tile IN SELECT * FROM meter.tiles(since, until) LOOP
-        IF tile.grain = 'minute' THEN
-            PERFORM meter.require_kept('poll', tile.lo, ${retention_poll});
-            RETURN QUERY
-            SELECT
-                p.server_id, p.ok, p.outcome,
-                width_bucket(p.latency_ms, meter.latency_bounds()), count(*)
-            FROM meter.poll AS p
-            WHERE p.ts >= tile.lo AND p.ts < tile.hi
-            GROUP BY 1, 2, 3, 4;
-        ELSE
-            RETURN QUERY
-            SELECT h.server_id, h.ok, h.outcome, h.latency_class, sum(h.polls)::bigint
-            FROM meter.poll_1h AS h
-            WHERE h.bucket >= tile.lo AND h.bucket < tile.hi
-            GROUP BY 1, 2, 3, 4;
-        END IF;
-    END LOOP;
-END
-$fn$;
-
-COMMENT ON FUNCTION meter.outcomes_between IS
-'Polls of each server in [since, until), which must be full minutes, by outcome and class of '
-'latency (meter.latency_bounds), as far as meter.poll_1h is kept.';
 
 -- Each server over a period: coverage, load, failed polls and latency. The period is widened to
 -- full minutes (meter.report_edge). Measured minutes are those that successful polls saw: bills

@@ -119,6 +119,35 @@ class Truth:
         due = self.due(lo, hi) * len(servers)
         return min(1, self.covered(lo, hi, servers) / due) if due else None
 
+    def server_coverage(self, lo: float, hi: float, server: str) -> float | None:
+        """Return the coverage of a server, times the share of sessions that its polls showed."""
+        coverage = self.coverage(lo, hi, [server])
+        lost = sum(lo <= ts < hi and v == server for ts, v, _ in self.past.unseen)
+        return None if coverage is None else coverage * self._shown(lo, hi, server, lost)
+
+    def tenant_coverage(self, lo: float, hi: float, tenant: str) -> float | None:
+        """Return the coverage of a tenant; a session that nobody knows can be any tenant's."""
+        due = self.due(lo, hi) * len(SERVERS)
+        if not due:
+            return None
+        covered = 0.0
+        for server in SERVERS:
+            lost = sum(
+                lo <= ts < hi and (v, of) == (server, None) for ts, v, of in self.past.unseen
+            )
+            covered += self.covered(lo, hi, [server]) * self._shown(lo, hi, server, lost)
+        lost = sum(lo <= ts < hi and of == tenant for ts, _, of in self.past.unseen)
+        seen = sum(not a.filled and a.of.tenant == tenant for a in self.samples.between(lo, hi))
+        return covered / due * (seen / (seen + lost) if lost else 1)
+
+    def _shown(self, lo: float, hi: float, server: str, lost: int) -> float:
+        """Return the share of the sessions on a server that were seen."""
+        if not lost:
+            return 1
+        shown = self.samples.between(lo, min(hi, self.known_until))
+        seen = sum(not a.filled and a.of.server == server for a in shown)
+        return seen / (seen + lost)
+
     def metered(self, lo: float, hi: float) -> float | None:
         """Return the share of [lo, hi), up to now, in which polls were due."""
         now = self.known_until + MINUTE
@@ -182,10 +211,11 @@ class Truth:
 
     def report(self, lo: float, hi: float) -> dict[str, dict[str, Any]]:
         """Return the report of all tenants: unknown, and not zero, if nothing was seen."""
-        coverage, metered = self.coverage(lo, hi), self.metered(lo, hi)
+        metered = self.metered(lo, hi)
         found = {}
         for tenant in TENANTS:
             row = self.sums(lo, hi, tenant)
+            coverage = self.tenant_coverage(lo, hi, tenant)
             if not coverage:
                 row = {key: value or None for key, value in row.items()}
             row |= {"coverage": coverage, "metered": metered}

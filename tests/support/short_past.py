@@ -8,7 +8,7 @@ contract that changed, and tables of which retention has dropped the older part.
 import random
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, datetime, timedelta
 
 import asyncpg
 
@@ -140,6 +140,8 @@ class ShortPast:
     end: datetime
     spans: list[tuple[int, int | None]] = field(default_factory=list)
     polls: list[Poll] = field(default_factory=list)
+    # Time and server at which a session of a tenant (None: unknown) ran, and was not in the answer.
+    unseen: list[tuple[int, str, str | None]] = field(default_factory=list)
     sessions: list[Session] = field(default_factory=list)
     # Tenant, since, until, participants, minutes of the month.
     contracts: list[tuple[str, float, float, int, int | None]] = field(default_factory=list)
@@ -167,6 +169,10 @@ class ShortPast:
         for server in SERVERS:
             self._poll(server)
         self.sessions = [session for session in self.sessions if session.samples]
+        for age, server, tenant in ((2, "bbb2", "law"), (9, "bbb1", None), (300, "bbb2", "law")):
+            self.unseen += [
+                (ts, server, tenant) for ts in range(self.day(age, 15), self.day(age, 15.5), TICK)
+            ]
         cut = self.day(9, 17.2) + 12.5
         self.contracts = [
             ("law", float("-inf"), cut, 60, None),
@@ -206,14 +212,8 @@ class ShortPast:
 
     def _clock_change(self) -> Iterator[int]:
         """Yield the ages of the last day with 23 or 25 hours and of its neighbours."""
-        today = self.end.astimezone(BERLIN).date()
-        age = next(n for n in range(2, 250) if self.length_of(today - timedelta(days=n)) != 24)
+        age = next(n for n in range(2, 250) if self.day(n - 1) - self.day(n) != 86400)
         yield from (age - 1, age, age + 1)
-
-    @staticmethod
-    def length_of(day: date) -> float:
-        """Return the hours of a day."""
-        return (local(day + timedelta(days=1)) - local(day)) / timedelta(hours=1)
 
     def _plan(self, ages: list[int]) -> None:
         number = 0
@@ -244,7 +244,6 @@ class ShortPast:
             add(self.day(age, 23.4), 1.2, 33, "law-a")
         add(self.day(3, 0.5), 55, 3, "arts-a")
         add(self.day(3, 0.2), 24 * 30, 2, "law-b")
-        # At the end, also if the end is just after midnight.
         add(self.end.timestamp() - 2000, 24, 400, "law-a")
 
     def _failed(self) -> dict[tuple[str, int], str]:
@@ -363,6 +362,11 @@ async def _write(connection: asyncpg.Connection, past: ShortPast) -> None:
             for s in past.sessions
             for a in s.samples
         ],
+    )
+    await copy(
+        "unseen",
+        "ts server_id tenant_id sessions seconds",
+        [(at(ts), server[v], of and tenant[of], 1, TICK) for ts, v, of in past.unseen],
     )
     await copy(
         "session",

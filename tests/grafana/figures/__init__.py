@@ -16,6 +16,7 @@ from tests.grafana.figures.charts import (
     load,
     media,
     polls,
+    seen,
     servers,
     starts,
     turnover,
@@ -121,7 +122,7 @@ HELD: Mapping[tuple[str, str], Callable[[View], Rows]] = {
         if row["due"]
     ],
     ("session", "Other sessions on its server"): neighbours,
-    ("quality", "Coverage"): lambda v: [{v.title: v.truth.coverage(*v.edges)}],
+    ("quality", "Coverage"): seen,
     ("quality", "Failed polls"): failed,
     ("quality", "Coverage by server"): lambda v: by_server(v, "coverage", max(v.step, ONE_HOUR)),
     ("quality", "Failed polls by outcome"): lambda v: polls(v, lambda p: p.outcome, ok=False),

@@ -122,7 +122,7 @@ def load(view: View, server: str, lo: int, hi: int) -> dict[str, Any]:
     return {
         "participants": sum(a.participants for a in used) * TICK / covered if covered else None,
         "latency": sum(p.latency_ms for p in ok) / len(ok) if ok else None,
-        "coverage": truth.coverage(lo, hi, [server]),
+        "coverage": truth.server_coverage(lo, hi, server),
         "due": truth.due(lo, hi) > 0 and hi <= truth.known_until,
     }
 
@@ -161,7 +161,7 @@ def servers(view: View) -> Rows:
                 "server": server,
                 "measured minutes": sum(load.values()) * TICK / 60 if due else None,
                 "most participants": max((load.get(ts, 0) for ts in seen), default=None),
-                "coverage": truth.coverage(lo, hi, [server]),
+                "coverage": truth.server_coverage(lo, hi, server),
                 "failed polls": sum(not p.ok for p in polls) if due else None,
                 "failures": ", ".join(f"{k} {n}" for k, n in ordered) if due else None,
                 "unread meetings": 0 if due else None,
@@ -203,6 +203,14 @@ def failed(view: View) -> Rows:
     lo, hi = view.edges
     polls = [p for server in SERVERS for p in view.truth.polls[server].between(lo, hi)]
     return [{view.title: sum(not p.ok for p in polls)}]
+
+
+def seen(view: View) -> Rows:
+    """Return the coverage of all servers together."""
+    lo, hi = view.edges
+    found = [view.truth.server_coverage(lo, hi, server) for server in SERVERS]
+    known = [coverage for coverage in found if coverage is not None]
+    return [{view.title: sum(known) / len(known) if known else None}]
 
 
 def filled(view: View) -> Rows:
