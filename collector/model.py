@@ -9,6 +9,7 @@ from collections import deque
 from collections.abc import Container, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
+from types import MappingProxyType
 from typing import NamedTuple
 
 from collector.outcomes import Outcome
@@ -223,6 +224,9 @@ class Sample(NamedTuple):
     moderators: int | None = None
 
 
+NO_COUNTS: Mapping[datetime, int] = MappingProxyType({})
+
+
 @dataclass(slots=True)
 class Absent:
     """A session that the last successful poll did not show: its last sample, before it was gone.
@@ -234,8 +238,8 @@ class Absent:
     seen: Seen
     ts: datetime
     sample: Sample | None
-    unread: set[datetime] = field(default_factory=set)
-    counted: dict[datetime, int] = field(default_factory=dict)
+    unread: frozenset[datetime] = frozenset()
+    counted: Mapping[datetime, int] = field(default_factory=lambda: NO_COUNTS)
 
 
 @dataclass(slots=True)
@@ -243,7 +247,7 @@ class LastPoll:
     """The last successful poll of a server, and what is remembered of those before it.
 
     These are its tick, its samples, and its sessions by internal id; the sessions that only earlier
-    polls showed, by internal id; and the ticks of the successful polls of the last hour.
+    polls showed, by internal id; and the ticks of the successful polls of the last minutes.
     """
 
     ts: datetime

@@ -4,9 +4,7 @@ from collections.abc import Iterator, Mapping
 from datetime import datetime, timedelta
 from typing import Any
 
-from collector.model import COUNTS, LATER_COUNTS, Sample
-
-_NOTHING: Mapping[datetime, int] = {}
+from collector.model import COUNTS, LATER_COUNTS, NO_COUNTS, Sample
 
 
 def fill_gap(
@@ -14,7 +12,7 @@ def fill_gap(
     late: Sample,
     interval_s: int,
     max_gap_s: int,
-    counted: Mapping[datetime, int] = _NOTHING,
+    counted: Mapping[datetime, int] = NO_COUNTS,
 ) -> Iterator[Sample]:
     """Yield a filled sample for each tick between two samples of a session.
 

@@ -1,9 +1,9 @@
 """Turns poll results into rows to store: attributes sessions, fills gaps, announces new sessions.
 
-The pipeline remembers the last successful poll of each server, and the sessions of the last hour.
-This memory only saves work and fills gaps. After a restart, it is read back from the database. It
-can be wrong if another collector polled the server in the meantime; the writer's SQL statement
-catches that.
+The pipeline remembers the last successful poll of each server, and the sessions of the minutes
+before. This memory only saves work and fills gaps. After a restart, it is read back from the
+database. It can be wrong if another collector polled the server in the meantime; the writer's SQL
+statement catches that.
 """
 
 from collections.abc import Collection, Iterator, Mapping
@@ -98,7 +98,9 @@ class Pipeline:
             batch.unseen += self._missed(result, samples, last, returned)
             batch.samples += self._filled(result, samples, last, returned)
         if last is None or last.ts < result.ts:
-            self._last[server.name] = remember(result, [*samples.values()], view, last)
+            self._last[server.name] = remember(
+                result, [*samples.values()], view, last, timedelta(seconds=self._max_gap_s)
+            )
             self._known[server.name] = announced
         return batch
 

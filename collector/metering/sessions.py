@@ -22,8 +22,9 @@ from collector.model import (
 )
 from collector.settings import ServerSettings
 
-# How long an absent session is remembered.
-REMEMBERED = timedelta(hours=1)
+# How long an absent session is remembered at least. If it comes back later, the answers without it
+# are not told as unseen; the gap shows in the session.
+REMEMBERED = timedelta(minutes=10)
 
 
 @dataclass(slots=True)
@@ -142,13 +143,21 @@ class _Viewer:
 
 
 def remember(
-    result: PollResult, samples: list[Sample], view: View, last: LastPoll | None
+    result: PollResult,
+    samples: list[Sample],
+    view: View,
+    last: LastPoll | None,
+    max_gap: timedelta,
 ) -> LastPoll:
-    """Return what is remembered after a successful poll: `last`, continued by `result`."""
+    """Return what is remembered after a successful poll: `last`, continued by `result`.
+
+    Absent sessions are remembered for `max_gap`, as their time may be filled, or for longer.
+    """
     now = LastPoll(result.ts, samples, view.sessions)
     if last is None:
         return now
-    oldest = result.ts - REMEMBERED
+    # With the poll before the gap.
+    oldest = result.ts - max(REMEMBERED, max_gap + timedelta(minutes=1))
     now.ticks = _continued(last, oldest)
     now.absent = {
         internal_id: absent
@@ -162,7 +171,7 @@ def remember(
             seen = last.sessions[internal_id]
             now.absent[internal_id] = Absent(seen, last.ts, samples_before.get(seen.session_id))
     for internal_id in result.answer.unread & now.absent.keys():
-        now.absent[internal_id].unread.add(result.ts)
+        now.absent[internal_id].unread |= {result.ts}
     if now.absent and any(meeting.breakout for meeting in result.answer.meetings):
         _note_apart(now, result, view)
     return now
@@ -178,11 +187,11 @@ def _note_apart(now: LastPoll, result: PollResult, view: View) -> None:
         seen = view.sessions.get(meeting.internal_id)
         if absent and seen and not seen.nested and seen.place.tenant == absent.seen.place.tenant:
             before = absent.counted.get(result.ts, 0)
-            absent.counted[result.ts] = before + meeting.participants
+            absent.counted = {**absent.counted, result.ts: before + meeting.participants}
 
 
 def _continued(last: LastPoll, oldest: datetime) -> deque[datetime]:
-    """Return the ticks of the last hour; the deque of `last` is used on."""
+    """Return the ticks since `oldest`; the deque of `last` is used on."""
     ticks = last.ticks
     ticks.append(last.ts)
     while ticks[0] < oldest:

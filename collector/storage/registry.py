@@ -266,7 +266,7 @@ async def last_polls(
             poll.samples.append(sample)
         else:
             poll.absent[row["internal_id"]] = Absent(
-                seen, row["ts"], sample, unread=set(row["unread"] or ())
+                seen, row["ts"], sample, unread=frozenset(row["unread"] or ())
             )
     for poll in last.values():
         # A breakout that lost its parent has two sessions.

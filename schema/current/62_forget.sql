@@ -66,6 +66,8 @@ BEGIN
                 & 9223372036854775807;
             UPDATE meter.sample AS a SET session_id = fresh
             WHERE a.session_id = old.session_id AND a.ts >= since AND a.ts < until;
+            UPDATE meter.unseen AS u SET session_id = fresh
+            WHERE u.session_id = old.session_id AND u.ts >= since AND u.ts < until;
             EXECUTE format(
                 'UPDATE %s SET session_id = $1
                 WHERE session_id = $2 AND bucket >= $3 AND bucket < $4', rollup
@@ -80,6 +82,8 @@ BEGIN
         ELSE
             DELETE FROM meter.sample AS a
             WHERE a.session_id = old.session_id AND a.ts >= since AND a.ts < until;
+            DELETE FROM meter.unseen AS u
+            WHERE u.session_id = old.session_id AND u.ts >= since AND u.ts < until;
             EXECUTE format(
                 'DELETE FROM %s WHERE session_id = $1 AND bucket >= $2 AND bucket < $3', rollup
             ) USING old.session_id, since, until;

@@ -210,9 +210,9 @@ END
 $fn$;
 
 COMMENT ON FUNCTION meter.my_coverage IS
-'Coverage by polls of the servers of the calling user''s tenants: their own servers while they were '
-'their own, and the shared ones on which they had a session, while they were shared. For full days '
-'of the billing time zone.';
+'Coverage by polls of the servers of the calling user''s tenants: their own servers while they '
+'were their own, and the shared ones on which they had a session, while they were shared. For '
+'full days of the billing time zone.';
 
 -- The rights of all tenants' roles. The functions above decide whose rows each can read.
 DO $do$

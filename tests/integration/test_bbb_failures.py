@@ -151,7 +151,7 @@ async def test_nobody_listens(make_client: Callable[..., BbbClient[Answer]]) -> 
     assert await failure(make_client(server.port)) == "connect"
 
 
-@pytest.mark.parametrize("host", ["nonexistent.invalid", "x" * 64 + ".invalid", "1.2.3.256"])
+@pytest.mark.parametrize("host", ["nonexistent.invalid", "x" * 63 + ".invalid"])
 async def test_unknown_host(make_client: Callable[..., BbbClient[Answer]], host: str) -> None:
     """A host name that does not exist, or cannot, has its own code."""
     assert await failure(make_client(url=f"http://{host}/bigbluebutton")) == "dns"

@@ -16,6 +16,7 @@ import pytest
 from pydantic import SecretStr
 
 from collector import __version__
+from collector.bbb.checksum import verify
 from collector.database.upkeep import settle, update_sessions
 from collector.model import Batch, PollRow
 from collector.settings import ColumnstoreSettings, RetentionSettings
@@ -225,24 +226,27 @@ async def test_check_spares_a_load_balancer(bbbmeter: Shell, dsn: str) -> None:
     """Its tenants share `connections_per_host`, as they do in ticks."""
     running = most = 0
 
-    async def counts(_: bytes, writer: asyncio.StreamWriter) -> None:
+    async def counts(head: bytes, writer: asyncio.StreamWriter) -> None:
         nonlocal running, most
         running += 1
         most = max(most, running)
         await asyncio.sleep(0.05)
         running -= 1
-        writer.write(fake_servers.response(fake_servers.EMPTY))
+        query = head.split(b" ")[1].decode().partition("?")[2]
+        right = verify("getMeetings", query, SECRET)
+        body = fake_servers.EMPTY if right else fake_servers.REFUSED
+        writer.write(fake_servers.response(body))
 
     async with fake_servers.serving(counts) as balancer:
         lines = [f'database = "{dsn}"', "connections_per_host = 2"]
         for number in range(6):
-            url = f"http://127.0.0.1:{balancer.port}/bigbluebutton/"
+            url = f"http://127.0.0.1:{balancer.port}/t{number}/bigbluebutton/"
             lines += ["[[server]]", f'name = "t{number}"', f'url = "{url}"']
-            lines += [f'secret = "of-tenant-{number}"']
+            lines += [f'secret = "{SECRET}"']
         bbbmeter.config.write_text("\n".join(lines), encoding="utf-8")
         done = await bbbmeter("check")
     assert done.code == 0, done.said
-    assert len(balancer.requests) == 6
+    assert len(balancer.requests) == 12  # each one also with a wrong checksum
     assert most <= 2
 
 
