@@ -194,6 +194,6 @@ def _continued(last: LastPoll, oldest: datetime) -> deque[datetime]:
     """Return the ticks since `oldest`; the deque of `last` is used on."""
     ticks = last.ticks
     ticks.append(last.ts)
-    while ticks[0] < oldest:
+    while ticks and ticks[0] < oldest:
         ticks.popleft()
     return ticks

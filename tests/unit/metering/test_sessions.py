@@ -69,6 +69,16 @@ def test_a_session_that_comes_back(pipeline: Pipeline, missed: int) -> None:
     assert unseen(batch) == [30 * tick for tick in range(1, missed + 1)]
 
 
+def test_a_long_pause(pipeline: Pipeline) -> None:
+    """After an hour without polls nothing is filled, and sessions go on."""
+    first = pipeline.process(ok(0, meeting(), meeting("gone")))
+    pipeline.process(ok(30, meeting()))
+    batch = pipeline.process(ok(3630, meeting(), meeting("gone")))
+    assert [s.session_id for s in batch.samples] == [s.session_id for s in first.samples]
+    assert [row.internal_id for row in batch.sessions] == ["gone-internal"]
+    assert unseen(batch) == [30]
+
+
 def test_failed_polls_are_no_answers_without_it(pipeline: Pipeline) -> None:
     """They lower the coverage already. Both kinds of ticks are filled."""
     pipeline.process(ok(0, meeting()))
