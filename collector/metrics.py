@@ -86,6 +86,11 @@ class Metrics:
             "Living collectors whose settings have a different fleet than this one's.",
             registry=registry,
         )
+        self.refused_sessions = Gauge(
+            "bbbmeter_tenants_refused_sessions",
+            "Sessions that went to the default tenant because of max_tenants, since the start.",
+            registry=registry,
+        )
         self.servers = Gauge(
             "bbbmeter_servers", "Servers that this collector polls.", registry=registry
         )

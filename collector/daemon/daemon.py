@@ -90,6 +90,7 @@ class Daemon:
                 open_pool(database, max_size=CONNECTIONS, at_once=embedded or not known)
             )
             pipeline = Pipeline(self._settings)
+            self.metrics.refused_sessions.set_function(lambda: pipeline.tenants.refused_sessions)
             context = Context(
                 settings=self._settings,
                 clock=self._clock,

@@ -8,7 +8,12 @@ from collector.daemon.ticks import Ticks
 from collector.database import borrowed
 from collector.database.deadlines import SHORT_DEADLINE_S
 from collector.errors import DatabaseError
-from collector.storage.registry import keep_due, last_polls, store_certificates
+from collector.storage.registry import (
+    keep_due,
+    last_polls,
+    store_certificates,
+    tenant_names,
+)
 
 log = structlog.get_logger(__name__)
 
@@ -114,6 +119,7 @@ class Share:
                 last = await last_polls(
                     connection, servers, tick, settings.max_gap_s, settings.poll_interval_s
                 )
+                context.pipeline.tenants.add(await tenant_names(connection))
         except DatabaseError as error:
             log.warning("gaps_not_filled", error=str(error))
             return

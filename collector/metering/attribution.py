@@ -4,6 +4,7 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import assert_never
 
+from collector.metering.tenants import KnownTenants
 from collector.model import Meeting, Place
 from collector.settings import (
     AttributionSettings,
@@ -34,8 +35,12 @@ _BBBLB_TENANT = re.compile(r"[a-zA-Z0-9]{1,16}")
 class Attribution:
     """Applies the attribution rules. A change of the settings needs a new object."""
 
-    def __init__(self, settings: AttributionSettings) -> None:
-        """Read the rules and the default tenant from `settings`."""
+    def __init__(self, settings: AttributionSettings, known: KnownTenants | None = None) -> None:
+        """Read the rules and the default tenant from `settings`.
+
+        `known` bounds the tenants that rules without a table make.
+        """
+        self._known = known or KnownTenants()
         self._rules = settings.rules
         self._default = settings.default
         # A breakout's own mark that clients cannot forge goes before its parent's.
@@ -69,7 +74,8 @@ class Attribution:
         for rule in rules:
             tenant = _match(rule, meeting, server, room, parent)
             if tenant is not None:
-                return tenant
+                is_open = isinstance(rule, MetadataRule | SuffixRule) and not rule.tenants
+                return tenant if not is_open or self._known.admit(tenant) else self._default
         return self._default
 
     def _unscoped(self, meeting: Meeting) -> str:

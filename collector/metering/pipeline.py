@@ -15,6 +15,7 @@ from collector.metering.attribution import Attribution, origin
 from collector.metering.breakouts import with_excess
 from collector.metering.gapfill import fill_gap
 from collector.metering.sessions import View, remember, view_of
+from collector.metering.tenants import KnownTenants
 from collector.model import (
     LATER_COUNTS,
     Batch,
@@ -46,6 +47,7 @@ class Pipeline:
         self._last: dict[str, LastPoll] = {}
         self._known: dict[str, set[int]] = {}
         self._interval_s = settings.poll_interval_s
+        self.tenants = KnownTenants()
         self.configure(settings)
 
     def configure(self, settings: Settings) -> None:
@@ -57,7 +59,9 @@ class Pipeline:
         if settings.poll_interval_s != self._interval_s:
             self._last.clear()
             self._known.clear()
-        self._attribution = Attribution(settings.attribution)
+        self.tenants.most = settings.attribution.max_tenants
+        self.tenants.add(tenant.name for tenant in settings.tenant)
+        self._attribution = Attribution(settings.attribution, self.tenants)
         self._interval_s = settings.poll_interval_s
         self._max_gap_s = settings.max_gap_s
         self._store_room_names = settings.store_room_names

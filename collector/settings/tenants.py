@@ -224,3 +224,11 @@ class AttributionSettings(Section):
     default: Name = Field(
         default="unassigned", description="Tenant of sessions that no rule matches."
     )
+    max_tenants: int = Field(
+        default=10_000,
+        ge=1,
+        le=1_000_000,
+        description="Maximum number of tenants. Rules without a table make a tenant of each new "
+        "value, and clients may choose values. Once this number is reached, sessions with new "
+        "values belong to the default tenant.",
+    )

@@ -185,6 +185,13 @@ async def store_certificates(connection: Connection, expires_at: Mapping[str, da
         )
 
 
+async def tenant_names(connection: Connection) -> list[str]:
+    """Return the names of all tenants. Raises DatabaseError."""
+    with translated("read the tenants"):
+        rows = await connection.fetch("SELECT name FROM meter.tenant")
+    return [row["name"] for row in rows]
+
+
 async def late_days(connection: Connection) -> int | None:
     """Return how many days late data can be stored; None is without limit.
 
