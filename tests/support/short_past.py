@@ -326,6 +326,9 @@ async def _write(connection: asyncpg.Connection, past: ShortPast) -> None:
         [(n, at(lo), hi and at(hi)) for n in server.values() for lo, hi in past.spans],
     )
     await copy(
+        "server_tenant", "server_id since", [(n, at(float("-inf"))) for n in server.values()]
+    )
+    await copy(
         "contract",
         "tenant_id since until participant_limit month_minute_limit",
         [
