@@ -184,7 +184,8 @@ def servers() -> kit.Table:
         f"""Up, sessions now, participants now and certificate are current. The other columns are
         for the time range. Measured minutes are participant minutes that successful polls saw,
         without the filled ones that are in bills; share is the server's part of them. Coverage
-        is the share of the due time that successful polls cover. 95 % of successful polls were
+        is the share of the due time that successful polls cover, times the share of the sessions
+        that they showed. 95 % of successful polls were
         faster than latency p95: a second or more means that the server is at its limit. Failures
         and latency are those of the last 400 days unless the settings say otherwise.
         {kit.EDGES}""",

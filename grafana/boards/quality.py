@@ -32,8 +32,9 @@ def seen() -> kit.Stat:
     """Coverage of the chosen servers."""
     return kit.number(
         "Coverage",
-        f"""Share of the due time in which the chosen servers were seen, all together. Usage in the
-        rest of the time is missing from all figures. {kit.EDGES}""",
+        f"""Share of the due time in which the chosen servers were seen, all together, times the
+        share of the sessions that they showed. Of the rest, short gaps are filled, and other usage
+        is missing from all figures. {kit.EDGES}""",
         f"""
         SELECT sum(coverage * due_seconds) / nullif(sum(due_seconds), 0) AS "Coverage"
         FROM meter.server_coverage({REPORT})

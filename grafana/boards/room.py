@@ -144,9 +144,10 @@ def session_list() -> kit.Table:
     return kit.rows(
         "Sessions that were on",
         f"""Sessions that were on in the time range, also those that began earlier, and breakout
-        rooms; the newest first, 500 at most. Length is from beginning to end. A session without an
-        end is still on, or its server has not been seen since. Filled is the share of its time that
-        was interpolated because polls were missing or failed. {kit.EDGES} {kit.SESSIONS_KEPT}""",
+        rooms; the newest first, 500 at most. Length is from beginning to end, without gaps that are
+        not filled. A session without an end is still on, or its server has not been seen since.
+        Filled is the share of its time that was interpolated because it was not seen. {kit.EDGES}
+        {kit.SESSIONS_KEPT}""",
         f"""
         SELECT
             session_id::text AS "session",

@@ -31,8 +31,9 @@ def facts() -> kit.Table:
     return kit.rows(
         "Facts",
         """Figures of the whole session; the time range has no effect here. A session without an end
-        is still on, or its server has not been seen since. Length is from beginning to end. Filled
-        is the share of its time that was interpolated because polls were missing or failed.""",
+        is still on, or its server has not been seen since. Length is from beginning to end, without
+        gaps that are not filled. Filled is the share of its time that was interpolated because it
+        was not seen.""",
         f"""
         SELECT
             tenant AS "tenant",

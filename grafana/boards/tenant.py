@@ -97,9 +97,9 @@ def coverage() -> kit.Stat:
     """Coverage."""
     return _figure(
         "Coverage",
-        f"""Share of the due time in which this tenant's servers were seen. Below 99.5 %, check Data
-        quality before you bill. Usage in the rest of the time is missing from the figures.
-        {kit.EDGES}""",
+        f"""Share of the due time in which this tenant's servers were seen, times the share of its
+        sessions that they showed. Below 99.5 %, check Data quality before you bill. Of the rest,
+        short gaps are filled, and other usage is missing from the figures. {kit.EDGES}""",
         "coverage",
         unit="percentunit",
         decimals=2,
@@ -214,8 +214,8 @@ def apart() -> kit.Series:
     return kit.series(
         "Breakout rooms and telephone",
         f"""Participant minutes per day; the first and the last bar have only the part of their day
-        that is in the time range. Users in a breakout room are also in the parent room, so breakout
-        minutes are in no other figure. Telephone minutes are part of the participant minutes.
+        that is in the time range. Users in a breakout room are also in the parent room, and count
+        there. Telephone minutes are part of the participant minutes.
         {kit.EDGES}""",
         f"""
         SELECT

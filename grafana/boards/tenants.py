@@ -87,9 +87,9 @@ def coverage() -> kit.Stat:
     """The lowest coverage."""
     return _total(
         "Lowest coverage",
-        f"""Share of the due time in which the servers of a tenant were seen: the lowest of the
-        chosen tenants. Below 99.5 %, check Data quality before you bill. Usage in the rest of the
-        time is missing from the figures. {kit.EDGES}""",
+        f"""Share of the due time in which the servers of a tenant were seen, times the share of its
+        sessions that they showed: the lowest of the chosen tenants. Below 99.5 %, check Data
+        quality before you bill. {kit.EDGES}""",
         "min(coverage)",
         unit="percentunit",
         decimals=2,
@@ -154,9 +154,9 @@ def ranking() -> kit.Table:
         Limit is the number of participants that the contract allows at the end of the time range.
         Use of limit is the highest use of any contract in its own time: if the contract changed, it
         is not the peak divided by the limit. Coverage is the share of the due time in which the
-        tenant's servers were seen, and metered is the share of the time range that was due. Filled
-        is the share of session time that was interpolated because polls were missing or failed.
-        {kit.EDGES}""",
+        tenant's servers were seen, times the share of its sessions that they showed, and metered is
+        the share of the time range that was due. Filled is the share of session time that was
+        interpolated because they were not seen. {kit.EDGES}""",
         f"""
         SELECT
             tenant AS "name",

@@ -59,7 +59,7 @@ COMMENT ON COLUMN meter.session_figures.recording IS
 COMMENT ON COLUMN meter.session_figures.filled_share IS
 'Share of its time that was interpolated between two polls.';
 COMMENT ON COLUMN meter.session_figures.length_minutes IS
-'Minutes from its start to its end, with the time in which it was not seen.';
+'Minutes from its start to its end, without gaps that are not filled.';
 
 -- Sessions that were open in [since, until), the newest first: of one tenant, room or server, or of
 -- all (NULL). Figures are those of the whole session.
