@@ -102,9 +102,11 @@ async def refresh_rollups(pool: asyncpg.Pool, since: datetime, until: datetime) 
         for rollup in ROLLUPS:
             if rollup not in reach:
                 continue
-            # A refresh skips partial buckets, so one bucket is added on each side.
+            # A refresh skips partial buckets, so one bucket is added at the end, and two at the
+            # begin: if the policy's reach ends soon after the touched bucket, the span must still
+            # be two buckets long, to hold a whole one.
             width = ROLLUPS[rollup].grain.width
-            begin = max(since - width, reach[rollup]["since"] or since - width)
+            begin = max(since - 2 * width, reach[rollup]["since"] or since - 2 * width)
             end = min(until + width, reach[rollup]["until"])
             while end - begin >= 2 * width:
                 part = min(end, begin + max(_REFRESH_PART, 4 * width))

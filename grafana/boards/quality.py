@@ -33,8 +33,7 @@ def seen() -> kit.Stat:
     return kit.number(
         "Coverage",
         f"""Share of the due time in which the chosen servers were seen, all together, times the
-        share of the sessions that they showed. Of the rest, short gaps are filled, and other usage
-        is missing from all figures. {kit.EDGES}""",
+        share of the sessions that they showed. Short gaps of the rest are filled. {kit.EDGES}""",
         f"""
         SELECT sum(coverage * due_seconds) / nullif(sum(due_seconds), 0) AS "Coverage"
         FROM meter.server_coverage({REPORT})

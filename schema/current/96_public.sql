@@ -47,7 +47,8 @@ BEGIN
             -- These are for queries, or are called by every session.
             AND p.proname !~ (
                 '^(time_bucket_gapfill|interpolate|locf|by_(hash|range)|generate_uuid.*|to_uuidv7'
-                '|time_to_internal|jsonb_get_matching_index_entry|tsl_loaded|extension_state)$'
+                '|time_to_internal|jsonb_get_matching_index_entry|tsl_loaded|extension_state'
+                '|has_invalidation_trigger)$'
             )
         UNION ALL
         SELECT

@@ -320,11 +320,8 @@ async def _write(connection: asyncpg.Connection, past: ShortPast) -> None:
             table, schema_name="meter", columns=columns.split(), records=rows
         )
 
-    await copy(
-        "server_due",
-        "server_id since until",
-        [(n, at(lo), hi and at(hi)) for n in server.values() for lo, hi in past.spans],
-    )
+    due = [(n, at(lo), hi and at(hi)) for n in server.values() for lo, hi in past.spans]
+    await copy("server_due", "server_id since until", due)
     await copy(
         "server_tenant", "server_id since", [(n, at(float("-inf"))) for n in server.values()]
     )
