@@ -315,7 +315,7 @@ async def _write(connection: asyncpg.Connection, past: ShortPast) -> None:
     rooms = [(tenant[of], room) for room, of in ROOMS.items()]
     room = dict(zip(ROOMS, await ids("room", "tenant_id, external_id", rooms), strict=True))
 
-    async def copy(table: str, columns: str, rows: list[tuple[object, ...]]) -> None:
+    async def copy(table: str, columns: str, rows: Sequence[tuple[object, ...]]) -> None:
         await connection.copy_records_to_table(
             table, schema_name="meter", columns=columns.split(), records=rows
         )
