@@ -26,13 +26,13 @@ WHERE id = 'three';
 UPDATE meter.contract SET participant_limit = 100000, month_minute_limit = NULL;
 DELETE FROM meter.session WHERE tenant_id = (SELECT id FROM meter.tenant WHERE name = 'unassigned')
     AND (ended_at IS NULL OR ended_at > now() - interval '2 hours');
--- On the first day of a month, nothing may have been used yet.
+-- On the first day of a month, nothing may have been used yet. The present minute is in no rollup.
 INSERT INTO meter.sample (
     ts, tenant_id, server_id, session_id, participants, voice, video, listeners, dialins,
     seconds, breakout, filled
 )
 SELECT
-    date_trunc('minute', now()) - interval '1 minute', t.id, v.id, 1, 1000, 0, 0, 0, 0, 60,
+    date_trunc('minute', now()), t.id, v.id, 1, 1000, 0, 0, 0, 0, 60,
     FALSE, FALSE
 FROM meter.tenant AS t, meter.server AS v
 WHERE t.name = 'medicine' AND v.name = 'bbb02';
