@@ -57,8 +57,9 @@ def as_tables(
         _table(f"Usage {period}", rows, request, usage, zone),
         _table("Sessions", rows, request, sessions, zone),
         Text(
-            "coverage: share of the due polls that succeeded · filled: share of the session time "
-            f"that was\ninterpolated · {_UNKNOWN} unknown · lengths in minutes · "
+            "coverage: share of due polls that succeeded, times that of sessions seen · "
+            f"filled: share of the session\ntime that was interpolated · {_UNKNOWN} unknown · "
+            "lengths in minutes · "
             f"calculation {calculation_version}",
             style="dim",
         ),

@@ -165,6 +165,11 @@ INSERT INTO meter.empty_session (
 )
 SELECT * FROM unnest(
     $1::bigint[], $2::integer[], $3::integer[], $4::bigint[], $5::timestamptz[], $6::boolean[]
+) AS e (session_id, server_id, tenant_id, room_id, started_at, is_known)
+-- Somebody may have joined in the same batch, or in a later one that was stored before this one.
+WHERE NOT e.is_known OR NOT EXISTS (
+    SELECT FROM meter.session AS s
+    WHERE s.session_id = e.session_id AND s.started_at > e.started_at - interval '1 day'
 )
 ON CONFLICT (session_id) DO NOTHING
 """

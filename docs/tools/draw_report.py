@@ -42,10 +42,11 @@ async def draw() -> None:
             async with pool.acquire() as connection:
                 await migrate(connection, settings)
             done = await rehearse(pool, settings, fleet, fail_share=0.01)
+            version = await pool.fetchval("SELECT meter.calculation_version()")
     console = Console(record=True, width=REPORT_WIDTH, file=io.StringIO(), highlight=False)
     request = Request(plan.start, plan.end)
     zone = ZoneInfo(settings.billing_timezone)
-    console.print(as_tables(list(done.report.values()), request, zone, 1))
+    console.print(as_tables(list(done.report.values()), request, zone, version))
     svg = console.export_svg(title="bbbmeter report", theme=MONOKAI)
     PICTURE.parent.mkdir(exist_ok=True)
     # Remove the fonts that rich would load from another site: any monospaced font will do.

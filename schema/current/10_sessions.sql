@@ -55,12 +55,12 @@ STABLE
 AS $fn$
 #variable_conflict use_column
 DECLARE
-    kept_since timestamptz := CASE
-        WHEN ${retention_sample} = 0 THEN '2000-01-01 00:00:00+00'
-        ELSE public.time_bucket(
-            '${hour}', now() - make_interval(days => greatest(${retention_sample} - 2, 1))
-        )
-    END;
+    -- Chunks are dropped as a whole: from the oldest one on, all samples are there.
+    kept_since timestamptz := coalesce((
+        SELECT min(c.range_start)
+        FROM timescaledb_information.chunks AS c
+        WHERE c.hypertable_schema = 'meter' AND c.hypertable_name = 'sample'
+    ), now());
 BEGIN
     RETURN QUERY
     SELECT
@@ -88,8 +88,8 @@ BEGIN
         UNION ALL
         SELECT
             -- A session without later samples keeps its end.
-            CASE WHEN count(*) > 0 THEN s.last_seen_at END,
-            CASE WHEN count(*) > 0 THEN s.last_seen_at END,
+            coalesce(CASE WHEN count(*) > 0 THEN s.last_seen_at END, max(h.bucket)),
+            coalesce(CASE WHEN count(*) > 0 THEN s.last_seen_at END, max(h.bucket)),
             sum(h.session_seconds),
             sum(h.participant_seconds),
             sum(h.voice_seconds),

@@ -333,6 +333,18 @@ async def test_nobody_came(meter: Meter) -> None:
     }
 
 
+async def test_somebody_joined_in_the_same_batch(meter: Meter) -> None:
+    """Also if the batch in which somebody joined is stored first, the session is not empty."""
+    batches = []
+    for number, joined in enumerate(("false", "true")):
+        answer = answer_xml(meeting("a", number * 3, hasUserJoined=joined))
+        result = PollResult("bbb1", T + number * TICK, True, 5, answer=parse_meetings(answer))  # noqa: FBT003
+        batches.append(meter.pipeline.process(result))
+    await meter.writer.write(batches[1])
+    await meter.writer.write(batches[0])
+    assert await meter.feed.pool.fetchval("SELECT count(*) FROM meter.empty_session") == 0
+
+
 async def test_whether_somebody_came_is_unknown(meter: Meter) -> None:
     """Without hasUserJoined, the number of empty sessions is unknown until somebody is seen."""
     unknown = meeting("late", 0)
