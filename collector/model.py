@@ -23,6 +23,7 @@ COUNTS = ("participants", "voice", "video", "listeners", "dialins")
 # rollups `<count>_1h` and `<count>_1d`. None is unknown: the answer did not say, or the row is
 # older than the count. How one enters: docs/design.md, *A new measure*.
 LATER_COUNTS: tuple[str, ...] = ("moderators",)
+ALL_COUNTS = (*COUNTS, *LATER_COUNTS)
 
 
 class Meeting(NamedTuple):

@@ -7,7 +7,7 @@ its parent only up to the parent's own number of participants. The rest is added
 from collections.abc import Sequence
 from typing import Any
 
-from collector.model import COUNTS, LATER_COUNTS, MAX_COUNT, Sample
+from collector.model import ALL_COUNTS, MAX_COUNT, Sample
 
 
 def with_excess(parent: Sample, breakouts: Sequence[Sample]) -> Sample:
@@ -21,7 +21,7 @@ def with_excess(parent: Sample, breakouts: Sequence[Sample]) -> Sample:
     if excess <= 0:
         return parent
     counts: dict[str, Any] = {}
-    for count in (*COUNTS, *LATER_COUNTS):
+    for count in ALL_COUNTS:
         known = [getattr(sample, count) for sample in (parent, *breakouts)]
         if None in known:
             counts[count] = None

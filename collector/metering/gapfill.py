@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping
 from datetime import datetime, timedelta
 from typing import Any
 
-from collector.model import COUNTS, LATER_COUNTS, NO_COUNTS, Sample
+from collector.model import ALL_COUNTS, NO_COUNTS, Sample
 
 
 def fill_gap(
@@ -29,7 +29,7 @@ def fill_gap(
         share = (ts - early.ts).total_seconds() / whole_s
         counts: dict[str, Any] = {
             count: _between(getattr(early, count), getattr(late, count), share)
-            for count in (*COUNTS, *LATER_COUNTS)
+            for count in ALL_COUNTS
         }
         if ts in counted:
             counts = _without(counts, counted[ts])

@@ -174,7 +174,7 @@ class Pipeline:
             if seen is None and last is not None:
                 seen = last.known(internal_id)
             if seen is None:
-                # Not one of the known sessions, so it is no doubt about them.
+                # It is none of the known sessions, so they are not doubtful.
                 unknown = session_id(result.server, "", internal_id, 0)
                 yield self._unseen(result, result.ts, None, unknown)
             elif not (seen.nested or seen.empty):

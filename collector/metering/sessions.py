@@ -1,7 +1,7 @@
 """Finds the session of each meeting of an answer, and remembers those that later answers lack.
 
-A session is the same as long as its internal id and its createTime are the same. What an answer
-lacks is no evidence: a session that comes back is the one that was there before.
+A session is the same as long as its internal id and its createTime are the same. A session that is
+missing in an answer has not ended: if it comes back, it is the one that was there before.
 """
 
 from collections import deque

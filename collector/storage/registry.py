@@ -4,7 +4,7 @@ from collections.abc import Collection, Mapping
 from datetime import datetime, timedelta
 
 from collector.database import Connection, translated
-from collector.model import COUNTS, LATER_COUNTS, Absent, LastPoll, Place, Sample, Seen
+from collector.model import ALL_COUNTS, Absent, LastPoll, Place, Sample, Seen
 from collector.settings import ServerSettings, TenantSettings
 from collector.storage.claims import Claimant, begin_due, decides, end_unclaimed
 from collector.storage.writer import ensure_names
@@ -266,7 +266,7 @@ async def last_polls(
             seconds=row["seconds"],
             breakout=row["breakout"],
             filled=False,
-            **{count: row[count] for count in (*COUNTS, *LATER_COUNTS)},
+            **{count: row[count] for count in ALL_COUNTS},
         )
         if row["ts"] == poll.ts:
             poll.sessions[row["internal_id"]] = seen
@@ -310,7 +310,7 @@ WITH recent AS (
 SELECT
     v.name AS server, l.ts AS polled_at, l.earlier, a.ts, s.internal_id, t.name AS tenant,
     r.external_id AS room, a.session_id,
-    {", ".join(f"a.{count}" for count in (*COUNTS, *LATER_COUNTS))}, a.seconds, a.breakout,
+    {", ".join(f"a.{count}" for count in ALL_COUNTS)}, a.seconds, a.breakout,
     CASE WHEN a.ts < l.ts THEN (
         SELECT array_agg(u.ts)
         FROM meter.unseen AS u

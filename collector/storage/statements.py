@@ -55,7 +55,7 @@ def _arrays_from(first: int, types: Mapping[str, str]) -> str:
 # A poll is the commit record of its samples: they are stored if and only if its row is new. So a
 # replay, a second collector or a retry after an unknown outcome stores nothing twice.
 # A filled sample is skipped if another collector stored a sample of its session and tick. It is not
-# skipped for a poll that did not show the session: what an answer lacks is no evidence. Two
+# skipped for a poll that did not show the session: it may have run all the same. Two
 # concurrent writers do not see each other's rows: meter.settle checks again.
 # No second counts twice when the poll interval changes: a successful poll is not stored if its time
 # overlaps that of a stored successful poll of another interval. Polls of one interval cannot

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from collector.model import LATER_COUNTS
 from collector.rollups import DAY, HOUR, MINUTE, ROLLUPS, Grain
-from collector.verify import anew
+from collector.verify import queries
 
 # The end of a bucket.
 _END = {
@@ -47,7 +47,7 @@ class Recount:
                 wrong.append(f"e.{figure} IS DISTINCT FROM f.{figure}")
         keys = ", ".join(("bucket", *self.keys))
         return f"""
-            WITH e AS ({rows}), f AS ({anew.kept(self.name)}), pair AS (
+            WITH e AS ({rows}), f AS ({queries.kept(self.name)}), pair AS (
                 SELECT
                     {keys}, {" OR ".join(wrong)} AS differs,
                     CASE WHEN e.bucket IS NOT NULL THEN to_jsonb(e) END AS expected,
@@ -76,11 +76,14 @@ def _later_counts() -> Iterator[Recount]:
     keys, figures = ("tenant_id",), ("count_seconds", "known_seconds")
     for count in LATER_COUNTS:
         yield Recount(
-            f"{count}_1h", keys, figures, (("sample", anew.later_count(anew.HOUR, count)),)
+            f"{count}_1h", keys, figures, (("sample", queries.later_count(queries.HOUR, count)),)
         )
-        hours = (f"{count}_1h", anew.later_count_hours(f"{count}_1h"))
+        hours = (f"{count}_1h", queries.later_count_hours(f"{count}_1h"))
         yield Recount(
-            f"{count}_1d", keys, figures, (("sample", anew.later_count(anew.DAY, count)), hours)
+            f"{count}_1d",
+            keys,
+            figures,
+            (("sample", queries.later_count(queries.DAY, count)), hours),
         )
 
 
@@ -88,25 +91,31 @@ RECOUNTS = (
     Recount(
         "usage_1m",
         ("tenant_id",),
-        (*anew.USAGE_SUMS, "max_session_size"),
-        (("sample", anew.MINUTES),),
+        (*queries.USAGE_SUMS, "max_session_size"),
+        (("sample", queries.MINUTES),),
     ),
     Recount(
         "usage_1h",
         ("tenant_id",),
-        (*anew.USAGE_SUMS, *anew.USAGE_PEAKS),
+        (*queries.USAGE_SUMS, *queries.USAGE_PEAKS),
         (
-            ("sample", anew.usage(anew.HOUR, anew.MINUTES, anew.PEAKS_OF_MINUTES)),
-            ("usage_1m", anew.usage(anew.HOUR, anew.kept("usage_1m"), anew.PEAKS_OF_MINUTES)),
+            ("sample", queries.usage(queries.HOUR, queries.MINUTES, queries.PEAKS_OF_MINUTES)),
+            (
+                "usage_1m",
+                queries.usage(queries.HOUR, queries.kept("usage_1m"), queries.PEAKS_OF_MINUTES),
+            ),
         ),
     ),
     Recount(
         "usage_1d",
         ("tenant_id",),
-        (*anew.USAGE_SUMS, *anew.USAGE_PEAKS),
+        (*queries.USAGE_SUMS, *queries.USAGE_PEAKS),
         (
-            ("sample", anew.usage(anew.DAY, anew.MINUTES, anew.PEAKS_OF_MINUTES)),
-            ("usage_1h", anew.usage(anew.DAY, anew.kept("usage_1h"), anew.PEAKS_OF_HOURS)),
+            ("sample", queries.usage(queries.DAY, queries.MINUTES, queries.PEAKS_OF_MINUTES)),
+            (
+                "usage_1h",
+                queries.usage(queries.DAY, queries.kept("usage_1h"), queries.PEAKS_OF_HOURS),
+            ),
         ),
     ),
     Recount(
@@ -121,7 +130,7 @@ RECOUNTS = (
             "filled_seconds",
             "max_participants",
         ),
-        (("sample", anew.SESSION_HOURS),),
+        (("sample", queries.SESSION_HOURS),),
     ),
     Recount(
         "session_1d",
@@ -134,49 +143,52 @@ RECOUNTS = (
             "max_participants",
             "large_sessions",
         ),
-        (("session", anew.SESSION_DAYS),),
+        (("session", queries.SESSION_DAYS),),
         frozenset({"duration_seconds", "mean_participants_sum"}),
     ),
     Recount(
         "start_1h",
         ("origin", "ended_after"),
-        ("sessions", "participant_seconds", *anew.SIZE_COUNTS),
-        (("session", anew.STARTS),),
+        ("sessions", "participant_seconds", *queries.SIZE_COUNTS),
+        (("session", queries.STARTS),),
     ),
     Recount(
         "server_1h",
         ("server_id",),
-        (*anew.SERVER_SUMS, *anew.SERVER_PEAKS),
-        (("poll", anew.polls(anew.HOUR)),),
+        (*queries.SERVER_SUMS, *queries.SERVER_PEAKS),
+        (("poll", queries.polls(queries.HOUR)),),
     ),
     Recount(
         "server_1d",
         ("server_id",),
-        (*anew.SERVER_SUMS, *anew.SERVER_PEAKS),
-        (("poll", anew.polls(anew.DAY)), ("server_1h", anew.poll_hours())),
+        (*queries.SERVER_SUMS, *queries.SERVER_PEAKS),
+        (("poll", queries.polls(queries.DAY)), ("server_1h", queries.poll_hours())),
     ),
     Recount(
         "poll_1h",
         ("server_id", "ok", "outcome", "latency_class"),
         ("polls", "skipped"),
-        (("poll", anew.POLL_OUTCOMES),),
+        (("poll", queries.POLL_OUTCOMES),),
     ),
     Recount(
         "fleet_1m",
         (),
-        (*anew.FLEET_SUMS, "max_session_size"),
+        (*queries.FLEET_SUMS, "max_session_size"),
         (
-            ("sample", anew.fleet("%s", anew.MINUTES, "")),
-            ("usage_1m", anew.fleet("%s", anew.kept("usage_1m"), "")),
+            ("sample", queries.fleet("%s", queries.MINUTES, "")),
+            ("usage_1m", queries.fleet("%s", queries.kept("usage_1m"), "")),
         ),
     ),
     Recount(
         "fleet_1h",
         (),
-        (*anew.FLEET_SUMS, *anew.USAGE_PEAKS),
+        (*queries.FLEET_SUMS, *queries.USAGE_PEAKS),
         (
-            ("sample", anew.fleet(anew.HOUR, anew.MINUTES, anew.PEAKS_OF_MINUTES)),
-            ("fleet_1m", anew.fleet(anew.HOUR, anew.kept("fleet_1m"), anew.PEAKS_OF_MINUTES)),
+            ("sample", queries.fleet(queries.HOUR, queries.MINUTES, queries.PEAKS_OF_MINUTES)),
+            (
+                "fleet_1m",
+                queries.fleet(queries.HOUR, queries.kept("fleet_1m"), queries.PEAKS_OF_MINUTES),
+            ),
         ),
     ),
     *_later_counts(),
@@ -184,12 +196,12 @@ RECOUNTS = (
         "unseen_1h",
         ("server_id", "tenant_id"),
         ("session_seconds",),
-        (("unseen", anew.unseen(anew.HOUR)),),
+        (("unseen", queries.unseen(queries.HOUR)),),
     ),
     Recount(
         "unseen_1d",
         ("server_id", "tenant_id"),
         ("session_seconds",),
-        (("unseen", anew.unseen(anew.DAY)),),
+        (("unseen", queries.unseen(queries.DAY)),),
     ),
 )

@@ -3,7 +3,7 @@
 
 -- Whether successful polls that stand for close_after_s seconds (at least one) have not seen a
 -- session since last_seen_at, or its server is no longer polled. A poll that could not read all its
--- meetings is no evidence against those that it could not read.
+-- meetings does not count for those that it could not read.
 CREATE OR REPLACE FUNCTION meter.has_ended(
     server_id integer, session_id bigint, last_seen_at timestamptz, close_after_s integer
 )
@@ -88,8 +88,8 @@ BEGIN
         UNION ALL
         SELECT
             -- A session without later samples keeps its end.
-            coalesce(CASE WHEN count(*) > 0 THEN s.last_seen_at END, max(h.bucket)),
-            coalesce(CASE WHEN count(*) > 0 THEN s.last_seen_at END, max(h.bucket)),
+            CASE WHEN count(*) > 0 THEN coalesce(s.last_seen_at, max(h.bucket)) END,
+            CASE WHEN count(*) > 0 THEN coalesce(s.last_seen_at, max(h.bucket)) END,
             sum(h.session_seconds),
             sum(h.participant_seconds),
             sum(h.voice_seconds),

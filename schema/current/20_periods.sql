@@ -236,7 +236,7 @@ AS $fn$
 DECLARE
     available timestamptz;
 BEGIN
-    IF kept_days = 0 OR needed >= now() - make_interval(days => kept_days) THEN
+    IF meter.still_kept(needed, kept_days) THEN
         RETURN;
     END IF;
     EXECUTE format(

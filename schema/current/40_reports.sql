@@ -182,7 +182,7 @@ STABLE
 AS $fn$
 DECLARE
     samples_reach_back boolean := since >= (SELECT min(m.ts) FROM meter.sample AS m)
-        OR since >= now() - make_interval(days => ${retention_sample}) OR ${retention_sample} = 0;
+        OR meter.still_kept(since, ${retention_sample});
 BEGIN
     IF by NOT IN ('tenant', 'server', 'room') THEN
         RAISE EXCEPTION 'usage is by tenant, server or room, not by %', by

@@ -63,7 +63,7 @@ COMMENT ON COLUMN meter.empty_session.started_at IS 'When it was created.';
 COMMENT ON COLUMN meter.empty_session.is_known IS
 'TRUE if the server says that nobody ever joined. FALSE if it does not say, and nobody was seen.';
 
--- What a successful poll did not tell. It is no evidence that a session ended, and it lowers
+-- What a successful poll did not tell. It does not show that a session ended, and it lowers
 -- coverage.
 CREATE TABLE meter.unseen (
     ts timestamptz NOT NULL,

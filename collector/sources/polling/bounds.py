@@ -9,14 +9,14 @@ large load balancer has some ten thousand participants.
 from operator import itemgetter
 
 from collector.errors import ImplausibleError
-from collector.model import COUNTS, LATER_COUNTS, MAX_COUNT, Answer, Meeting
+from collector.model import ALL_COUNTS, COUNTS, MAX_COUNT, Answer, Meeting
 
 # The largest sum of each count over all meetings of one answer, breakout rooms too.
 MAX_TOTAL = 1_000_000
 # The largest number of meetings in one answer, unreadable ones too.
 MAX_MEETINGS = 100_000
 
-_COUNTS = [(name, itemgetter(Meeting._fields.index(name))) for name in (*COUNTS, *LATER_COUNTS)]
+_COUNTS = [(name, itemgetter(Meeting._fields.index(name))) for name in ALL_COUNTS]
 
 
 def check_totals(answer: Answer) -> None:

@@ -1,4 +1,4 @@
-"""Decides which server is asked next. There is no I/O and no clock here.
+"""Decides which server is asked next. It does no I/O and reads no clock.
 
 Servers with the same host share its connections: they can be tenants of one load balancer. The
 server that has waited longest goes first, also across ticks. So no server starves if a tick is too

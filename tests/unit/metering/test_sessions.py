@@ -1,4 +1,4 @@
-"""Known in part is not known: what an answer lacks or contradicts is no evidence."""
+"""Known in part is not known: a session that an answer lacks or contradicts has not ended."""
 
 from datetime import timedelta
 

@@ -1,4 +1,4 @@
-"""The queries that compute rollups anew: from the raw rows, or from another rollup."""
+"""The queries that compute rollups again: from the raw rows, or from another rollup."""
 
 HOUR = "public.time_bucket('${hour}', %s)"
 DAY = "public.time_bucket('1 day', %s, ${billing_timezone})"
