@@ -91,6 +91,13 @@ class Metrics:
             "Sessions that went to the default tenant because of max_tenants, since the start.",
             registry=registry,
         )
+        self.duplicate_sessions = Gauge(
+            "bbbmeter_duplicate_sessions",
+            "Sessions of meetings that another server shows too, by how often they count: once or "
+            "twice. 0 at collectors that do not do the jobs for all.",
+            ["counted"],
+            registry=registry,
+        )
         self.servers = Gauge(
             "bbbmeter_servers", "Servers that this collector polls.", registry=registry
         )

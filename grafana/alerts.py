@@ -228,6 +228,23 @@ ALERTS: Sequence[Alert] = (
         lasts="5m",
     ),
     Alert(
+        uid="meetings-on-two-servers",
+        title="Meetings on two servers",
+        summary="{{ $values.B.Value }} meetings are on {{ $labels.server }} and on "
+        "{{ $labels.other_server }}. They count {{ $labels.counted }}.",
+        severity="warning",
+        dashboard=places.QUALITY,
+        sql="""
+        SELECT
+            now() AS time, server, other_server,
+            CASE WHEN counts THEN 'twice' ELSE 'once' END AS counted, sum(sessions)::float8 AS n
+        FROM meter.duplicates_now()
+        GROUP BY server, other_server, counts
+        ORDER BY server, other_server, counts
+        """,
+        above=0,
+    ),
+    Alert(
         uid="rollups-stale",
         title="Rollup is stale",
         summary="The rollup {{ $labels.rollup }} is not refreshed.",

@@ -6,6 +6,7 @@ import time
 from collections import defaultdict
 from collections.abc import Iterable
 from datetime import UTC, datetime
+from itertools import combinations
 
 import typer
 from pydantic import SecretStr
@@ -32,6 +33,10 @@ TLS_WARNING_DAYS = 21
 # Seconds by which the database's clock may differ from this machine's before it is called WRONG.
 # The collector's clock sets the time of a poll; the database's sets what is recent and what is old.
 MAX_DATABASE_SKEW_S = 5.0
+_ON_TWO = (
+    "Shared meetings count once if their tenants agree or one is unknown, else twice "
+    "(docs/runbooks/meetings-on-two-servers.md)"
+)
 # HTTP statuses with which a server or a proxy rejects a request because of its checksum.
 _REJECTS = {401, 403}
 
@@ -51,13 +56,19 @@ async def check_all(settings: Settings, console: Console) -> bool:
             lambda: asyncio.Semaphore(settings.connections_per_host)
         )
 
+        shown: dict[str, set[str]] = {}
+
         async def one(server: ServerSettings) -> bool:
             async with hosts[server.host], slots:
-                ok, text = await _check_server(clients, settings, server)
+                ok, text = await _check_server(clients, settings, server, shown)
             _print(console, ok, f"server[{server.name}]", text)
             return ok
 
         fine = await asyncio.gather(*(one(server) for server in settings.enabled_servers))
+    for first, second in combinations(sorted(shown), 2):
+        if both := len(shown[first] & shown[second]):
+            text = f"shares {both} of its meetings with {second}. {_ON_TWO}"
+            _print(console, None, f"server[{first}]", text)
     for server in settings.server:
         if not server.enabled:
             _print(console, None, f"server[{server.name}]", "not enabled")
@@ -70,8 +81,9 @@ async def check_all(settings: Settings, console: Console) -> bool:
 
 
 async def _check_server(
-    clients: BbbClients, settings: Settings, server: ServerSettings
+    clients: BbbClients, settings: Settings, server: ServerSettings, shown: dict[str, set[str]]
 ) -> tuple[bool, str]:
+    """Return whether a server is fine, and the words for it; add its meetings' ids to `shown`."""
     try:
         started_s = time.monotonic()
         reply = await _ask(clients, settings, server)
@@ -94,6 +106,8 @@ async def _check_server(
         tried = "a wrong one rejected" if rejected else f"no clear answer to a wrong one ({error})"
     else:
         return False, _accepts_anything(len(reply.value.meetings) + len(wrong.value.meetings))
+    # Clients choose the internal ids of breakouts.
+    shown[server.name] = {m.internal_id for m in reply.value.meetings if not m.breakout}
     return True, ", ".join(_notes(reply, tried, latency_ms, datetime.now(UTC)))
 
 

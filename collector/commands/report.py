@@ -12,7 +12,7 @@ from rich.console import Console
 from collector.commands.options import Config, Format, load
 from collector.database import open_pool, translated
 from collector.reports.render import REPORT_WIDTH, ROOM_WIDTH, as_csv, as_json, as_tables
-from collector.reports.usage import Request, fetch_report, month_begin, parse_instant
+from collector.reports.usage import Request, counted_twice, fetch_report, month_begin, parse_instant
 
 
 class Grouping(StrEnum):
@@ -52,14 +52,16 @@ def report(
         by=by.value if by else None,
     )
 
-    async def work() -> tuple[list[dict[str, Any]], int]:
+    async def work() -> tuple[list[dict[str, Any]], list[str], int]:
         database = settings.database.get_secret_value()
         async with open_pool(database, max_size=1) as pool, pool.acquire() as connection:
             rows = await fetch_report(connection, request)
+            doubts = await counted_twice(connection, request)
             with translated("report"):
-                return rows, await connection.fetchval("SELECT meter.calculation_version()")
+                version = await connection.fetchval("SELECT meter.calculation_version()")
+        return rows, doubts, version
 
-    rows, version = asyncio.run(work())
+    rows, doubts, version = asyncio.run(work())
     if output is Format.json:
         print(as_json(rows, zone))
     elif output is Format.csv:
@@ -68,3 +70,6 @@ def report(
         # At least as wide as the tables, so that rich truncates no figure.
         width = max(REPORT_WIDTH + (ROOM_WIDTH if by else 0), Console().width)
         Console(width=width, highlight=False).print(as_tables(rows, request, zone, version))
+    # To standard error, so that JSON and CSV stay what they are.
+    for doubt in doubts:
+        typer.echo(doubt, err=True)

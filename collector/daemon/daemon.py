@@ -239,6 +239,9 @@ class _Collector:
         timetable.every(self._context.sharing.period_s, "sharing", self._share.beat_if_met)
         timetable.every(FLEET_EVERY_S, "fleet", self._share.keep_due)
         timetable.every(SESSIONS_EVERY_S, "sessions", self._duties.update_sessions)
+        timetable.every(
+            self._context.settings.poll_interval_s, "duplicates", self._duties.find_duplicates
+        )
         if self._context.embedded:
             timetable.every(POLICIES_EVERY_S, "policies", self._duties.run_policies)
         timetable.every(WATCH_EVERY_S, "settings", self._reload.look)

@@ -8,6 +8,7 @@ from collector.daemon.ticks import Ticks
 from collector.database import borrowed
 from collector.database.deadlines import SHORT_DEADLINE_S
 from collector.errors import DatabaseError
+from collector.storage.duplicates import counted_elsewhere
 from collector.storage.registry import (
     keep_due,
     last_polls,
@@ -120,11 +121,20 @@ class Share:
                     connection, servers, tick, settings.max_gap_s, settings.poll_interval_s
                 )
                 context.pipeline.tenants.add(await tenant_names(connection))
+                context.pipeline.elsewhere = await counted_elsewhere(connection)
         except DatabaseError as error:
             log.warning("gaps_not_filled", error=str(error))
             return
         for name, poll in last.items():
             context.pipeline.restore(name, poll)
+
+    async def read_duplicates(self) -> None:
+        """Read which meetings count through another server's session. Raises DatabaseError."""
+        context = self._context
+        if not context.outbox.open:
+            return
+        async with borrowed(context.pool, "read duplicates", SHORT_DEADLINE_S) as connection:
+            context.pipeline.elsewhere = await counted_elsewhere(connection)
 
     def leads(self) -> bool:
         """Return whether this collector does the jobs that one does for all.

@@ -6,7 +6,7 @@ database. It can be wrong if another collector polled the server in the meantime
 statement catches that.
 """
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Container, Iterator, Mapping
 from datetime import datetime, timedelta
 from operator import itemgetter
 
@@ -48,6 +48,8 @@ class Pipeline:
         self._known: dict[str, set[int]] = {}
         self._interval_s = settings.poll_interval_s
         self.tenants = KnownTenants()
+        # By server, the internal ids of meetings that count through another server's session.
+        self.elsewhere: Mapping[str, Container[str]] = {}
         self.configure(settings)
 
     def configure(self, settings: Settings) -> None:
@@ -92,7 +94,9 @@ class Pipeline:
         if not result.ok:
             return Batch(polls=[self._poll_row(result, [])])
         last = self._last.get(server.name)
-        view = view_of(result.answer, server, last, self._attribution)
+        view = view_of(
+            result.answer, server, last, self._attribution, self.elsewhere.get(server.name, ())
+        )
         samples = self._samples(result, view)
         batch = Batch(polls=[self._poll_row(result, samples.values())], samples=[*samples.values()])
         announced = self._announce(batch, result, view)
@@ -228,7 +232,8 @@ class Pipeline:
             room=seen.place.room,
             # A breakout counts for its parent's room, so its own name would be wrong there.
             room_name=meeting.name if self._store_room_names and not meeting.breakout else None,
-            parent_internal_id=meeting.parent_internal_id,
+            # Not NULL, as a client can have chosen its internal id.
+            parent_internal_id=meeting.parent_internal_id or ("" if meeting.breakout else None),
             breakout=seen.nested,
             recording=meeting.recording,
             origin=origin(meeting),

@@ -5,6 +5,7 @@ missing in an answer has not ended: if it comes back, it is the one that was the
 """
 
 from collections import deque
+from collections.abc import Container
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
@@ -43,10 +44,18 @@ class View:
 
 
 def view_of(
-    answer: Answer, server: ServerSettings, last: LastPoll | None, attribution: Attribution
+    answer: Answer,
+    server: ServerSettings,
+    last: LastPoll | None,
+    attribution: Attribution,
+    elsewhere: Container[str] = (),
 ) -> View:
-    """Return the sessions of `answer`, given the last successful poll of `server` before it."""
-    return _Viewer(answer, server, last, attribution).view()
+    """Return the sessions of `answer`, given the last successful poll of `server` before it.
+
+    `elsewhere` are the internal ids of meetings that another server shows too. They count through
+    the session there.
+    """
+    return _Viewer(answer, server, last, attribution, elsewhere).view()
 
 
 class _Viewer:
@@ -56,15 +65,17 @@ class _Viewer:
         server: ServerSettings,
         last: LastPoll | None,
         attribution: Attribution,
+        elsewhere: Container[str],
     ) -> None:
         self._answer = answer
         self._server = server
         self._last = last
         self._attribution = attribution
+        self._elsewhere = elsewhere
         self._view = View()
 
     def view(self) -> View:
-        sessions = self._view.sessions
+        sessions, elsewhere = self._view.sessions, self._elsewhere
         before = self._last.sessions if self._last else {}
         breakouts = []
         for meeting in self._answer.meetings:
@@ -72,11 +83,17 @@ class _Viewer:
                 breakouts.append(meeting)
                 continue
             seen = before.get(meeting.internal_id)
+            nested = meeting.internal_id in elsewhere
             # Nearly all meetings were in the last answer.
-            if seen is None or seen.created_ms != meeting.created_ms or seen.nested or seen.empty:
+            if (
+                seen is None
+                or seen.created_ms != meeting.created_ms
+                or seen.nested != nested
+                or seen.empty
+            ):
                 known = self._known(meeting)
                 place = self._place(meeting, known, None)
-                seen = self._session(meeting, known, place, nested=False)
+                seen = self._session(meeting, known, place, nested=nested)
             sessions[meeting.internal_id] = seen
         parents = dict(sessions) if breakouts else {}
         for meeting in breakouts:
@@ -92,7 +109,7 @@ class _Viewer:
         parent = parents.get(parent_id)
         if parent is None and self._last is not None:
             parent = self._last.known(parent_id)
-        if parent and parent.nested:
+        if parent and parent.nested and parent_id not in self._elsewhere:
             parent = None
         known = self._known(meeting)
         unread = parent_id in self._answer.unread

@@ -75,6 +75,33 @@ async def fetch_report(connection: Connection, request: Request) -> list[dict[st
     ]
 
 
+async def counted_twice(connection: Connection, request: Request) -> list[str]:
+    """Return a sentence for each pair of servers whose meetings count twice in the report.
+
+    Raises DatabaseError.
+    """
+    with translated("report"):
+        rows = await connection.fetch(
+            "SELECT * FROM meter.duplicates($1, $2) WHERE counts "
+            "AND ($3::text IS NULL OR $3 IN (tenant, other_tenant)) "
+            "AND ($4::text IS NULL OR $4 IN (server, other_server))",
+            request.since,
+            request.until,
+            request.tenant,
+            request.server,
+        )
+    return [
+        f"counted twice: meetings on {row['server']} (tenant {row['tenant']}) that are also on "
+        f"{row['other_server']} (tenant {row['other_tenant']}): {row['sessions']}, with "
+        + (
+            "an unknown number of participant minutes"
+            if row["twice_minutes"] is None
+            else f"{row['twice_minutes']:,.1f} participant minutes"
+        )
+        for row in rows
+    ]
+
+
 def _require_computable(request: Request) -> None:
     if request.server is not None and request.by in {"day", "month"}:
         msg = "a report for one server can be grouped by room or by server, not by day or month"

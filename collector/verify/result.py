@@ -70,7 +70,15 @@ class Settle:
     until: datetime
 
 
-Repair = Refresh | Reopen | Settle
+@dataclass(frozen=True, slots=True)
+class CountOnce:
+    """Repair: let sessions that began in [since, until) on two servers count once, if possible."""
+
+    since: datetime
+    until: datetime
+
+
+Repair = Refresh | Reopen | Settle | CountOnce
 
 
 @dataclass(frozen=True, slots=True)

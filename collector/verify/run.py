@@ -8,6 +8,7 @@ import asyncpg
 from collector.database import translated
 from collector.errors import DatabaseError
 from collector.settings import Settings
+from collector.verify.duplicates import check_duplicates
 from collector.verify.polls import check_late, check_polls
 from collector.verify.result import Result
 from collector.verify.rollups import check_rollups
@@ -22,6 +23,7 @@ SECOND_LOOK_S = 60.0
 _CHECKS: tuple[tuple[str, Callable[[Scope], Awaitable[Result]]], ...] = (
     ("sessions", check_sessions),
     ("samples", check_samples),
+    ("duplicates", check_duplicates),
     ("polls", check_polls),
     ("late data", check_late),
     ("chunks", check_chunks),

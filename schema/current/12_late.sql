@@ -56,6 +56,7 @@ BEGIN
             ORDER BY g.participants DESC, g.voice DESC, g.video DESC
             LIMIT 1;
         END LOOP;
+        PERFORM meter.count_once(lower(span), upper(span));
         SELECT array_agg(DISTINCT a.session_id) INTO touched
         FROM meter.sample AS a
         WHERE a.ts >= lower(span) AND a.ts < upper(span);
@@ -88,6 +89,9 @@ BEGIN
     DELETE FROM meter.empty_session AS e
     WHERE ${retention_session} > 0
         AND e.started_at < now() - make_interval(days => ${retention_session});
+    DELETE FROM meter.duplicate_session AS d
+    WHERE ${retention_session} > 0
+        AND d.started_at < now() - make_interval(days => ${retention_session});
     -- The spans of collectors explain missing polls. They are kept two days longer than polls.
     DELETE FROM meter.collector AS c
     WHERE ${retention_poll} > 0 AND c.until < now() - make_interval(days => ${retention_poll} + 2);

@@ -68,6 +68,10 @@ BEGIN
             WHERE a.session_id = old.session_id AND a.ts >= since AND a.ts < until;
             UPDATE meter.unseen AS u SET session_id = fresh
             WHERE u.session_id = old.session_id AND u.ts >= since AND u.ts < until;
+            UPDATE meter.duplicate_session AS d SET session_id = fresh
+            WHERE d.session_id = old.session_id;
+            UPDATE meter.duplicate_session AS d SET same_as = fresh
+            WHERE d.same_as = old.session_id;
             EXECUTE format(
                 'UPDATE %s SET session_id = $1
                 WHERE session_id = $2 AND bucket >= $3 AND bucket < $4', rollup
@@ -84,6 +88,8 @@ BEGIN
             WHERE a.session_id = old.session_id AND a.ts >= since AND a.ts < until;
             DELETE FROM meter.unseen AS u
             WHERE u.session_id = old.session_id AND u.ts >= since AND u.ts < until;
+            DELETE FROM meter.duplicate_session AS d
+            WHERE d.session_id = old.session_id OR d.same_as = old.session_id;
             EXECUTE format(
                 'DELETE FROM %s WHERE session_id = $1 AND bucket >= $2 AND bucket < $3', rollup
             ) USING old.session_id, since, until;

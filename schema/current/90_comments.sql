@@ -140,9 +140,11 @@ COMMENT ON COLUMN meter.session.tenant_id IS
 COMMENT ON COLUMN meter.session.room_id IS
 'Its room (meter.room); NULL for a breakout whose parent was never seen.';
 COMMENT ON COLUMN meter.session.parent_internal_id IS
-'The internal id of a breakout''s parent; NULL for a session that is not a breakout.';
+'The internal id of a breakout''s parent, empty if the server names none; NULL for a session that '
+'is not a breakout.';
 COMMENT ON COLUMN meter.session.breakout IS
-'Whether it is a breakout room. Its users are also counted in its parent.';
+'Whether it counts through another session: a breakout room through its parent, a meeting that two '
+'servers show through the session on the other server (meter.duplicate_session).';
 COMMENT ON COLUMN meter.session.recording IS 'Whether it was created with recording allowed.';
 COMMENT ON COLUMN meter.session.origin IS
 'The product that created it, as the product says itself (bbb-origin): moodle, greenlight, …; '

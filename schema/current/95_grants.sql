@@ -30,7 +30,8 @@ BEGIN
             'GRANT SELECT ON
                 meter.setting, meter.tenant, meter.server, meter.server_due,
                 meter.server_tenant, meter.room,
-                meter.session, meter.open_session, meter.empty_session, meter.poll, meter.sample,
+                meter.session, meter.open_session, meter.empty_session,
+                meter.duplicate_session, meter.poll, meter.sample,
                 meter.unseen, meter.late, meter.collector, meter.contract,
                 meter.session_figures, meter.server_now, meter.collector_now
             TO %I', grantee
@@ -70,7 +71,8 @@ BEGIN
                 meter.fleet_sizes, meter.fleet_origins, meter.poll_failures, meter.poll_latencies,
                 meter.latency_quantile, meter.server_report, meter.outages,
                 meter.latency_bounds, meter.size_bounds, meter.size_class,
-                meter.rollup_freshness, meter.job_state, meter.disk_usage
+                meter.rollup_freshness, meter.job_state, meter.disk_usage,
+                meter.duplicates_now, meter.duplicates
             TO %I', grantee
         );
     END LOOP;
@@ -82,12 +84,12 @@ BEGIN
         GRANT INSERT, UPDATE ON
             meter.tenant, meter.server, meter.server_due, meter.server_tenant, meter.room,
             meter.session,
-            meter.collector, meter.contract
+            meter.collector, meter.contract, meter.duplicate_session
             TO bbbmeter_writer;
         GRANT INSERT, DELETE ON meter.open_session, meter.empty_session TO bbbmeter_writer;
         GRANT INSERT ON meter.poll, meter.sample, meter.unseen, meter.late TO bbbmeter_writer;
         GRANT EXECUTE ON FUNCTION
-            meter.has_ended, meter.open_figures, meter.reopen_sessions, meter.update_sessions, meter.beat, meter.leave, meter.settle, meter.supersede
+            meter.has_ended, meter.open_figures, meter.reopen_sessions, meter.update_sessions, meter.find_duplicates, meter.beat, meter.leave, meter.settle, meter.supersede
             TO bbbmeter_writer;
     END IF;
 END

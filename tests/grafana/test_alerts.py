@@ -105,6 +105,18 @@ SICK = {
         """,
         [{}],
     ),
+    "meetings-on-two-servers": (
+        """
+        INSERT INTO meter.duplicate_session (
+            session_id, started_at, server_id, tenant_id, same_as, other_server_id,
+            other_tenant_id, counts, since
+        )
+        SELECT 1, now(), v.id, t.id, 2, w.id, t.id, FALSE, now()
+        FROM meter.server AS v, meter.server AS w, meter.tenant AS t
+        WHERE v.name = 'bbb02' AND w.name = 'bbb01' AND t.name = 'medicine'
+        """,
+        [{"server": "bbb02", "other_server": "bbb01", "counted": "once"}],
+    ),
     "tenant-near-limit": (
         """
         UPDATE meter.contract SET month_minute_limit = (
@@ -245,7 +257,7 @@ def test_what_is_provisioned_is_what_the_code_gives() -> None:
     provisioned = yaml.safe_load(path.read_text())
     assert provisioned == alerts.provisioning()
     [group] = provisioned["groups"]
-    assert len({rule["uid"] for rule in group["rules"]}) == len(alerts.ALERTS) == 13
+    assert len({rule["uid"] for rule in group["rules"]}) == len(alerts.ALERTS) == 14
     for rule in group["rules"]:
         refs = [part["refId"] for part in rule["data"]]
         assert rule["condition"] == refs[-1]

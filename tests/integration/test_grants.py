@@ -22,7 +22,7 @@ T = datetime(2026, 3, 2, 10, tzinfo=UTC)
 
 _READABLE = {
     "setting", "tenant", "server", "server_due", "room", "session", "poll", "sample", "late",
-    "server_tenant", "open_session", "empty_session", "unseen",
+    "server_tenant", "open_session", "empty_session", "duplicate_session", "unseen",
     "collector", "contract", "session_figures", "server_now", "collector_now", *ROLLUPS,
 }  # fmt: skip
 # The last ones are for tenants' roles.
