@@ -247,15 +247,17 @@ class Absent:
 class LastPoll:
     """The last successful poll of a server, and what is remembered of those before it.
 
-    These are its tick, its samples, and its sessions by internal id; the sessions that only earlier
-    polls showed, by internal id; and the ticks of the successful polls of the last minutes.
+    These are its tick and its interval in seconds, its samples, and its sessions by internal id;
+    the sessions that only earlier polls showed, by internal id; and the successful polls of the
+    last minutes before it, as (tick, seconds).
     """
 
     ts: datetime
+    seconds: int
     samples: list[Sample] = field(default_factory=list)
     sessions: dict[str, Seen] = field(default_factory=dict)
     absent: dict[str, Absent] = field(default_factory=dict)
-    ticks: deque[datetime] = field(default_factory=deque)
+    earlier: deque[tuple[datetime, int]] = field(default_factory=deque)
 
     def known(self, internal_id: str) -> Seen | None:
         """Return the session of this poll, or an absent one; None if there is none."""

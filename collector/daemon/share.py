@@ -117,9 +117,7 @@ class Share:
             async with borrowed(
                 context.pool, "read the last polls", SHORT_DEADLINE_S
             ) as connection:
-                last = await last_polls(
-                    connection, servers, tick, settings.max_gap_s, settings.poll_interval_s
-                )
+                last = await last_polls(connection, servers, tick, settings.max_gap_s)
                 context.pipeline.tenants.add(await tenant_names(connection))
                 context.pipeline.elsewhere = await counted_elsewhere(connection)
         except DatabaseError as error:

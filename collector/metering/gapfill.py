@@ -10,7 +10,6 @@ from collector.model import ALL_COUNTS, NO_COUNTS, Sample
 def fill_gap(
     early: Sample,
     late: Sample,
-    interval_s: int,
     max_gap_s: int,
     counted: Mapping[datetime, int] = NO_COUNTS,
 ) -> Iterator[Sample]:
@@ -19,8 +18,12 @@ def fill_gap(
     Polls of these ticks failed, are missing, or did not show the session. Counts are interpolated
     linearly, and rounded to whole people. At a tick in `counted`, this number of the participants
     is counted elsewhere already, and the sample has only the others. Nothing is filled if the
-    ticks together last longer than `max_gap_s` seconds.
+    ticks together last longer than `max_gap_s` seconds, or if the interval was changed: the first
+    ones could lie within the time of `early`.
     """
+    interval_s = late.seconds
+    if early.seconds != interval_s:
+        return
     missed = missed_ticks(early.ts, late.ts, interval_s)
     if len(missed) * interval_s > max_gap_s:
         return

@@ -53,14 +53,7 @@ class Pipeline:
         self.configure(settings)
 
     def configure(self, settings: Settings) -> None:
-        """Apply changed settings, and keep the memory of servers that are still enabled.
-
-        If the interval changes, all memory is cleared: a gap between ticks of different intervals
-        is not filled.
-        """
-        if settings.poll_interval_s != self._interval_s:
-            self._last.clear()
-            self._known.clear()
+        """Apply changed settings, and keep the memory of servers that are still enabled."""
         self.tenants.most = settings.attribution.max_tenants
         self.tenants.add(tenant.name for tenant in settings.tenant)
         self._attribution = Attribution(settings.attribution, self.tenants)
@@ -107,7 +100,12 @@ class Pipeline:
             batch.samples += self._filled(result, samples, last, returned)
         if last is None or last.ts < result.ts:
             self._last[server.name] = remember(
-                result, [*samples.values()], view, last, timedelta(seconds=self._max_gap_s)
+                result,
+                [*samples.values()],
+                view,
+                last,
+                self._interval_s,
+                timedelta(seconds=self._max_gap_s),
             )
             self._known[server.name] = announced
         return batch
@@ -160,13 +158,11 @@ class Pipeline:
             earlier = {sample.session_id: sample for sample in last.samples}
             for late in samples.values():
                 if early := earlier.get(late.session_id):
-                    yield from fill_gap(early, late, self._interval_s, self._max_gap_s)
+                    yield from fill_gap(early, late, self._max_gap_s)
         for internal_id in returned:
             absent, late = last.absent[internal_id], samples[internal_id]
             if absent.sample is not None and absent.sample.session_id == late.session_id:
-                yield from fill_gap(
-                    absent.sample, late, self._interval_s, self._max_gap_s, absent.counted
-                )
+                yield from fill_gap(absent.sample, late, self._max_gap_s, absent.counted)
 
     def _not_read(self, result: PollResult, view: View, last: LastPoll | None) -> Iterator[Unseen]:
         """Yield what the answer has and does not tell: unread and contradictory meetings."""
@@ -194,9 +190,10 @@ class Pipeline:
             absent, late = last.absent[internal_id], samples[internal_id]
             if absent.seen.session_id != late.session_id or late.breakout or absent.seen.empty:
                 continue
-            for at in (*last.ticks, last.ts):
+            for at, seconds in (*last.earlier, (last.ts, last.seconds)):
                 if at > absent.ts and at not in absent.unread:
-                    yield self._unseen(result, at, late.tenant, late.session_id)
+                    unseen = self._unseen(result, at, late.tenant, late.session_id)
+                    yield unseen._replace(seconds=seconds)
 
     def _unseen(
         self, result: PollResult, at: datetime, tenant: str | None, session: int | None

@@ -159,23 +159,28 @@ class _Viewer:
         )
 
 
+def remembered(max_gap: timedelta) -> timedelta:
+    """Return for how long absent sessions are remembered, with the poll before the gap."""
+    return max(REMEMBERED, max_gap + timedelta(minutes=1))
+
+
 def remember(
     result: PollResult,
     samples: list[Sample],
     view: View,
     last: LastPoll | None,
+    interval_s: int,
     max_gap: timedelta,
 ) -> LastPoll:
     """Return what is remembered after a successful poll: `last`, continued by `result`.
 
-    Absent sessions are remembered for `max_gap`, as their time may be filled, or for longer.
+    Absent sessions are remembered for some minutes (`remembered`), as their time may be filled.
     """
-    now = LastPoll(result.ts, samples, view.sessions)
+    now = LastPoll(result.ts, interval_s, samples, view.sessions)
     if last is None:
         return now
-    # With the poll before the gap.
-    oldest = result.ts - max(REMEMBERED, max_gap + timedelta(minutes=1))
-    now.ticks = _continued(last, oldest)
+    oldest = result.ts - remembered(max_gap)
+    now.earlier = _continued(last, oldest)
     now.absent = {
         internal_id: absent
         for internal_id, absent in last.absent.items()
@@ -207,10 +212,10 @@ def _note_apart(now: LastPoll, result: PollResult, view: View) -> None:
             absent.counted = {**absent.counted, result.ts: before + meeting.participants}
 
 
-def _continued(last: LastPoll, oldest: datetime) -> deque[datetime]:
-    """Return the ticks since `oldest`; the deque of `last` is used on."""
-    ticks = last.ticks
-    ticks.append(last.ts)
-    while ticks and ticks[0] < oldest:
-        ticks.popleft()
-    return ticks
+def _continued(last: LastPoll, oldest: datetime) -> deque[tuple[datetime, int]]:
+    """Return the polls since `oldest`; the deque of `last` is used on."""
+    earlier = last.earlier
+    earlier.append((last.ts, last.seconds))
+    while earlier and earlier[0][0] < oldest:
+        earlier.popleft()
+    return earlier

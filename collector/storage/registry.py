@@ -4,6 +4,7 @@ from collections.abc import Collection, Mapping
 from datetime import datetime, timedelta
 
 from collector.database import Connection, translated
+from collector.metering.sessions import remembered
 from collector.model import ALL_COUNTS, Absent, LastPoll, Place, Sample, Seen
 from collector.settings import ServerSettings, TenantSettings
 from collector.storage.claims import Claimant, begin_due, decides, end_unclaimed
@@ -228,30 +229,24 @@ async def covered_until(connection: Connection, interval_s: int) -> datetime | N
 
 
 async def last_polls(
-    connection: Connection,
-    servers: Collection[str],
-    tick: datetime,
-    max_gap_s: int,
-    interval_s: int,
+    connection: Connection, servers: Collection[str], tick: datetime, max_gap_s: int
 ) -> dict[str, LastPoll]:
-    """Return each server's last successful poll before `tick`, if recent enough to fill the gap.
+    """Return each server's last successful poll of the minutes before `tick`.
 
     It also has the sessions that only polls before it showed.
 
-    With it, a collector that was restarted or takes over servers fills the gap as if it had always
-    polled them. Polls are left out up to the last one with an interval other than `interval_s`:
-    filled samples could begin within its time. Raises DatabaseError.
+    With it, a collector that was restarted or takes over servers fills the gap, and tells what
+    polls did not show, as if it had always polled them. Raises DatabaseError.
     """
-    # The missed ticks may last max_gap_s; the last poll was up to one interval (60 s) before them.
-    since = tick - timedelta(seconds=max_gap_s + 60)
+    since = tick - remembered(timedelta(seconds=max_gap_s))
     with translated("read the last polls"):
-        rows = await connection.fetch(_LAST_POLLS, since, tick, list(servers), interval_s)
+        rows = await connection.fetch(_LAST_POLLS, since, tick, list(servers))
     last: dict[str, LastPoll] = {}
     for row in rows:
         poll = last.get(row["server"])
         if poll is None:
-            poll = last[row["server"]] = LastPoll(row["polled_at"])
-            poll.ticks.extend(row["earlier"] or ())
+            poll = last[row["server"]] = LastPoll(row["polled_at"], row["interval_s"])
+            poll.earlier.extend(zip(row["earlier"], row["earlier_seconds"], strict=True))
         # A session without a row is announced again: its row may still be in a spool.
         if row["internal_id"] is None:
             continue
@@ -284,31 +279,25 @@ async def last_polls(
 
 # The last real sample of each session since $1, with the last successful poll of its server.
 _LAST_POLLS = f"""
-WITH recent AS (
-    -- changed_at is the last successful poll of another interval: gaps do not reach beyond it.
+WITH poll AS (
     SELECT
-        p.server_id, p.ts,
-        max(p.ts) FILTER (WHERE p.seconds <> $4) OVER (PARTITION BY p.server_id) AS changed_at
+        p.server_id, max(p.ts) AS ts, (array_agg(p.seconds ORDER BY p.ts DESC))[1] AS seconds,
+        (array_agg(p.ts ORDER BY p.ts))[: count(*) - 1] AS earlier,
+        (array_agg(p.seconds ORDER BY p.ts))[: count(*) - 1] AS earlier_seconds
     FROM meter.poll AS p
     INNER JOIN meter.server AS v ON p.server_id = v.id
     WHERE p.ok AND p.ts >= $1 AND p.ts < $2 AND v.name = ANY($3::text[])
-), poll AS (
-    SELECT
-        p.server_id, p.changed_at, max(p.ts) AS ts,
-        (array_agg(p.ts ORDER BY p.ts))[: count(*) - 1] AS earlier
-    FROM recent AS p
-    WHERE p.changed_at IS NULL OR p.ts > p.changed_at
-    GROUP BY p.server_id, p.changed_at
+    GROUP BY p.server_id
 ), seen AS (
     SELECT DISTINCT ON (a.session_id) a.*
     FROM meter.sample AS a
     INNER JOIN poll AS l ON a.server_id = l.server_id
     WHERE a.ts >= $1 AND a.ts < $2 AND NOT a.filled
-        AND (l.changed_at IS NULL OR a.ts > l.changed_at)
     ORDER BY a.session_id, a.ts DESC
 )
 SELECT
-    v.name AS server, l.ts AS polled_at, l.earlier, a.ts, s.internal_id, t.name AS tenant,
+    v.name AS server, l.ts AS polled_at, l.seconds AS interval_s, l.earlier, l.earlier_seconds,
+    a.ts, s.internal_id, t.name AS tenant,
     r.external_id AS room, a.session_id,
     {", ".join(f"a.{count}" for count in ALL_COUNTS)}, a.seconds, a.breakout,
     CASE WHEN a.ts < l.ts THEN (

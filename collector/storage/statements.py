@@ -148,6 +148,9 @@ WITH given AS (
         SELECT x.since, x.until
         FROM (VALUES (${_SINCE}::timestamptz, ${_UNTIL}::timestamptz)) AS x (since, until)
         WHERE x.since IS NOT NULL
+        UNION ALL
+        -- Where the interval changes, two writers at once can store polls that overlap.
+        SELECT o.ts, o.until FROM other AS o WHERE o.stored
     ) AS t
     HAVING count(*) > 0
 )

@@ -1,6 +1,7 @@
 """Stores a batch with one statement: atomic, idempotent, and the same on every engine."""
 
 from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
@@ -26,6 +27,10 @@ class Stored:
 
     polls: frozenset[tuple[str, datetime]]
     samples: int
+
+
+class _SomeRefusedError(Exception):
+    """Not all polls were stored whose failed rows had been deleted: nothing may be changed."""
 
 
 class Writer:
@@ -90,19 +95,29 @@ class Writer:
     async def _supersede(
         self, connection: Connection, batch: Batch, there: set[tuple[str, datetime]]
     ) -> Stored:
-        """Store the successful polls among `there` whose stored row is a failed poll."""
-        servers = [self._servers[server] for server, _ in there]
-        async with connection.transaction():
-            rows = await connection.fetch(
-                "SELECT * FROM meter.supersede($1, $2)", servers, [ts for _, ts in there]
-            )
-            if not rows:
-                return Stored(frozenset(), 0)
-            await self._resolve(connection, batch)
-            part = batch.part(self._keys(rows))
-            stored = await self._insert(connection, part, late=True)
-            await self._insert_rare(connection, part)
-            return stored
+        """Store the successful polls among `there` whose stored row is a failed poll.
+
+        The failed row of a poll that is refused all the same, because its time overlaps that of
+        another one, stays.
+        """
+        while there:
+            servers = [self._servers[server] for server, _ in there]
+            with suppress(_SomeRefusedError):
+                async with connection.transaction():
+                    rows = await connection.fetch(
+                        "SELECT * FROM meter.supersede($1, $2)", servers, [ts for _, ts in there]
+                    )
+                    if not rows:
+                        return Stored(frozenset(), 0)
+                    await self._resolve(connection, batch)
+                    part = batch.part(self._keys(rows))
+                    stored = await self._insert(connection, part, late=True)
+                    there = set(stored.polls)
+                    if len(there) < len(rows):
+                        raise _SomeRefusedError
+                    await self._insert_rare(connection, part)
+                    return stored
+        return Stored(frozenset(), 0)
 
     async def _insert_rare(self, connection: Connection, batch: Batch) -> None:
         """Store the empty sessions of `batch`, and what its polls did not show."""

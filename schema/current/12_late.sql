@@ -1,11 +1,107 @@
 -- Data that arrive late: from a spool, from a collector that had no connection, from a wrong clock.
 -- In the transaction that stores them, the writer notes the span of time in meter.late.
 
+-- Delete what counts a second of [since, until) twice. Polls of one server overlap only where the
+-- interval was changed and two writers at once did not see each other's rows: of two successful
+-- ones, the earlier one stays. A real sample replaces all filled ones of its session that it
+-- overlaps. Of filled ones that overlap, the earliest stays; of those that begin at the same tick,
+-- the longest, then the one with most participants.
+CREATE OR REPLACE FUNCTION meter.drop_overlaps(since timestamptz, until timestamptz) RETURNS void
+LANGUAGE plpgsql
+SET search_path = pg_catalog, pg_temp
+AS $fn$
+DECLARE
+    -- No interval is longer than a minute.
+    earliest timestamptz := since - interval '1 minute';
+    item record;
+    kept record;
+BEGIN
+    SELECT NULL::integer AS server_id, NULL::timestamptz AS until INTO kept;
+    IF (
+        SELECT min(p.seconds) < max(p.seconds)
+        FROM meter.poll AS p
+        WHERE p.ok AND p.ts > earliest AND p.ts < drop_overlaps.until
+    ) THEN
+        FOR item IN
+            SELECT p.server_id, p.ts, p.ts + make_interval(secs => p.seconds) AS until
+            FROM meter.poll AS p
+            WHERE p.ok AND p.ts > earliest AND p.ts < drop_overlaps.until
+            ORDER BY p.server_id, p.ts
+        LOOP
+            IF kept.server_id IS DISTINCT FROM item.server_id OR kept.until <= item.ts THEN
+                kept := item;
+                CONTINUE;
+            END IF;
+            DELETE FROM meter.poll AS p WHERE p.server_id = item.server_id AND p.ts = item.ts;
+            DELETE FROM meter.sample AS a
+            WHERE a.server_id = item.server_id AND a.ts = item.ts AND NOT a.filled;
+            DELETE FROM meter.unseen AS u
+            WHERE u.server_id = item.server_id AND u.ts = item.ts;
+        END LOOP;
+    END IF;
+
+    SELECT NULL::bigint AS session_id, NULL::timestamptz AS until INTO kept;
+    FOR item IN
+        WITH tick AS (
+            -- The filled samples of each session and tick, mostly one.
+            SELECT
+                a.tenant_id, a.session_id, a.ts, count(*) AS samples,
+                a.ts + make_interval(secs => max(a.seconds)) AS until,
+                EXISTS (
+                    SELECT FROM meter.sample AS b
+                    WHERE b.session_id = a.session_id AND NOT b.filled
+                        AND b.ts > a.ts - interval '1 minute'
+                        AND b.ts < a.ts + make_interval(secs => max(a.seconds))
+                        AND b.ts + make_interval(secs => b.seconds) > a.ts
+                ) AS is_seen
+            FROM meter.sample AS a
+            WHERE a.filled AND a.ts > earliest AND a.ts < drop_overlaps.until
+            GROUP BY a.tenant_id, a.session_id, a.ts
+        ), judged AS (
+            SELECT
+                t.*,
+                bool_or(t.samples > 1 OR t.is_seen) OVER session
+                OR max(t.until) OVER (session ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING)
+                > t.ts AS doubtful
+            FROM tick AS t
+            WINDOW session AS (PARTITION BY t.session_id ORDER BY t.ts)
+        )
+        SELECT j.*
+        FROM judged AS j
+        WHERE j.session_id IN (SELECT x.session_id FROM judged AS x WHERE x.doubtful)
+        ORDER BY j.session_id, j.ts
+    LOOP
+        item.is_seen := item.is_seen OR coalesce(
+            kept.session_id = item.session_id AND kept.until > item.ts, FALSE
+        );
+        IF NOT item.is_seen THEN
+            kept := item;
+        END IF;
+        IF item.is_seen OR item.samples > 1 THEN
+            WITH gone AS (
+                DELETE FROM meter.sample AS a
+                WHERE a.tenant_id = item.tenant_id AND a.session_id = item.session_id
+                    AND a.ts = item.ts AND a.filled
+                RETURNING a.*
+            )
+            INSERT INTO meter.sample
+            SELECT g.* FROM gone AS g
+            WHERE NOT item.is_seen
+            ORDER BY g.seconds DESC, g.participants DESC, g.voice DESC, g.video DESC
+            LIMIT 1;
+        END IF;
+    END LOOP;
+END
+$fn$;
+
+COMMENT ON FUNCTION meter.drop_overlaps IS
+'Deletes what counts a second of [since, until) twice: polls of a server that overlap earlier ones, '
+'and filled samples that overlap others of their session. The caller must refresh the rollups.';
+
 -- Handle all late data that were noted at least `delay` ago, when no writer is still active in
--- that span of time. A real sample replaces a filled one of its session and tick, and of two
--- filled samples one stays. Sessions that had ended are opened again, so that
--- meter.update_sessions computes them again. Returns the changed spans of time, in order. The
--- caller must refresh the rollups of these spans, which a function cannot do.
+-- that span of time. No second counts twice then (meter.drop_overlaps). Sessions that had ended are
+-- opened again, so that meter.update_sessions computes them again. Returns the changed spans of
+-- time, in order. The caller must refresh the rollups of these spans, which a function cannot do.
 CREATE OR REPLACE FUNCTION meter.settle(delay interval DEFAULT interval '2 minutes')
 RETURNS TABLE (since timestamptz, until timestamptz)
 LANGUAGE plpgsql
@@ -15,7 +111,6 @@ AS $fn$
 DECLARE
     span tstzrange;
     spans tstzmultirange;
-    twin record;
     touched bigint[];
     ids bigint[];
     starts timestamptz[];
@@ -28,34 +123,7 @@ BEGIN
     )
     SELECT range_agg(tstzrange(n.since, n.until)) INTO spans FROM noted AS n;
     FOR span IN SELECT unnest(spans) LOOP
-        FOR twin IN
-            SELECT f.tenant_id, f.session_id, f.ts, r.is_real
-            FROM (
-                SELECT a.tenant_id, a.session_id, a.ts, count(*) AS samples
-                FROM meter.sample AS a
-                WHERE a.filled AND a.ts >= lower(span) AND a.ts < upper(span)
-                GROUP BY a.tenant_id, a.session_id, a.ts
-            ) AS f
-            CROSS JOIN LATERAL (
-                SELECT EXISTS (
-                    SELECT FROM meter.sample AS b
-                    WHERE b.session_id = f.session_id AND b.ts = f.ts AND NOT b.filled
-                ) AS is_real
-            ) AS r
-            WHERE f.samples > 1 OR r.is_real
-        LOOP
-            WITH gone AS (
-                DELETE FROM meter.sample AS a
-                WHERE a.tenant_id = twin.tenant_id AND a.session_id = twin.session_id
-                    AND a.ts = twin.ts AND a.filled
-                RETURNING a.*
-            )
-            INSERT INTO meter.sample
-            SELECT g.* FROM gone AS g
-            WHERE NOT twin.is_real
-            ORDER BY g.participants DESC, g.voice DESC, g.video DESC
-            LIMIT 1;
-        END LOOP;
+        PERFORM meter.drop_overlaps(lower(span), upper(span));
         PERFORM meter.count_once(lower(span), upper(span));
         SELECT array_agg(DISTINCT a.session_id) INTO touched
         FROM meter.sample AS a

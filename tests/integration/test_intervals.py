@@ -6,6 +6,7 @@ from datetime import timedelta
 import asyncpg
 import pytest
 
+from collector.database.upkeep import settle
 from collector.metering.pipeline import Pipeline
 from collector.model import Answer, Batch, Meeting, PollResult
 from collector.simulator.plan import epoch_ms
@@ -48,9 +49,7 @@ async def test_a_restart_with_another_interval_fills_nothing_twice(pool: asyncpg
     for seconds in (0, 60):
         await writer.write(before.process(polled(seconds)))
     async with pool.acquire() as connection:
-        for interval_s, found in ((60, {"bbb1"}), (10, set())):
-            last = await last_polls(connection, ["bbb1"], T + 180 * SECOND, 300, interval_s)
-            assert last.keys() == found
+        last = await last_polls(connection, ["bbb1"], T + 180 * SECOND, 300)
         after = Pipeline(make_settings(poll_interval_s=10))
         for name, poll in last.items():
             after.restore(name, poll)
@@ -58,9 +57,17 @@ async def test_a_restart_with_another_interval_fills_nothing_twice(pool: asyncpg
         await writer.write(after.process(polled(seconds)))
     assert await pool.fetchval("SELECT sum(seconds) FROM meter.sample") == 2 * 60 + 4 * 10
     assert await counted_twice(pool) == 0
-    # Back to 60 s: the newest poll has 10 s, so the older one of 60 s is no beginning of a gap.
+    # Back to 60 s.
     async with pool.acquire() as connection:
-        assert await last_polls(connection, ["bbb1"], T + 240 * SECOND, 300, 60) == {}
+        last = await last_polls(connection, ["bbb1"], T + 300 * SECOND, 300)
+    assert (last["bbb1"].seconds, {seconds for _, seconds in last["bbb1"].earlier}) == (
+        10,
+        {10, 60},
+    )
+    again = Pipeline(make_settings(poll_interval_s=60))
+    again.restore("bbb1", last["bbb1"])
+    await writer.write(again.process(polled(300)))
+    assert await pool.fetchval("SELECT sum(seconds) FROM meter.sample") == 3 * 60 + 4 * 10
 
 
 async def test_the_first_tick_after_a_change_follows_what_is_stored(feed: Feed) -> None:
@@ -122,3 +129,76 @@ async def test_a_batch_with_two_intervals_keeps_the_first(feed: Feed) -> None:
     )
     assert [(row["polls"], row["seconds"]) for row in rows] == [(3, 80), (3, 80)]
     assert await counted_twice(feed.pool) == 0
+
+
+async def test_two_writers_at_once_do_not_see_each_other(feed: Feed) -> None:
+    """Both store, and the next batch notes it: the later of two polls that overlap is deleted."""
+    run = Run("bbb1", "arts", "r", T - HOUR, T + HOUR, 3)
+    feed.interval_s = 60
+    await feed.play(["bbb1"], [T], [run])
+    # What a transaction stores that began before the other one was committed.
+    for query in (
+        "INSERT INTO meter.poll SELECT p.* FROM unseen_poll AS p",
+        "INSERT INTO meter.sample SELECT a.* FROM unseen_sample AS a",
+    ):
+        table = query.split("unseen_")[1].split()[0]
+        await feed.pool.execute(
+            f"CREATE TABLE unseen_{table} AS SELECT * FROM meter.{table}; "  # noqa: S608
+            f"UPDATE unseen_{table} SET ts = ts + interval '30 seconds', seconds = 10; {query}"
+        )
+    assert await counted_twice(feed.pool) == 2
+    feed.interval_s = 10
+    await feed.play(["bbb1"], [T + 40 * SECOND], [run])  # refused
+    await settle(feed.pool, timedelta(0))
+    assert await counted_twice(feed.pool) == 0
+    assert await feed.pool.fetchval("SELECT sum(seconds) FROM meter.sample") == 60
+    assert await feed.pool.fetchval("SELECT sum(session_seconds) FROM meter.usage_1m") == 60
+
+
+async def test_a_failed_poll_stays_if_its_successful_one_is_refused(feed: Feed) -> None:
+    """Of two polls that take the place of failed ones, one overlaps a stored one."""
+    run = Run("bbb1", "arts", "r", T - HOUR, T + HOUR, 3)
+    feed.interval_s = 10
+    ticks = [T + 50 * SECOND, T + 60 * SECOND]
+    await feed.play(["bbb1"], ticks, failed={("bbb1", tick) for tick in ticks})
+    feed.interval_s = 60
+    await feed.play(["bbb1"], [T], [run])
+    feed.interval_s = 10
+    stored = await feed.writer.write(feed.batch(["bbb1"], ticks, [run]), late=True)
+    assert stored.polls == {("bbb1", ticks[1])}
+    rows = await feed.pool.fetch("SELECT ts, ok, seconds FROM meter.poll ORDER BY ts")
+    assert [tuple(row) for row in rows] == [
+        (T, True, 60),
+        (ticks[0], False, 10),
+        (ticks[1], True, 10),
+    ]
+
+
+async def test_filled_samples_of_another_interval_give_way(feed: Feed) -> None:
+    """A real minute replaces six filled samples; of filled ones that overlap, the first stays."""
+    run = Run("bbb1", "arts", "r", T - HOUR, T + HOUR, 3)
+    feed.interval_s = 10
+    end = T + 240 * SECOND
+    batch = feed.batch(["bbb1"], [T, end], [run])
+    filled = [feed.sample(run, tick, poll_ts=end) for tick in feed.ticks(T + 10 * SECOND, end)]
+    batch.samples += filled
+    await feed.writer.write(batch)
+    feed.interval_s = 60
+    late = feed.batch(["bbb1"], [T + 60 * SECOND, T + 300 * SECOND], [run])
+    late.samples.append(feed.sample(run, T + 120 * SECOND, poll_ts=T + 300 * SECOND))
+    # The guard of the writer compares equal ticks only.
+    await feed.pool.execute("DELETE FROM meter.sample WHERE filled AND ts = $1", T + 120 * SECOND)
+    await feed.writer.write(late, late=True)
+    await settle(feed.pool, timedelta(0))
+    assert await counted_twice(feed.pool) == 0
+    rows = await feed.pool.fetch(
+        "SELECT ts, seconds, filled FROM meter.sample WHERE ts >= $1 AND ts < $2 ORDER BY ts",
+        T + 50 * SECOND,
+        T + 190 * SECOND,
+    )
+    assert [(int((row["ts"] - T).total_seconds()), *tuple(row)[1:]) for row in rows] == [
+        (50, 10, True),
+        (60, 60, False),
+        (120, 60, True),
+        (180, 10, True),
+    ]

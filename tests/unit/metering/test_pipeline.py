@@ -104,7 +104,7 @@ def test_restored_polls_are_gone_on_from(pipeline: Pipeline) -> None:
     """After a restart the hole is filled, and known sessions are not announced again."""
     before = pipeline.process(ok(0, meeting(participants=2)))
     pipeline.forget("bbb1")
-    pipeline.restore("bbb1", LastPoll(START, before.samples))
+    pipeline.restore("bbb1", LastPoll(START, 30, before.samples))
     batch = pipeline.process(ok(60, meeting(participants=4)))
     assert [s.participants for s in batch.samples] == [4, 3]
     assert not batch.sessions
