@@ -95,8 +95,8 @@ END
 $fn$;
 
 COMMENT ON FUNCTION meter.drop_overlaps IS
-'Deletes what counts a second of [since, until) twice: polls of a server that overlap earlier ones, '
-'and filled samples that overlap others of their session. The caller must refresh the rollups.';
+'Deletes what counts a second of [since, until) twice: polls of a server that overlap earlier ones,'
+' and filled samples that overlap others of their session. The caller must refresh the rollups.';
 
 -- Handle all late data that were noted at least `delay` ago, when no writer is still active in
 -- that span of time. No second counts twice then (meter.drop_overlaps). Sessions that had ended are
