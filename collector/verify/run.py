@@ -9,6 +9,7 @@ from collector.database import translated
 from collector.errors import DatabaseError
 from collector.settings import Settings
 from collector.verify.duplicates import check_duplicates
+from collector.verify.overlaps import check_overlaps
 from collector.verify.polls import check_late, check_polls
 from collector.verify.result import Result
 from collector.verify.rollups import check_rollups
@@ -23,6 +24,7 @@ SECOND_LOOK_S = 60.0
 _CHECKS: tuple[tuple[str, Callable[[Scope], Awaitable[Result]]], ...] = (
     ("sessions", check_sessions),
     ("samples", check_samples),
+    ("overlaps", check_overlaps),
     ("duplicates", check_duplicates),
     ("polls", check_polls),
     ("late data", check_late),

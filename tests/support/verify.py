@@ -18,7 +18,17 @@ HOURS = [
 TICK, HOUR, DAY = timedelta(seconds=30), timedelta(hours=1), timedelta(days=1)
 NAMES = [
     *(f"rollup {rollup.name}" for rollup in RECOUNTS),
-    *("sessions", "samples", "duplicates", "polls", "late data", "chunks", "policies", "jobs"),
+    *(
+        "sessions",
+        "samples",
+        "overlaps",
+        "duplicates",
+        "polls",
+        "late data",
+        "chunks",
+        "policies",
+        "jobs",
+    ),
 ]
 
 
