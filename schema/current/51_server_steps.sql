@@ -19,8 +19,51 @@ $fn$;
 COMMENT ON FUNCTION meter.chosen_servers IS
 'The ids of servers by their names; NULL for all servers.';
 
+-- The session seconds of each step that successful polls did not show, by server and tenant (0 if it
+-- is unknown). Mostly there are none.
+CREATE OR REPLACE FUNCTION meter.unseen_steps(
+    since timestamptz, until timestamptz, step interval
+)
+RETURNS TABLE (ts timestamptz, server_id integer, tenant_id integer, session_seconds bigint)
+LANGUAGE plpgsql
+STABLE
+SET plan_cache_mode = force_custom_plan
+AS $fn$
+DECLARE
+    lo timestamptz := meter.step_of(step, since);
+    hi timestamptz := meter.steps_end(step, until);
+BEGIN
+    RETURN QUERY
+    SELECT meter.step_of(step, x.bucket), x.server_id, x.tenant_id, sum(x.session_seconds)::bigint
+    FROM (
+        SELECT
+            u.ts AS bucket, u.server_id, coalesce(u.tenant_id, 0) AS tenant_id,
+            u.sessions::bigint * u.seconds AS session_seconds
+        FROM meter.unseen AS u
+        WHERE step < interval '1 hour' AND u.ts >= lo AND u.ts < hi
+        UNION ALL
+        SELECT h.bucket, h.server_id, h.tenant_id, h.session_seconds
+        FROM meter.unseen_1h AS h
+        WHERE
+            step >= interval '1 hour' AND step < interval '1 day'
+            AND h.bucket >= lo AND h.bucket < hi
+        UNION ALL
+        SELECT d.bucket, d.server_id, d.tenant_id, d.session_seconds
+        FROM meter.unseen_1d AS d
+        WHERE step >= interval '1 day' AND d.bucket >= lo AND d.bucket < hi
+    ) AS x
+    GROUP BY 1, 2, 3;
+END
+$fn$;
+
+COMMENT ON FUNCTION meter.unseen_steps IS
+'Session seconds that successful polls did not show, by step, server and tenant (0 if it is '
+'unknown).';
+
 -- For each step, over all servers or those in `of_servers` together: the seconds for which polls
--- were due, and the seconds that successful polls cover.
+-- were due, and the seconds that successful polls cover, each server's times the share of sessions
+-- that its polls showed. With `of_servers`, sessions of a known tenant are left out there: they
+-- lower the coverage of that tenant only.
 CREATE OR REPLACE FUNCTION meter.coverage_steps(
     since timestamptz, until timestamptz, step interval, of_servers integer[] DEFAULT NULL
 )
@@ -31,6 +74,11 @@ SET plan_cache_mode = force_custom_plan
 AS $fn$
 DECLARE
     steps_end timestamptz := meter.steps_end(step, until);
+    doubtful integer[] := (
+        SELECT array_agg(DISTINCT u.server_id)
+        FROM meter.unseen_steps(since, until, step) AS u
+        WHERE of_servers IS NULL OR (u.tenant_id = 0 AND u.server_id = ANY(of_servers))
+    );
 BEGIN
     RETURN QUERY
     WITH grid AS MATERIALIZED (
@@ -91,18 +139,40 @@ BEGIN
                 AND (of_servers IS NULL OR d.server_id = ANY(of_servers))
         ) AS x
         GROUP BY 1
+    ),
+
+    hidden AS (
+        SELECT
+            w.ts,
+            sum(w.covered_seconds * (1 - meter.seen_share(w.session_seconds, u.session_seconds)))
+                AS seconds
+        FROM meter.server_steps(since, until, step, doubtful) AS w
+        INNER JOIN (
+            SELECT x.ts, x.server_id, sum(x.session_seconds) AS session_seconds
+            FROM meter.unseen_steps(since, until, step) AS x
+            WHERE of_servers IS NULL OR x.tenant_id = 0
+            GROUP BY x.ts, x.server_id
+        ) AS u ON w.ts = u.ts AND w.server_id = u.server_id
+        WHERE doubtful IS NOT NULL
+        GROUP BY w.ts
     )
 
-    SELECT d.ts, d.seconds, least(coalesce(s.seconds, 0), ceil(d.seconds)::bigint)
+    SELECT
+        d.ts, d.seconds,
+        round(
+            least(coalesce(s.seconds, 0), ceil(d.seconds)::bigint) - coalesce(h.seconds, 0)
+        )::bigint
     FROM due AS d
     LEFT JOIN seen AS s ON d.ts = s.ts
+    LEFT JOIN hidden AS h ON d.ts = h.ts
     WHERE d.seconds > 0;
 END
 $fn$;
 
 COMMENT ON FUNCTION meter.coverage_steps IS
 'Coverage of all servers, or of some, together, by step: seconds for which polls were due, and '
-'seconds that successful polls cover.';
+'seconds that successful polls cover, times the share of sessions that they showed (of some '
+'servers: without sessions whose tenant is known).';
 
 -- The same for each server, or each in `of_servers`, and the figures of its polls.
 CREATE OR REPLACE FUNCTION meter.server_steps(

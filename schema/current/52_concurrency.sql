@@ -151,6 +151,13 @@ BEGIN
         FROM carrier AS k
         CROSS JOIN LATERAL meter.coverage_steps(k.lo, k.hi, step, k.servers) AS c
         WHERE c.ts >= k.lo OR k.lo = since
+    ),
+
+    lost AS MATERIALIZED (
+        SELECT x.ts, x.tenant_id, sum(x.session_seconds) AS seconds
+        FROM meter.unseen_steps(since, until, step) AS x
+        WHERE x.tenant_id > 0
+        GROUP BY x.ts, x.tenant_id
     )
 
     SELECT
@@ -165,7 +172,7 @@ BEGIN
         coalesce(u.dialin_seconds, z.zero) / g.seconds,
         coalesce(u.breakout_participant_seconds, z.zero) / g.seconds,
         u.filled_seconds::double precision / nullif(u.session_seconds, 0),
-        s.coverage,
+        s.coverage * meter.seen_share(u.session_seconds - u.filled_seconds, l.seconds),
         k.participant_limit
     FROM grid AS g
     CROSS JOIN shown AS t
@@ -175,6 +182,7 @@ BEGIN
         CROSS JOIN LATERAL unnest(x.tenants) AS y (tenant_id)
     ) AS s ON g.ts = s.ts AND t.id = s.tenant_id
     LEFT JOIN used AS u ON g.ts = u.ts AND t.id = u.tenant_id
+    LEFT JOIN lost AS l ON g.ts = l.ts AND t.id = l.tenant_id
     LEFT JOIN meter.contract AS k
         ON t.id = k.tenant_id AND g.ts >= k.since AND (k.until IS NULL OR g.ts < k.until)
     CROSS JOIN LATERAL (

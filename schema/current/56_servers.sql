@@ -89,29 +89,12 @@ AS $fn$
 DECLARE
     step interval := meter.chart_step(since, until, wanted);
     chosen integer[] := meter.chosen_servers(servers);
-    lo timestamptz := meter.step_of(step, since);
-    hi timestamptz := meter.steps_end(step, until);
 BEGIN
     RETURN QUERY
     WITH lost AS MATERIALIZED (
-        SELECT
-            meter.step_of(step, x.bucket) AS ts, x.server_id, sum(x.session_seconds) AS seconds
-        FROM (
-            SELECT u.ts AS bucket, u.server_id, u.sessions::bigint * u.seconds AS session_seconds
-            FROM meter.unseen AS u
-            WHERE step < interval '1 hour' AND u.ts >= lo AND u.ts < hi
-            UNION ALL
-            SELECT h.bucket, h.server_id, h.session_seconds
-            FROM meter.unseen_1h AS h
-            WHERE
-                step >= interval '1 hour' AND step < interval '1 day'
-                AND h.bucket >= lo AND h.bucket < hi
-            UNION ALL
-            SELECT d.bucket, d.server_id, d.session_seconds
-            FROM meter.unseen_1d AS d
-            WHERE step >= interval '1 day' AND d.bucket >= lo AND d.bucket < hi
-        ) AS x
-        GROUP BY 1, 2
+        SELECT u.ts, u.server_id, sum(u.session_seconds) AS seconds
+        FROM meter.unseen_steps(since, until, step) AS u
+        GROUP BY u.ts, u.server_id
     )
 
     SELECT

@@ -60,7 +60,7 @@ BEGIN
                 meter.step_of, meter.step_end, meter.steps_end, meter.steps,
                 meter.running_step,
                 meter.usage_steps, meter.fleet_steps,
-                meter.chosen_servers, meter.coverage_steps, meter.server_steps,
+                meter.chosen_servers, meter.unseen_steps, meter.coverage_steps, meter.server_steps,
                 meter.fleet_concurrency, meter.concurrency, meter.server_load,
                 meter.tenant_ranking, meter.month_to_date, meter.tenant_peak,
                 meter.tenant_metered, meter.fleet_peak, meter.polls_between,
@@ -89,7 +89,8 @@ BEGIN
         GRANT INSERT, DELETE ON meter.open_session, meter.empty_session TO bbbmeter_writer;
         GRANT INSERT ON meter.poll, meter.sample, meter.unseen, meter.late TO bbbmeter_writer;
         GRANT EXECUTE ON FUNCTION
-            meter.has_ended, meter.open_figures, meter.reopen_sessions, meter.update_sessions, meter.find_duplicates, meter.beat, meter.leave, meter.settle, meter.supersede
+            meter.has_ended, meter.open_figures, meter.reopen_sessions, meter.update_sessions,
+            meter.find_duplicates, meter.beat, meter.leave, meter.settle, meter.supersede
             TO bbbmeter_writer;
     END IF;
 END

@@ -6,7 +6,10 @@ import pytest
 
 from collector.reports.figures import FIGURES
 from tests.support.feed import Feed, Run
+from tests.support.meetings import answer_xml
+from tests.support.meter import Meter, T, meeting
 from tests.support.reports import HOUR, MINUTE, at, by, report, usage
+from tests.support.settings import make_server, make_settings
 
 
 async def test_coverage_counts_failed_and_missing_polls(feed: Feed) -> None:
@@ -128,3 +131,49 @@ async def test_a_report_can_end_in_the_future(feed: Feed) -> None:
     ahead = await report(feed, now + timedelta(days=1), now + timedelta(days=2))
     assert ahead["arts"]["coverage"] is None
     assert ahead["arts"]["participant_minutes"] is None
+
+
+@pytest.mark.parametrize("wanted", ["1 minute", "1 hour"])
+async def test_charts_have_the_coverage_of_reports(feed: Feed, wanted: str) -> None:
+    """Also where polls did not show a session: of a known tenant, and of any one."""
+    await feed.due(T, bbb1=None, bbb2="law")
+    rules = [{"type": "metadata", "key": "bbblb-tenant"}, {"type": "server"}]
+    servers = [make_server("bbb1"), make_server("bbb2", tenant="law")]
+    meter = Meter(feed, make_settings(server=servers, attribution={"rules": rules}))
+    law = meeting("b", 5, tenant="law")
+    unread = answer_xml(meeting("a", 10, participantCount="many"), law)
+    nameless = answer_xml(meeting("a", 10), law, "<meeting><createTime>1</createTime></meeting>")
+    for ts in feed.ticks(T, T + HOUR + 2 * MINUTE):
+        minute = (ts - T) / MINUTE
+        answer: bytes | None = answer_xml(meeting("a", 10), law)
+        if 5 <= minute < 9:
+            answer = unread
+        elif 20 <= minute < 26:
+            answer = nameless
+        elif 40 <= minute < 45:
+            answer = None
+        await meter.poll(ts, answer)
+        await meter.poll(ts, None if minute < 3 else answer_xml(), "bbb2")
+    await meter.update()
+    of_chart = "SELECT avg(coverage) FROM meter.{} WHERE ts >= $1 AND ts < $2"
+    # The mean of quotients is not exactly the quotient of sums.
+    near = 0.0005 if wanted == "1 hour" else 0.03
+    for tenant in ("acme", "law"):
+        reported = await feed.pool.fetchval(
+            "SELECT coverage FROM meter.tenant_report($1, $2) WHERE tenant = $3",
+            T,
+            T + HOUR,
+            tenant,
+        )
+        chart = f"concurrency($1, $2, '{wanted}', ARRAY['{tenant}'])"
+        shown = await feed.pool.fetchval(of_chart.format(chart), T, T + HOUR)
+        assert shown == pytest.approx(reported, abs=near)
+        assert reported < 0.97
+    reported = await feed.pool.fetchval(
+        "SELECT sum(coverage * due_seconds) / sum(due_seconds) FROM meter.server_coverage($1, $2)",
+        T,
+        T + HOUR,
+    )
+    chart = f"fleet_concurrency($1, $2, '{wanted}')"
+    shown = await feed.pool.fetchval(of_chart.format(chart), T, T + HOUR)
+    assert shown == pytest.approx(reported, abs=near)
