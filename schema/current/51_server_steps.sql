@@ -19,8 +19,8 @@ $fn$;
 COMMENT ON FUNCTION meter.chosen_servers IS
 'The ids of servers by their names; NULL for all servers.';
 
--- The session seconds of each step that successful polls did not show, by server and tenant (0 if it
--- is unknown). Mostly there are none.
+-- The session seconds of each step that successful polls did not show, by server and tenant (0 if
+-- it is unknown). Mostly there are none.
 CREATE OR REPLACE FUNCTION meter.unseen_steps(
     since timestamptz, until timestamptz, step interval
 )
