@@ -12,7 +12,7 @@ from rich.console import Console
 from collector.commands.options import Config, Format, load
 from collector.database import open_pool, translated
 from collector.reports.render import REPORT_WIDTH, ROOM_WIDTH, as_csv, as_json, as_tables
-from collector.reports.usage import Request, counted_twice, fetch_report, month_begin, parse_instant
+from collector.reports.usage import Request, doubts, fetch_report, month_begin, parse_instant
 
 
 class Grouping(StrEnum):
@@ -56,12 +56,12 @@ def report(
         database = settings.database.get_secret_value()
         async with open_pool(database, max_size=1) as pool, pool.acquire() as connection:
             rows = await fetch_report(connection, request)
-            doubts = await counted_twice(connection, request)
+            said = await doubts(connection, request)
             with translated("report"):
                 version = await connection.fetchval("SELECT meter.calculation_version()")
-        return rows, doubts, version
+        return rows, said, version
 
-    rows, doubts, version = asyncio.run(work())
+    rows, said, version = asyncio.run(work())
     if output is Format.json:
         print(as_json(rows, zone))
     elif output is Format.csv:
@@ -71,5 +71,5 @@ def report(
         width = max(REPORT_WIDTH + (ROOM_WIDTH if by else 0), Console().width)
         Console(width=width, highlight=False).print(as_tables(rows, request, zone, version))
     # To standard error, so that JSON and CSV stay what they are.
-    for doubt in doubts:
-        typer.echo(doubt, err=True)
+    for sentence in said:
+        typer.echo(sentence, err=True)

@@ -6,7 +6,7 @@ import signal
 import socket
 import uuid
 from collections.abc import AsyncIterator, Callable
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import structlog
@@ -47,6 +47,7 @@ CONTACT_EVERY_S = 5.0
 RETENTION_EVERY_S = 60
 FLEET_EVERY_S = 60
 SESSIONS_EVERY_S = 60
+SESSIONS_AFTER_S = 10  # after a tick
 POLICIES_EVERY_S = 60
 WATCH_EVERY_S = 5
 VERIFY_EVERY_S = 86_400
@@ -238,7 +239,9 @@ class _Collector:
         timetable.every(RETENTION_EVERY_S, "retention", self.contact.read_retention)
         timetable.every(self._context.sharing.period_s, "sharing", self._share.beat_if_met)
         timetable.every(FLEET_EVERY_S, "fleet", self._share.keep_due)
-        timetable.every(SESSIONS_EVERY_S, "sessions", self._duties.update_sessions)
+        # Soon after a tick, so that a newcomer does not wait a minute for the first figures.
+        soon = first_tick + timedelta(seconds=SESSIONS_AFTER_S - SESSIONS_EVERY_S)
+        timetable.every(SESSIONS_EVERY_S, "sessions", self._duties.update_sessions, soon)
         timetable.every(
             self._context.settings.poll_interval_s, "duplicates", self._duties.find_duplicates
         )

@@ -75,31 +75,49 @@ async def fetch_report(connection: Connection, request: Request) -> list[dict[st
     ]
 
 
-async def counted_twice(connection: Connection, request: Request) -> list[str]:
-    """Return a sentence for each pair of servers whose meetings count twice in the report.
+async def doubts(connection: Connection, request: Request) -> list[str]:
+    """Return a sentence for each thing that the figures of the report do not show.
 
+    These are tenants that were metered in a part of the period only, and meetings that count twice.
     Raises DatabaseError.
     """
     with translated("report"):
-        rows = await connection.fetch(
-            "SELECT * FROM meter.duplicates($1, $2) WHERE counts "
-            "AND ($3::text IS NULL OR $3 IN (tenant, other_tenant)) "
-            "AND ($4::text IS NULL OR $4 IN (server, other_server))",
-            request.since,
-            request.until,
-            request.tenant,
-            request.server,
+        metered = await connection.fetch(_METERED, request.since, request.until, request.tenant)
+        twice = await connection.fetch(
+            _TWICE, request.since, request.until, request.tenant, request.server
         )
     return [
-        f"counted twice: meetings on {row['server']} (tenant {row['tenant']}) that are also on "
-        f"{row['other_server']} (tenant {row['other_tenant']}): {row['sessions']}, with "
-        + (
-            "an unknown number of participant minutes"
-            if row["twice_minutes"] is None
-            else f"{row['twice_minutes']:,.1f} participant minutes"
-        )
-        for row in rows
+        *(
+            f"metered in {row['metered_share']:.1%} of the period: {row['tenants']}"
+            for row in metered
+        ),
+        *(
+            f"counted twice: meetings on {row['server']} (tenant {row['tenant']}) that are also on "
+            f"{row['other_server']} (tenant {row['other_tenant']}): {row['sessions']}, with "
+            + (
+                "an unknown number of participant minutes"
+                if row["twice_minutes"] is None
+                else f"{row['twice_minutes']:,.1f} participant minutes"
+            )
+            for row in twice
+        ),
     ]
+
+
+# Tenants that nobody ever metered have no figures at all. A minute may be due and not there yet.
+_METERED = """
+SELECT m.metered_share, string_agg(t.name, ', ' ORDER BY t.name) AS tenants
+FROM meter.tenant_metered($1, $2) AS m
+INNER JOIN meter.tenant AS t ON m.tenant_id = t.id
+WHERE m.metered_share > 0 AND m.metered_share < 0.9995 AND ($3::text IS NULL OR t.name = $3)
+GROUP BY m.metered_share
+ORDER BY m.metered_share
+"""
+_TWICE = """
+SELECT * FROM meter.duplicates($1, $2)
+WHERE counts AND ($3::text IS NULL OR $3 IN (tenant, other_tenant))
+    AND ($4::text IS NULL OR $4 IN (server, other_server))
+"""
 
 
 def _require_computable(request: Request) -> None:

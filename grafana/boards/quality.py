@@ -141,9 +141,10 @@ def failures() -> kit.Series:
     return kit.series(
         "Failed polls by outcome",
         f"""timeout, deadline, dns, connect, tls, disconnect: the server or the network.
-        http_status, redirect, not_xml, encoding, too_large, api_error: bbb-web or its proxy. The
-        runbook server-down explains each outcome. A step is at least an hour. {kit.STEPS}
-        Outcomes are kept for 400 days unless the settings say otherwise.""",
+        http_status, redirect, not_xml, encoding, too_large, implausible, api_error: bbb-web or its
+        proxy. not_asked: the tick was too short for all servers. The runbook server-down explains
+        each outcome. A step is at least an hour. {kit.STEPS} Outcomes are kept for 400 days unless
+        the settings say otherwise.""",
         f"""
         SELECT ts AS time, outcome AS metric, polls
         FROM meter.poll_failures({FROM}, {TO}, {STEP}, {_SERVERS})

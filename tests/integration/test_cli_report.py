@@ -48,6 +48,14 @@ async def test_report_as_json(metered: Shell) -> None:
     assert (law["tenant"], law["participant_minutes"], law["sessions"]) == ("law", 150, 1)
 
 
+async def test_report_of_a_period_that_was_metered_in_part(metered: Shell) -> None:
+    """Polls were due for one of its hours: coverage cannot show that, so a line says it."""
+    day = ("report", "--from", "2026-03-02", "--to", "2026-03-03", "--tenant", "acme")
+    assert (await metered(*day)).err == "metered in 4.2% of the period: acme\n"
+    hour = ("report", "--from", "2026-03-02T10:00Z", "--to", "2026-03-02T11:00Z")
+    assert not (await metered(*hour)).err
+
+
 async def test_report_of_a_part(metered: Shell) -> None:
     """A tenant, a server, both, and a part of the day."""
     assert [row["tenant"] for row in await metered.report("--tenant", "law")] == ["law"]
@@ -79,7 +87,7 @@ async def test_report_by_group(metered: Shell) -> None:
 async def test_report_as_csv(metered: Shell) -> None:
     """CSV has a header and the same figures; no room's id can be a formula of a spreadsheet."""
     done = await metered("report", *DAY, "--format", "csv", "--by", "room")
-    assert (done.code, done.err) == (0, "")
+    assert (done.code, done.err) == (0, "metered in 4.2% of the period: acme, law\n")
     header, *rows = csv.reader(io.StringIO(done.out))
     assert header == ["tenant", "room", *KEYS[1:]]
     assert [row[:3] for row in rows] == [
@@ -92,7 +100,7 @@ async def test_report_as_csv(metered: Shell) -> None:
 async def test_report_as_table(metered: Shell) -> None:
     """The default is tables to look at, whole whatever the width, with ids as they are."""
     done = await metered("report", *DAY, "--by", "room", COLUMNS="40")
-    assert (done.code, done.err) == (0, "")
+    assert (done.code, done.err) == (0, "metered in 4.2% of the period: acme, law\n")
     for text in ("2026-03-02 00:00 to 2026-03-03 00:00 (Europe/Berlin)", "[/b] room", "99.17%"):
         assert text in done.out
     assert "…" not in done.out

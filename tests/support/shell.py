@@ -80,7 +80,8 @@ class Shell:
     async def report(self, *arguments: str) -> list[dict[str, Any]]:
         """Return the rows of a report over the metered day."""
         done = await self("report", *DAY, "--format", "json", *arguments)
-        assert (done.code, done.err) == (0, ""), done.said
+        assert done.code == 0, done.said
+        assert all(line.startswith("metered in ") for line in done.err.splitlines()), done.said
         rows: list[dict[str, Any]] = json.loads(done.out)
         return rows
 
