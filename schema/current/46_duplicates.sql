@@ -23,8 +23,36 @@ COMMENT ON FUNCTION meter.duplicates_now IS
 'The meetings that two servers show now, by pair of servers and tenants. counts is TRUE if they '
 'count twice; else those of server count through those of other_server.';
 
--- The meetings that two servers showed in [since, until). The minutes of those that count twice are
--- those of whole hours, of the session with fewer of them; NULL where hours are no longer kept.
+-- The participant seconds that two sessions of one meeting have in common in [since, until), of
+-- whole hours. It is PL/pgSQL, so that hours are looked up only if a meeting counts twice.
+CREATE OR REPLACE FUNCTION meter.common_seconds(
+    session_id bigint, same_as bigint, since timestamptz, until timestamptz
+)
+RETURNS bigint
+LANGUAGE plpgsql
+STABLE
+AS $fn$
+BEGIN
+    RETURN (
+        SELECT least(
+            coalesce(sum(h.participant_seconds)
+                FILTER (WHERE h.session_id = common_seconds.session_id), 0),
+            coalesce(sum(h.participant_seconds)
+                FILTER (WHERE h.session_id = common_seconds.same_as), 0)
+        )
+        FROM meter.session_1h AS h
+        WHERE h.session_id IN (common_seconds.session_id, common_seconds.same_as)
+            AND h.bucket > common_seconds.since - interval '${hour}'
+            AND h.bucket < common_seconds.until
+    );
+END
+$fn$;
+
+COMMENT ON FUNCTION meter.common_seconds IS
+'The participant seconds that two sessions of one meeting have in common between two instants: '
+'those of whole hours, of the session with fewer of them.';
+
+-- The meetings that two servers showed in [since, until).
 CREATE OR REPLACE FUNCTION meter.duplicates(since timestamptz, until timestamptz)
 RETURNS TABLE (
     server text, other_server text, tenant text, other_tenant text, counts boolean,
@@ -37,8 +65,10 @@ AS $fn$
         v.name, w.name, t.name, u.name, d.counts, count(*),
         CASE
             WHEN NOT d.counts THEN 0
-            WHEN meter.still_kept(duplicates.since, ${retention_session_1h})
-                THEN sum(least(x.own_seconds, x.other_seconds)) / 60.0
+            WHEN meter.still_kept(duplicates.since, ${retention_session_1h}) THEN
+                sum(meter.common_seconds(
+                    d.session_id, d.same_as, greatest(d.since, duplicates.since), duplicates.until
+                )) / 60.0
         END::double precision
     FROM meter.duplicate_session AS d
     INNER JOIN meter.session AS s ON d.session_id = s.session_id AND d.started_at = s.started_at
@@ -46,17 +76,6 @@ AS $fn$
     INNER JOIN meter.server AS w ON d.other_server_id = w.id
     INNER JOIN meter.tenant AS t ON d.tenant_id = t.id
     INNER JOIN meter.tenant AS u ON d.other_tenant_id = u.id
-    CROSS JOIN LATERAL (
-        SELECT
-            coalesce(sum(h.participant_seconds)
-                FILTER (WHERE h.session_id = d.session_id), 0) AS own_seconds,
-            coalesce(sum(h.participant_seconds)
-                FILTER (WHERE h.session_id = d.same_as), 0) AS other_seconds
-        FROM meter.session_1h AS h
-        WHERE d.counts AND h.session_id IN (d.session_id, d.same_as)
-            AND h.bucket < duplicates.until
-            AND h.bucket > greatest(d.since, duplicates.since) - interval '${hour}'
-    ) AS x
     WHERE d.since < duplicates.until
         AND coalesce(d.until, s.last_seen_at, 'infinity') > duplicates.since
     GROUP BY v.name, w.name, t.name, u.name, d.counts

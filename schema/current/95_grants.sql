@@ -72,7 +72,7 @@ BEGIN
                 meter.latency_quantile, meter.server_report, meter.outages,
                 meter.latency_bounds, meter.size_bounds, meter.size_class,
                 meter.rollup_freshness, meter.job_state, meter.disk_usage,
-                meter.duplicates_now, meter.duplicates
+                meter.duplicates_now, meter.duplicates, meter.common_seconds
             TO %I', grantee
         );
     END LOOP;

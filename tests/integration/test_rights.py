@@ -7,7 +7,7 @@ from urllib.parse import urlsplit, urlunsplit
 import asyncpg
 import pytest
 
-from collector.database.migrate import migrate, schema_dir
+from collector.database.migrate import schema_dir
 from collector.database.roles import grant_sql
 from tests.support.database import migrate_unscheduled
 from tests.support.roles import FORBIDDEN, PASSWORD, House, make_login
@@ -124,7 +124,7 @@ async def test_an_owner_takes_away_what_it_may(
             await admin.execute(public)
         assert await let_in(asks, ALL) == []
         assert await let_in(reads, ALL) == []
-        await migrate(own, make_settings())
+        await migrate_unscheduled(own, make_settings())
         for job in await own.fetch(
             "SELECT job_id FROM timescaledb_information.jobs WHERE job_id >= 1000"
         ):

@@ -98,7 +98,7 @@ async def fill(
         await connection.execute(sql.SAMPLES.format(**part))
         await connection.execute(sql.POLLS.format(**part))
         day = until
-    for statement in (sql.SESSIONS, sql.COLLECTORS, sql.CONTRACTS):
+    for statement in (sql.SESSIONS, sql.COLLECTORS, sql.CONTRACTS, sql.DUPLICATES):
         await connection.execute(statement.format(**values))
     for table in ("plan", "away"):
         await connection.execute(f"DROP TABLE pg_temp.{table}")

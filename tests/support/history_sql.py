@@ -383,3 +383,18 @@ CROSS JOIN LATERAL (
 ) AS c (number, since, until, limit_, minutes)
 WHERE t.number = c.number
 """
+# One server had two entries for a while, long enough ago that no alert fires.
+DUPLICATES = """
+INSERT INTO meter.duplicate_session (
+    session_id, started_at, server_id, tenant_id, same_as, other_server_id, other_tenant_id,
+    counts, since, until
+)
+SELECT
+    s.session_id, s.started_at, s.server_id, s.tenant_id, 1, v.id, s.tenant_id, FALSE,
+    s.first_seen_at, s.ended_at
+FROM meter.session AS s
+CROSS JOIN LATERAL (SELECT min(x.id) AS id FROM meter.server AS x WHERE x.id <> s.server_id) AS v
+WHERE NOT s.breakout AND s.ended_at < {end} - interval '2 hours'
+ORDER BY s.ended_at DESC
+LIMIT 3
+"""

@@ -140,6 +140,8 @@ OF_NOW = {
     "quality": {
         *("Live collectors", "Fullest spool", "In quarantine", "Stale rollups, failing jobs"),
         *("Collectors", "Freshness of rollups", "Jobs", "Storage", "Certificates"),
+        # tests/integration/test_duplicates.py compares these.
+        "Meetings on two servers",
     },
     # Every sample of one session: tests/integration/test_surface_sql.py compares these.
     "session": {"Participants, voice, webcams", "Seen and filled"},
