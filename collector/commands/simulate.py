@@ -25,6 +25,13 @@ def simulate(
     balancer: Annotated[
         bool, typer.Option(help="All servers on one port, like tenants of a load balancer.")
     ] = False,
+    view: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="NAME=SERVER,…: a server that lists the meetings of others, e.g. lb=sim01,sim02. "
+            "Can be repeated."
+        ),
+    ] = None,
     latency: Annotated[float, typer.Option(help="Real seconds before each answer.")] = 0.0,
     duration: Annotated[
         float | None, typer.Option(help="Seconds to run. Default: until SIGTERM.")
@@ -61,6 +68,7 @@ def simulate(
         duration_s=duration,
         secret_file=secret_file,
         secret_env=secret_env,
+        view=tuple(view or ()),
         fault=tuple(fault or ()),
         config=config,
         truth=truth,

@@ -36,11 +36,12 @@ class SimulateOptions:
     `sessions` is the mean number of concurrent sessions. `speed` is in simulated seconds per real
     second. `duration_s` is in real seconds; None means until SIGINT or SIGTERM. `port` is the port
     of the first server; 0 takes any free ports. With `balancer`, all servers have one port, like
-    the tenants of a load balancer. `latency_s` are real seconds before each answer. `fault` has
-    texts such as `sim02:http_502:20-40`, in simulated seconds. `config` is the file to which
-    settings for the collector are written.
-    `truth` is the file to which the truth is written at the end. Without `secret_file` and
-    `secret_env`, a new secret is generated and written to `config`.
+    the tenants of a load balancer. `view` has texts such as `lb=sim01,sim02`: one more server,
+    which lists the meetings of these, as a load balancer before them does. `latency_s` are real
+    seconds before each answer. `fault` has texts such as `sim02:http_502:20-40`, in simulated
+    seconds. `config` is the file to which settings for the collector are written. `truth` is the
+    file to which the truth is written at the end. Without `secret_file` and `secret_env`, a new
+    secret is generated and written to `config`.
     """
 
     servers: int = 4
@@ -56,6 +57,7 @@ class SimulateOptions:
     duration_s: float | None = None
     secret_file: Path | None = None
     secret_env: str | None = None
+    view: tuple[str, ...] = field(default=())
     fault: tuple[str, ...] = field(default=())
     config: Path | None = None
     truth: Path | None = None
@@ -83,13 +85,16 @@ async def simulate(
         servers=options.servers,
         concurrent_sessions=options.sessions,
     )
-    faults = [parse_fault(text, plan.server_names, start) for text in options.fault]
+    views = dict(_view(text, plan.server_names) for text in options.view)
+    names = (*plan.server_names, *views)
+    faults = [parse_fault(text, names, start) for text in options.fault]
     simulated = SimulatedFleet(
         Fleet(plan),
         secret=secret,
         host=options.host,
         base_port=options.port,
         balancer=options.balancer,
+        views=views,
         speed=options.speed,
         latency_s=options.latency_s,
     )
@@ -188,6 +193,19 @@ def _write(path: Path, text: str) -> None:
         path.write_text(text, encoding="utf-8")
     except OSError as error:
         raise UsageError([f"{path} cannot be written: {error.strerror}"], "simulate") from error
+
+
+def _view(text: str, servers: tuple[str, ...]) -> tuple[str, tuple[str, ...]]:
+    """Return name and servers of a text such as `lb=sim01,sim02`. Raises UsageError."""
+    name, _, listed = text.partition("=")
+    shown = tuple(listed.split(","))
+    if not name or name in servers or not set(shown) <= set(servers):
+        problem = (
+            f"{text!r} is not NAME=SERVER,…, such as lb=sim01,sim02: a new name, and servers from "
+            f"{servers[0]} to {servers[-1]}"
+        )
+        raise UsageError([problem], "--view")
+    return name, shown
 
 
 def settings_toml(

@@ -1,6 +1,7 @@
-"""Faults that simulated servers can have. A fault does not change the truth."""
+"""Faults that simulated servers can have. No fault changes the truth, which is what people did."""
 
 import re
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Literal, get_args
@@ -19,6 +20,13 @@ FaultKind = Literal[
     "slow",  # the answer takes 3 real seconds
     "empty",  # bbb-web was restarted: running meetings are not listed
     "skew",  # meetings created during the fault have a createTime 5 minutes ahead
+    "twice",  # the oldest meeting is listed again, with one more participant
+    "hidden",  # the oldest meeting is not listed
+    "unread",  # the number of participants of the oldest meeting is not a number
+    "deserted",  # meetings with breakouts count one participant themselves
+    "orphans",  # breakouts name a parent that is nowhere
+    "unjoined",  # hasUserJoined is left out, as some load balancers do
+    "huge",  # 40 more meetings with 32,767 participants each
 ]
 KINDS: tuple[FaultKind, ...] = get_args(FaultKind)
 
@@ -76,6 +84,59 @@ def malform(body: bytes) -> bytes:
         if place in body:
             return body.replace(place, place + before + _BROKEN + after, 1)
     return body
+
+
+def distort(body: bytes, faults: Collection[FaultKind]) -> bytes:
+    """Return the answer with those of the faults that change what it lists."""
+    for kind, change in _DISTORTIONS.items():
+        if kind in faults:
+            body = change(body)
+    return body
+
+
+def _twice(body: bytes) -> bytes:
+    def again(found: re.Match[bytes]) -> bytes:
+        return found[0] + _PARTICIPANTS.sub(_one_more, found[0], count=1)
+
+    return _MEETING.sub(again, body, count=1)
+
+
+def _one_more(found: re.Match[bytes]) -> bytes:
+    return b"%d" % (int(found[0].replace(b",", b"")) + 1)
+
+
+def _huge(body: bytes) -> bytes:
+    """Copy the oldest meeting 40 times, with other ids and the largest number of participants."""
+
+    def crowd(found: re.Match[bytes]) -> bytes:
+        full = _PARTICIPANTS.sub(b"32767", found[0], count=1)
+        ids = (b"<internalMeetingID>%d-" % number for number in range(40))
+        return found[0] + b"".join(full.replace(b"<internalMeetingID>", at, 1) for at in ids)
+
+    return _MEETING.sub(crowd, body, count=1)
+
+
+def _deserted(body: bytes) -> bytes:
+    def alone(found: re.Match[bytes]) -> bytes:
+        has_breakouts = b"<breakoutRooms>" in found[0]
+        return _PARTICIPANTS.sub(b"1", found[0], count=1) if has_breakouts else found[0]
+
+    return _MEETING.sub(alone, body)
+
+
+_MEETING = re.compile(rb"<meeting>\n.*?</meeting>\n", re.DOTALL)
+_PARTICIPANTS = re.compile(rb"(?<=<participantCount>)[\d,]+")
+_JOINED = re.compile(rb"<hasUserJoined>\w+</hasUserJoined>\n")
+_PARENT = re.compile(rb"(?<=<parentMeetingID>)")
+_DISTORTIONS: dict[FaultKind, Callable[[bytes], bytes]] = {
+    "twice": _twice,
+    "hidden": lambda body: _MEETING.sub(b"", body, count=1),
+    "unread": lambda body: _PARTICIPANTS.sub(b"many", body, count=1),
+    "deserted": _deserted,
+    "orphans": lambda body: _PARENT.sub(b"nowhere-", body),
+    "unjoined": lambda body: _JOINED.sub(b"", body),
+    "huge": _huge,
+}
 
 
 def skew(body: bytes, fault: Fault) -> bytes:

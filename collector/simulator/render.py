@@ -43,6 +43,15 @@ def get_meetings(meetings: list[bytes]) -> bytes:
     )
 
 
+def joined(answers: list[bytes]) -> bytes:
+    """Return one answer to getMeetings with the meetings of all `answers`."""
+    if len(answers) == 1:
+        return answers[0]
+    begin, end = b"<meetings>\n", b"</meetings>\n"
+    parts = [answer.partition(begin)[2].partition(end)[0] for answer in answers]
+    return get_meetings([part for part in parts if part])
+
+
 class MeetingView:
     """One `<meeting>` element over time. It is rendered again only after an event."""
 

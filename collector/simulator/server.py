@@ -2,7 +2,7 @@
 
 import asyncio
 import gzip
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack
 from datetime import datetime, timedelta
 from functools import partial
@@ -15,7 +15,7 @@ from yarl import URL
 from collector.bbb.checksum import verify
 from collector.clock import Clock, SystemClock
 from collector.simulator import render
-from collector.simulator.faults import SLOW_S, Fault, FaultKind, malform, skew
+from collector.simulator.faults import SLOW_S, Fault, FaultKind, distort, malform, skew
 from collector.simulator.fleet import Fleet
 
 _ROOT = "/bigbluebutton/"
@@ -33,8 +33,10 @@ class SimulatedFleet:
     Simulated time begins at the plan's start when this object is made. It advances by `speed`
     simulated seconds per second of `clock`. With `base_port`, the servers use this port and the
     following ones, otherwise any free ports. With `balancer`, all servers have one port and differ
-    in the path, like the tenants of a load balancer. Each answer is delayed by `latency_s` real
-    seconds. Nothing is logged. Entering raises OSError if a port cannot be used.
+    in the path, like the tenants of a load balancer. `views` are further servers by name, which
+    list the meetings of these servers: a load balancer, or a second name of one server. Each answer
+    is delayed by `latency_s` real seconds. Nothing is logged. Entering raises OSError if a port
+    cannot be used.
     """
 
     def __init__(
@@ -45,6 +47,7 @@ class SimulatedFleet:
         host: str = "127.0.0.1",
         base_port: int = 0,
         balancer: bool = False,
+        views: Mapping[str, tuple[str, ...]] | None = None,
         speed: float = 1.0,
         latency_s: float = 0.0,
         clock: Clock | None = None,
@@ -56,6 +59,7 @@ class SimulatedFleet:
         self._host = host
         self._base_port = base_port
         self._balancer = balancer
+        self._views = views or {}
         self._speed = speed
         self._latency_s = latency_s
         self._clock = clock or SystemClock()
@@ -66,7 +70,7 @@ class SimulatedFleet:
     async def __aenter__(self) -> Self:
         """Listen on every server's port, and set `urls`: the URL of each server by name."""
         async with AsyncExitStack() as stack:
-            names = self.fleet.plan.server_names
+            names = (*self.fleet.plan.server_names, *self._views)
             if self._balancer:
                 url = await self._listen(stack, self._base_port, self._handle_tenant)
                 self.urls = {name: f"{url}/{name}{_ROOT}" for name in names}
@@ -152,11 +156,18 @@ class SimulatedFleet:
             return _xml(request, _CHECKSUM_ERROR)
         if "empty" in faults:
             return _xml(request, render.NO_MEETINGS)
-        body = self.fleet.answer(name, now)
-        for fault in self._faults:
-            if fault.kind == "skew" and fault.server == name:
-                body = skew(body, fault)
+        shown = self._views.get(name, (name,))
+        body = render.joined([self._listed(server, now) for server in shown])
+        body = distort(body, faults)
         return _xml(request, malform(body) if "malformed" in faults else body)
+
+    def _listed(self, server: str, now: datetime) -> bytes:
+        """Return the answer of a server, by its own clock."""
+        body = self.fleet.answer(server, now)
+        for fault in self._faults:
+            if fault.kind == "skew" and fault.server == server:
+                body = skew(body, fault)
+        return body
 
 
 def _xml(request: web.BaseRequest, body: bytes) -> web.Response:

@@ -13,6 +13,7 @@ from collector.simulator import Fleet, FleetPlan
 from collector.simulator.command import SimulateOptions, simulate
 from collector.simulator.plan import sim_tenants
 from collector.simulator.server import SimulatedFleet
+from collector.sources.polling.parser import parse_meetings
 
 START = datetime(2026, 3, 2, 8, tzinfo=UTC)
 HOUR = timedelta(hours=1)
@@ -59,3 +60,29 @@ async def test_command(tmp_path: Path) -> None:
     servers = load_settings(config).server
     assert len({server.host for server in servers}) == 1
     assert len({server.url for server in servers}) == 3
+
+
+async def test_a_view_of_other_servers(tmp_path: Path) -> None:
+    """One more server lists the meetings of all, with the faults of its own."""
+    views = {"lb": ("sim01", "sim02")}
+    async with (
+        SimulatedFleet(Fleet(PLAN), secret=SECRET, clock=StillClock(), views=views) as simulated,
+        aiohttp.ClientSession() as client,
+    ):
+        assert [*simulated.urls] == ["sim01", "sim02", "lb"]
+        listed = {}
+        for name, url in simulated.urls.items():
+            signed = signed_url(URL(url) / "api/", "getMeetings", SECRET, "sha256")
+            async with client.get(signed) as response:
+                listed[name] = {
+                    m.internal_id for m in parse_meetings(await response.read()).meetings
+                }
+        assert listed["lb"] == listed["sim01"] | listed["sim02"]
+        assert listed["sim01"]
+        assert listed["sim02"]
+    config = tmp_path / "bbbmeter.toml"
+    fault = ("lb:hang:0-1",)
+    await simulate(
+        SimulateOptions(config=config, view=("lb=sim01,sim02",), fault=fault, duration_s=0.1)
+    )
+    assert [server.name for server in load_settings(config).server][-1] == "lb"

@@ -370,6 +370,9 @@ class TestCommand:
             ({"config": None}, "needs one of secret-file, secret-env and config"),
             ({"config": Path("/nonexistent/x")}, "/nonexistent/x cannot be written"),
             ({"fault": ("sim01:fire:1-2",)}, "no kind 'fire'"),
+            ({"view": ("lb=sim01,sim09",)}, "'lb=sim01,sim09' is not NAME=SERVER"),
+            ({"view": ("sim01=sim02",)}, "'sim01=sim02' is not NAME=SERVER"),
+            ({"view": ("lb",)}, "'lb' is not NAME=SERVER"),
         ],
     )
     async def test_bad_options(self, tmp_path: Path, changes: dict[str, object], told: str) -> None:
