@@ -39,14 +39,12 @@ async def test_a_poll_and_its_sample_that_overlap_others(whole: Feed, settings: 
 async def test_a_filled_sample_that_overlaps_a_real_one(whole: Feed, settings: Settings) -> None:
     """It is deleted, and the real one stays."""
     await whole.pool.execute(
-        "CREATE TABLE again AS SELECT * FROM meter.sample WHERE session_id = $1 AND ts = $2",
+        "INSERT INTO meter.sample SELECT x.* FROM meter.sample AS a, jsonb_populate_record("
+        "a, jsonb_build_object('filled', TRUE, 'seconds', 10, 'ts', a.ts + interval '10 seconds')"
+        ") AS x WHERE a.session_id = $1 AND a.ts = $2",
         run_of(HOURS[0]),
         HOURS[0] + 30 * TICK,
     )
-    await whole.pool.execute(
-        "UPDATE again SET filled = TRUE, seconds = 10, ts = ts + interval '10 seconds'"
-    )
-    await whole.pool.execute("INSERT INTO meter.sample SELECT * FROM again")
     result = (await look(whole, settings))["overlaps"]
     assert (result.total, result.findings[0].found) == (1, "overlaps an earlier sample")
     assert "overlaps" not in await mended(whole, settings)
@@ -56,11 +54,10 @@ async def test_a_filled_sample_that_overlaps_a_real_one(whole: Feed, settings: S
 async def test_two_sessions_of_one_meeting_at_once(whole: Feed, settings: Settings) -> None:
     """An answer has a meeting once; where it counts through another server, it is no finding."""
     await whole.pool.execute(
-        "CREATE TABLE again AS SELECT * FROM meter.session WHERE session_id = $1",
+        "INSERT INTO meter.session SELECT x.* FROM meter.session AS s, "
+        """jsonb_populate_record(s, '{"session_id": 7}') AS x WHERE s.session_id = $1""",
         run_of(HOURS[0]),
     )
-    await whole.pool.execute("UPDATE again SET session_id = 7")
-    await whole.pool.execute("INSERT INTO meter.session SELECT * FROM again")
     result = (await look(whole, settings))["overlaps"]
     assert [finding.expected for finding in result.findings] == [
         "one session of a meeting at a time"
@@ -69,7 +66,7 @@ async def test_two_sessions_of_one_meeting_at_once(whole: Feed, settings: Settin
         "INSERT INTO meter.duplicate_session (session_id, started_at, server_id, tenant_id, "
         "same_as, other_server_id, other_tenant_id, counts, since) "
         "SELECT 7, started_at, server_id, tenant_id, 8, server_id, tenant_id, FALSE, started_at "
-        "FROM again"
+        "FROM meter.session WHERE session_id = 7"
     )
     assert (await look(whole, settings))["overlaps"].ok
 
