@@ -1,7 +1,8 @@
 """No second counts twice when the poll interval changes."""
 
+import asyncio
 import random
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 import asyncpg
 import pytest
@@ -12,9 +13,11 @@ from collector.model import Answer, Batch, Meeting, PollResult
 from collector.simulator.plan import epoch_ms
 from collector.storage.registry import covered_until, last_polls
 from collector.storage.writer import Writer
+from collector.verify import repair
 from tests.support.feed import Feed, Run
 from tests.support.reports import HOUR, at
-from tests.support.settings import make_settings
+from tests.support.settings import make_server, make_settings
+from tests.support.verify import look
 
 T = at("2026-03-02 10:00")
 SECOND = timedelta(seconds=1)
@@ -25,6 +28,13 @@ SELECT count(*) FROM (
         ts + make_interval(secs => seconds) AS until
     FROM meter.{table} WHERE {condition}
 ) AS x WHERE x.next < x.until
+"""
+
+WAITS = """
+SELECT EXISTS (
+    SELECT FROM pg_stat_activity
+    WHERE datname = current_database() AND wait_event_type = 'Lock'
+)
 """
 
 
@@ -129,6 +139,73 @@ async def test_a_batch_with_two_intervals_keeps_the_first(feed: Feed) -> None:
     )
     assert [(row["polls"], row["seconds"]) for row in rows] == [(3, 80), (3, 80)]
     assert await counted_twice(feed.pool) == 0
+
+
+async def present(pool: asyncpg.Pool) -> datetime:
+    """Return a tick that is so young that a writer does not take it for late."""
+    tick: datetime = await pool.fetchval(
+        "SELECT to_timestamp(10 * floor(extract(EPOCH FROM now()) / 10))"
+    )
+    return tick
+
+
+async def test_the_time_around_a_change_is_looked_at_again(feed: Feed) -> None:
+    """Polls of the present are not late, unless stored ones of another interval are near."""
+    tick = await present(feed.pool)
+    feed.interval_s = 20
+    await feed.play(["bbb1"], [tick])
+    assert await feed.pool.fetch("SELECT * FROM meter.late") == []
+    feed.interval_s = 10
+    await feed.play(["bbb1"], [tick + 20 * SECOND])
+    rows = await feed.pool.fetch("SELECT since, until FROM meter.late")
+    assert [tuple(row) for row in rows] == [(tick, tick + 20 * SECOND)]
+
+
+@pytest.mark.parametrize("goes_on", [True, False])
+async def test_two_connections_at_once(
+    feed: Feed,
+    goes_on: bool,  # noqa: FBT001
+    _embedded_dsn: str | None,  # noqa: PT019 - its value says which engine it is
+) -> None:
+    """The next batch notes what two transactions stored; without one, `verify` finds it."""
+    if _embedded_dsn is not None:
+        pytest.skip("the embedded engine runs one transaction at a time")
+    tick = await present(feed.pool)
+    run = Run("bbb1", "arts", "r", tick - HOUR, tick + HOUR, 3)
+    await feed.due(tick - 60 * SECOND, bbb1=None)
+    await feed.play(["bbb1"], [tick - 60 * SECOND], [run])
+    await feed.pool.execute("DELETE FROM meter.late")
+    feed.interval_s = 20
+    long = feed.batch(["bbb1"], [tick], [run])
+    feed.interval_s = 10
+    short = feed.batch(["bbb1"], [tick + 10 * SECOND], [run])
+    # The first one waits for a transaction that stores its poll, but is never committed.
+    async with feed.pool.acquire() as connection:
+        transaction = connection.transaction()
+        await transaction.start()
+        await connection.execute(
+            "INSERT INTO meter.poll SELECT x.* FROM meter.poll AS p, "
+            "jsonb_populate_record(p, jsonb_build_object('ts', $1::timestamptz)) AS x",
+            tick,
+        )
+        first = asyncio.create_task(feed.writer.write(long))
+        while not await feed.pool.fetchval(WAITS):
+            await asyncio.sleep(0.01)
+        await feed.writer.write(short)
+        await transaction.rollback()
+    await first
+    assert await counted_twice(feed.pool) == 2
+    assert await feed.pool.fetch("SELECT * FROM meter.late") == []
+    settings = make_settings(server=[make_server("bbb1")])
+    if goes_on:
+        await feed.play(["bbb1"], [tick + 20 * SECOND], [run])
+        await settle(feed.pool, timedelta(0))
+    else:
+        found = await look(feed, settings, until=tick + HOUR)
+        assert found["overlaps"].total == 2
+        await repair(feed.pool, settings, list(found.values()))
+    assert await counted_twice(feed.pool) == 0
+    assert (await look(feed, settings, until=tick + HOUR))["overlaps"].ok
 
 
 async def test_two_writers_at_once_do_not_see_each_other(feed: Feed) -> None:
