@@ -189,7 +189,7 @@ async def test_two_connections_at_once(
             tick,
         )
         first = asyncio.create_task(feed.writer.write(long))
-        while not await feed.pool.fetchval(WAITS):
+        while not await feed.pool.fetchval(WAITS):  # noqa: ASYNC110 - no event tells
             await asyncio.sleep(0.01)
         await feed.writer.write(short)
         await transaction.rollback()
