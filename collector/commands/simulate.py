@@ -8,6 +8,7 @@ import typer
 
 from collector.simulator.command import SimulateOptions
 from collector.simulator.command import simulate as simulate_fleet
+from collector.simulator.faults import KINDS
 from collector.simulator.server import SimulatedFleet
 
 
@@ -43,7 +44,8 @@ def simulate(
     fault: Annotated[
         list[str] | None,
         typer.Option(
-            help="SERVER:KIND:FROM-UNTIL in seconds, e.g. sim02:http_502:20-40. Can be repeated."
+            help="SERVER:KIND:FROM-UNTIL in seconds, e.g. sim02:http_502:20-40. Can be repeated. "
+            f"Kinds: {', '.join(KINDS)}."
         ),
     ] = None,
     config: Annotated[

@@ -145,7 +145,9 @@ class _Viewer:
 
     def _session(self, meeting: Meeting, known: Seen | None, place: Place, *, nested: bool) -> Seen:
         """Return the session of `meeting`, which may begin to count only now."""
-        empty = meeting.joined is False and not nested and (known is None or known.empty)
+        # An answer that does not say whether somebody has joined does not change what is known.
+        joined = not known.empty if known and meeting.joined is None else meeting.joined
+        empty = joined is False and not nested and (known is None or known.empty)
         if known and known.nested == nested and known.empty == empty:
             return known
         if known:

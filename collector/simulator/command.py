@@ -85,7 +85,7 @@ async def simulate(
         servers=options.servers,
         concurrent_sessions=options.sessions,
     )
-    views = dict(_view(text, plan.server_names) for text in options.view)
+    views = _views(options.view, plan.server_names)
     names = (*plan.server_names, *views)
     faults = [parse_fault(text, names, start) for text in options.fault]
     simulated = SimulatedFleet(
@@ -136,7 +136,8 @@ def _stop(duration_s: float | None) -> Iterator[asyncio.Event]:
 
 def _check(options: SimulateOptions) -> None:
     """Raise UsageError with every option that is not valid."""
-    last_port = options.port + (0 if options.balancer else options.servers - 1)
+    ports = 1 if options.balancer else options.servers + len(options.view)
+    last_port = options.port + ports - 1
     problems = {
         f"servers: must be 1 to {_MOST_SERVERS}": not 1 <= options.servers <= _MOST_SERVERS,
         f"tenants: must be 1 to {_MOST_TENANTS}": not 1 <= options.tenants <= _MOST_TENANTS,
@@ -195,14 +196,23 @@ def _write(path: Path, text: str) -> None:
         raise UsageError([f"{path} cannot be written: {error.strerror}"], "simulate") from error
 
 
+def _views(texts: tuple[str, ...], servers: tuple[str, ...]) -> dict[str, tuple[str, ...]]:
+    """Return the servers of each view. Raises UsageError."""
+    views = dict(_view(text, servers) for text in texts)
+    if len(views) < len(texts):
+        raise UsageError(["two views have the same name: each needs its own"], "--view")
+    return views
+
+
 def _view(text: str, servers: tuple[str, ...]) -> tuple[str, tuple[str, ...]]:
     """Return name and servers of a text such as `lb=sim01,sim02`. Raises UsageError."""
     name, _, listed = text.partition("=")
     shown = tuple(listed.split(","))
-    if not name or name in servers or not set(shown) <= set(servers):
+    known = set(shown) <= set(servers) and len(set(shown)) == len(shown)
+    if not name or name in servers or not known:
         problem = (
             f"{text!r} is not NAME=SERVER,…, such as lb=sim01,sim02: a new name, and servers from "
-            f"{servers[0]} to {servers[-1]}"
+            f"{servers[0]} to {servers[-1]}, each of them once"
         )
         raise UsageError([problem], "--view")
     return name, shown

@@ -20,9 +20,11 @@ FaultKind = Literal[
     "slow",  # the answer takes 3 real seconds
     "empty",  # bbb-web was restarted: running meetings are not listed
     "skew",  # meetings created during the fault have a createTime 5 minutes ahead
-    "twice",  # the oldest meeting is listed again, with one more participant
-    "hidden",  # the oldest meeting is not listed
-    "unread",  # the number of participants of the oldest meeting is not a number
+    # Each of the following four has a meeting of its own, the oldest that is left.
+    "hidden",  # the meeting is not listed
+    "unread",  # the number of participants of the meeting is not a number
+    "twice",  # the meeting is listed again, with one more participant
+    "repeated",  # the meeting is listed again, the same
     "deserted",  # meetings with breakouts count one participant themselves
     "orphans",  # breakouts name a parent that is nowhere
     "unjoined",  # hasUserJoined is left out, as some load balancers do
@@ -88,54 +90,55 @@ def malform(body: bytes) -> bytes:
 
 def distort(body: bytes, faults: Collection[FaultKind]) -> bytes:
     """Return the answer with those of the faults that change what it lists."""
-    for kind, change in _DISTORTIONS.items():
+    found = [*_MEETING.finditer(body)]
+    if not found:
+        return body
+    listed = [meeting[0] for meeting in found]
+    oldest = listed[0]
+    own = [change for kind, change in _OF_ONE.items() if kind in faults]
+    for number, change in enumerate(own[: len(listed)]):
+        listed[number] = change(listed[number])
+    if "huge" in faults:
+        listed += [_crowd(oldest, number) for number in range(40)]
+    for kind, change in _OF_ALL.items():
         if kind in faults:
-            body = change(body)
-    return body
+            listed = [change(meeting) for meeting in listed]
+    return body[: found[0].start()] + b"".join(listed) + body[found[-1].end() :]
 
 
-def _twice(body: bytes) -> bytes:
-    def again(found: re.Match[bytes]) -> bytes:
-        return found[0] + _PARTICIPANTS.sub(_one_more, found[0], count=1)
-
-    return _MEETING.sub(again, body, count=1)
+def _twice(meeting: bytes) -> bytes:
+    return meeting + _PARTICIPANTS.sub(_one_more, meeting, count=1)
 
 
 def _one_more(found: re.Match[bytes]) -> bytes:
     return b"%d" % (int(found[0].replace(b",", b"")) + 1)
 
 
-def _huge(body: bytes) -> bytes:
-    """Copy the oldest meeting 40 times, with other ids and the largest number of participants."""
-
-    def crowd(found: re.Match[bytes]) -> bytes:
-        full = _PARTICIPANTS.sub(b"32767", found[0], count=1)
-        ids = (b"<internalMeetingID>%d-" % number for number in range(40))
-        return found[0] + b"".join(full.replace(b"<internalMeetingID>", at, 1) for at in ids)
-
-    return _MEETING.sub(crowd, body, count=1)
+def _crowd(meeting: bytes, number: int) -> bytes:
+    """Return the meeting with another id and the largest number of participants."""
+    full = _PARTICIPANTS.sub(b"32767", meeting, count=1)
+    return full.replace(b"<internalMeetingID>", b"<internalMeetingID>%d-" % number, 1)
 
 
-def _deserted(body: bytes) -> bytes:
-    def alone(found: re.Match[bytes]) -> bytes:
-        has_breakouts = b"<breakoutRooms>" in found[0]
-        return _PARTICIPANTS.sub(b"1", found[0], count=1) if has_breakouts else found[0]
-
-    return _MEETING.sub(alone, body)
+def _deserted(meeting: bytes) -> bytes:
+    has_breakouts = b"<breakoutRooms>" in meeting
+    return _PARTICIPANTS.sub(b"1", meeting, count=1) if has_breakouts else meeting
 
 
 _MEETING = re.compile(rb"<meeting>\n.*?</meeting>\n", re.DOTALL)
 _PARTICIPANTS = re.compile(rb"(?<=<participantCount>)[\d,]+")
 _JOINED = re.compile(rb"<hasUserJoined>\w+</hasUserJoined>\n")
 _PARENT = re.compile(rb"(?<=<parentMeetingID>)")
-_DISTORTIONS: dict[FaultKind, Callable[[bytes], bytes]] = {
+_OF_ONE: dict[FaultKind, Callable[[bytes], bytes]] = {
+    "hidden": lambda _: b"",
+    "unread": lambda meeting: _PARTICIPANTS.sub(b"many", meeting, count=1),
     "twice": _twice,
-    "hidden": lambda body: _MEETING.sub(b"", body, count=1),
-    "unread": lambda body: _PARTICIPANTS.sub(b"many", body, count=1),
+    "repeated": lambda meeting: meeting + meeting,
+}
+_OF_ALL: dict[FaultKind, Callable[[bytes], bytes]] = {
     "deserted": _deserted,
-    "orphans": lambda body: _PARENT.sub(b"nowhere-", body),
-    "unjoined": lambda body: _JOINED.sub(b"", body),
-    "huge": _huge,
+    "orphans": lambda meeting: _PARENT.sub(b"nowhere-", meeting),
+    "unjoined": lambda meeting: _JOINED.sub(b"", meeting),
 }
 
 

@@ -1,7 +1,8 @@
 """Compares what the run left in the database with what should be there."""
 
 import asyncio
-from collections import Counter, defaultdict
+from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -10,27 +11,29 @@ import asyncpg
 
 from collector.clock import tick_at
 from collector.database.upkeep import settle, update_sessions
-from collector.model import session_id
 from collector.reports.usage import Request, fetch_report
 from collector.settings import Settings
 from collector.simulator import Fleet
-from collector.simulator.plan import epoch_ms
 from collector.storage.registry import sync_fleet
 from collector.storage.spool import slots
-from tests.chaos.world import INTERVAL_S
+from tests.chaos.strays import STRAYS
+from tests.chaos.truth import (
+    INTERVAL,
+    Cell,
+    Truth,
+    faults_near,
+    gap_of,
+    minutes_of,
+    ticks_of,
+    truth_of,
+)
+from tests.chaos.world import INTERVAL_S, Hit
 
 # How far minutes may be from the truth, as a share: from polls, and from filled samples.
 TOLERANCE = 0.005
 FILLED_TOLERANCE = 0.05
 _ROUNDING = 1e-6
-# The default of `max_gap_s`, which the run uses: longer gaps are not filled.
-_MAX_GAP_S = 300
-_INTERVAL = timedelta(seconds=INTERVAL_S)
 _MINUTE = timedelta(minutes=1)
-
-# A cell is a server and a tick. Its truth has, by session, the tenant and participant minutes.
-Cell = tuple[str, datetime]
-Truth = dict[Cell, dict[int, tuple[str, float]]]
 
 
 @dataclass(slots=True)
@@ -39,10 +42,10 @@ class Minutes:
 
     The truth is what the simulator's schedule has at the instant of the tick, summed over the same
     cells. `polled` is summed over each (server, tick) with a successful poll, over all sessions of
-    the server. `filled` is summed over each (server, tick, session) with a filled sample.
-    `filled_doubt` is how far the truth itself moves between the two polls around it; an
-    interpolation between them cannot be further off. `whole_truth` is the truth of all due ticks,
-    covered or not. `reported` is the figure of `bbbmeter report`.
+    the server that it could show. `filled` is summed over each (server, tick, session) with a
+    filled sample. `filled_doubt` is how far the truth itself moves between the two polls around it;
+    an interpolation between them cannot be further off. `whole_truth` is the truth of all due
+    ticks, covered or not. `reported` is the figure of `bbbmeter report`.
     """
 
     polled: float = 0
@@ -84,9 +87,17 @@ class Account:
 
 
 async def take_account(
-    dsn: str, settings: Settings, fleet: Fleet, until: datetime, folder: Path
+    dsn: str,
+    settings: Settings,
+    fleet: Fleet,
+    until: datetime,
+    folder: Path,
+    hits: Sequence[Hit],
 ) -> Account:
-    """Settle late data, end the due time at `until`, and examine the whole database."""
+    """Settle late data, end the due time at `until`, and examine the whole database.
+
+    `hits` are the faults of the run: some of them decide what a poll could show.
+    """
     account = Account()
     await asyncio.to_thread(_look_at_spool, account, folder / "spool")
     async with asyncpg.create_pool(dsn, min_size=1, max_size=1) as pool:
@@ -97,7 +108,7 @@ async def take_account(
         async with pool.acquire() as connection:
             await _account_for_polls(connection, account)
             await _look_for_strays(connection, account)
-            await _compare(connection, account, fleet)
+            await _compare(connection, account, fleet, hits)
     return account
 
 
@@ -179,7 +190,7 @@ async def _account_for_gaps(
     reasons: Counter[str] = Counter()
     for gap in gaps:
         server, reason = gap["name"], gap["reason"]
-        ticks = _ticks(gap["missing_since"], gap["missing_until"])
+        ticks = ticks_of(gap["missing_since"], gap["missing_until"])
         listed |= {(server, ts) for ts in ticks}
         reasons[reason] += len(ticks)
         what = f"{server}: {len(ticks)} polls from {gap['missing_since']:%H:%M:%S}"
@@ -202,12 +213,12 @@ async def _due(connection: asyncpg.pool.PoolConnectionProxy) -> set[Cell]:
         "SELECT s.name, d.since, d.until FROM meter.server_due AS d "
         "INNER JOIN meter.server AS s ON d.server_id = s.id"
     )
-    return {(row["name"], ts) for row in rows for ts in _ticks(row["since"], row["until"])}
+    return {(row["name"], ts) for row in rows for ts in ticks_of(row["since"], row["until"])}
 
 
 async def _look_for_strays(connection: asyncpg.pool.PoolConnectionProxy, account: Account) -> None:
     """Check that each sample is stored once, and has its poll and its session."""
-    for problem, query in _STRAYS.items():
+    for problem, query in STRAYS.items():
         rows = await connection.fetch(query)
         if rows:
             account.problems.append(f"{problem}: {len(rows)}, such as {dict(rows[0])}")
@@ -221,7 +232,10 @@ async def _look_for_strays(connection: asyncpg.pool.PoolConnectionProxy, account
 
 
 async def _compare(
-    connection: asyncpg.pool.PoolConnectionProxy, account: Account, fleet: Fleet
+    connection: asyncpg.pool.PoolConnectionProxy,
+    account: Account,
+    fleet: Fleet,
+    hits: Sequence[Hit],
 ) -> None:
     """Compare each tenant's minutes with the truth of the same ticks, and with the report."""
     due = await _due(connection)
@@ -231,18 +245,24 @@ async def _compare(
     tenants = {tenant.name: Minutes() for tenant in fleet.plan.tenants}
     account.minutes = tenants
     # A tick that was running at the end also has polls, although they were no longer due.
-    truth = _truth(fleet, since, until + 2 * _INTERVAL)
-    covered = await _covered(connection)
-    for cell, sessions in truth.items():
-        for tenant, minutes in sessions.values():
-            tenants[tenant].polled_truth += minutes * (cell in covered)
-            tenants[tenant].whole_truth += minutes * (cell in due)
-    await _add_sampled(connection, tenants, truth, covered)
+    truth = truth_of(fleet, since, until + 2 * INTERVAL)
+    for cell in due:
+        for part in truth[cell].values():
+            if part.parent is None:
+                tenants[part.tenant].whole_truth += part.minutes
+    shown = await _add_sampled(connection, tenants, truth)
+    for cell in await _covered(connection):
+        _add_polled_truth(tenants, cell, truth, shown, hits)
     request = Request(tick_at(since, 60), tick_at(until, 60) + _MINUTE)
     for line in await fetch_report(connection, request):
         if line["tenant"] in tenants:
             tenants[line["tenant"]].reported = line["participant_minutes"]
-    for name, mine in tenants.items():
+    _judge(account)
+
+
+def _judge(account: Account) -> None:
+    """Note what is too far from the truth, or from the report."""
+    for name, mine in account.minutes.items():
         if abs(mine.difference) > TOLERANCE:
             account.problems.append(f"{name}: {mine.difference:+.3%} from the truth")
         # If there are few filled samples, a single person is several percent.
@@ -265,120 +285,78 @@ async def _covered(connection: asyncpg.pool.PoolConnectionProxy) -> set[Cell]:
     return {(row["name"], row["ts"]) for row in rows}
 
 
-async def _add_sampled(
-    connection: asyncpg.pool.PoolConnectionProxy,
+def _add_polled_truth(
     tenants: dict[str, Minutes],
+    cell: Cell,
     truth: Truth,
-    covered: set[Cell],
+    shown: dict[tuple[Cell, int], float],
+    hits: Sequence[Hit],
 ) -> None:
-    """Add up the samples, and the truth of the filled ones."""
+    """Add the truth of a successful poll.
+
+    An answer with the fault `hidden` or `unread` lacks one session, and one with `twice` has one
+    more participant. A breakout counts by itself where its parent is not shown.
+    """
+    parts = truth[cell]
+    lacking = {
+        session
+        for session, part in parts.items()
+        if part.parent is None and part.minutes and (cell, session) not in shown
+    }
+    if len(lacking) > faults_near(hits, cell, "server_hidden", "server_unread"):
+        lacking = set()
+    doubled = faults_near(hits, cell, "server_twice")
+    for session, part in parts.items():
+        sampled = shown.get((cell, session))
+        if session in lacking or (part.parent is not None and sampled is None):
+            continue
+        true = part.minutes
+        if doubled and sampled and abs(sampled - true - INTERVAL_S / 60) < _ROUNDING:
+            doubled -= 1
+            true = sampled
+        tenants[part.tenant].polled_truth += true
+
+
+async def _add_sampled(
+    connection: asyncpg.pool.PoolConnectionProxy, tenants: dict[str, Minutes], truth: Truth
+) -> dict[tuple[Cell, int], float]:
+    """Add up the samples, and the truth of the filled ones; return the minutes of real ones."""
     rows = await connection.fetch(
         "SELECT s.name AS server, t.name AS tenant, a.ts, a.session_id, a.filled, "
         "a.participants * a.seconds / 60.0::double precision AS minutes "
         "FROM meter.sample AS a INNER JOIN meter.server AS s ON a.server_id = s.id "
         "INNER JOIN meter.tenant AS t ON a.tenant_id = t.id WHERE NOT a.breakout"
     )
+    shown = {
+        ((row["server"], row["ts"]), row["session_id"]): row["minutes"]
+        for row in rows
+        if not row["filled"]
+    }
     for row in rows:
         # Usage of an unknown tenant has no truth, so it is always wrong.
         mine = tenants.setdefault(row["tenant"], Minutes())
-        if row["filled"]:
-            cell, session = (row["server"], row["ts"]), row["session_id"]
-            mine.filled += row["minutes"]
-            mine.filled_truth += _minutes(truth, cell, session)
-            gap = [_minutes(truth, c, session) for c in _gap(cell, covered)]
-            mine.filled_doubt += max(gap) - min(gap)
-        else:
+        if not row["filled"]:
             mine.polled += row["minutes"]
-
-
-def _truth(fleet: Fleet, since: datetime, until: datetime) -> Truth:
-    """Return the tenants and minutes of the main sessions of each cell in [since, until).
-
-    The minutes are the number of participants at the instant of the tick, times the interval.
-    """
-    truth: Truth = defaultdict(dict)
-    ticks = [(ts, epoch_ms(ts)) for ts in _ticks(since, until)]
-    for meeting in fleet.meetings(since, until):
-        if meeting.sequence:
             continue
-        identity = session_id(meeting.server, meeting.tenant, meeting.internal_id, meeting.start_ms)
-        for ts, at_ms in ticks:
-            if meeting.start_ms <= at_ms < meeting.end_ms:
-                present = sum(stay.join_ms <= at_ms < stay.left_ms for stay in meeting.stays)
-                minutes = present * INTERVAL_S / 60
-                truth[meeting.server, ts][identity] = meeting.tenant, minutes
-    return truth
+        cell, session = (row["server"], row["ts"]), row["session_id"]
+        # People in breakouts that counted by themselves are not filled again.
+        apart = sum(
+            shown.get((cell, other), 0)
+            for other, part in truth[cell].items()
+            if part.parent == session
+        )
+        mine.filled += row["minutes"]
+        mine.filled_truth += minutes_of(truth, cell, session) - apart
+        gap = [minutes_of(truth, c, session) for c in gap_of(cell, session, shown)]
+        mine.filled_doubt += max(gap) - min(gap)
+    return shown
 
 
 def _period(cells: set[Cell]) -> tuple[datetime, datetime]:
     """Return the period of `cells`, which may not be empty."""
     ticks = [ts for _, ts in cells]
-    return min(ticks), max(ticks) + _INTERVAL
-
-
-def _minutes(truth: Truth, cell: Cell, session: int) -> float:
-    """Return the session's participant minutes at a tick of its server."""
-    return truth[cell].get(session, ("", 0))[1]
-
-
-def _gap(cell: Cell, covered: set[Cell]) -> list[Cell]:
-    """Return the gap around a tick without a successful poll, with the successful polls around."""
-    server, ts = cell
-    gap = [cell]
-    for step in (-_INTERVAL, _INTERVAL):
-        for n in range(1, _MAX_GAP_S // INTERVAL_S + 1):
-            gap.append((server, ts + n * step))
-            if gap[-1] in covered:
-                break
-    return gap
-
-
-def _ticks(since: datetime, until: datetime) -> list[datetime]:
-    """Return the ticks of [since, until)."""
-    first = tick_at(since, INTERVAL_S)
-    if first < since:
-        first += _INTERVAL
-    count = -(-int((until - first).total_seconds()) // INTERVAL_S)
-    return [first + n * _INTERVAL for n in range(max(count, 0))]
+    return min(ticks), max(ticks) + INTERVAL
 
 
 def _share(metered: float, true: float) -> float:
     return metered / true - 1 if true else float(metered != 0)
-
-
-_STRAYS = {
-    "samples that are stored twice": """
-        SELECT session_id, ts, count(*), bool_or(filled) AS filled FROM meter.sample
-        GROUP BY session_id, ts HAVING count(*) > 1
-    """,
-    "polls whose number of samples is wrong": """
-        SELECT p.ts, p.server_id, p.ok, p.sessions, p.breakouts, count(a.ts) AS samples
-        FROM meter.poll AS p
-        LEFT JOIN meter.sample AS a ON p.server_id = a.server_id AND p.ts = a.ts AND NOT a.filled
-        GROUP BY p.ts, p.server_id, p.ok, p.sessions, p.breakouts
-        HAVING count(a.ts) <> coalesce(p.sessions + p.breakouts, 0)
-    """,
-    "samples without a poll, or filled samples with one": """
-        SELECT a.ts, a.server_id, a.session_id, a.filled FROM meter.sample AS a
-        WHERE a.filled = EXISTS (
-            SELECT FROM meter.poll AS p WHERE p.ts = a.ts AND p.server_id = a.server_id AND p.ok
-        )
-    """,
-    "samples without a session": """
-        SELECT a.ts, a.server_id, a.session_id FROM meter.sample AS a
-        WHERE NOT EXISTS (SELECT FROM meter.session AS s WHERE s.session_id = a.session_id)
-    """,
-    "sessions that are stored twice": """
-        SELECT session_id, count(*) FROM meter.session GROUP BY session_id HAVING count(*) > 1
-    """,
-    "sessions whose figures do not match their samples": """
-        SELECT s.session_id, s.participant_seconds, s.ended_at, x.participant_seconds AS sampled
-        FROM meter.session AS s
-        CROSS JOIN LATERAL (
-            SELECT sum(a.participants::integer * a.seconds) AS participant_seconds
-            FROM meter.sample AS a WHERE a.session_id = s.session_id
-        ) AS x
-        WHERE s.participant_seconds IS DISTINCT FROM x.participant_seconds
-    """,
-    "spans of late data that were not settled": "SELECT * FROM meter.late",
-}

@@ -149,7 +149,7 @@ seed decides before the run which fault happens when:
   is killed.
 - The database is away for a quarter of the time, in one stretch. During that stretch, the disk of
   one collector's spool accepts no byte.
-- Servers fail in all the ways that the simulator knows.
+- Servers fail, or list meetings wrongly: one is missing, cannot be read, or is there twice.
 
 A fault counts as survived if polls of later ticks are in the database, and no process ended by
 itself during the fault. (If the database is on a server that the run did not start, "killed" means
@@ -162,7 +162,8 @@ run fails unless
 - no sample is there twice, and each sample has its poll and its session; each successful poll has
   as many samples as it says; each session's figures are those of its samples;
 - each tenant's participant minutes from polls are within {tolerance:.1%} of the truth, which is the
-  simulator's own number of participants for each server and tick with a successful poll;
+  simulator's own number of participants for each server and tick with a successful poll, without
+  what the server did not list;
 - each tenant's filled participant minutes are within {filled_tolerance:.0%} of the truth for the
   same servers, ticks and sessions, or no further away than the truth itself moves between the two
   polls (a filled sample is on a straight line between two polls);

@@ -55,7 +55,9 @@ async def run(folder: Path, seed: int, seconds: int, servers: int) -> Outcome:
         until = await here.end()
         _say(f"at rest after {calm_s:.0f} s; taking account")
         settings = load_settings(folder / "direct.toml")
-        account = await take_account(database.dsn(), settings, here.fleet.fleet, until, folder)
+        account = await take_account(
+            database.dsn(), settings, here.fleet.fleet, until, folder, here.hits
+        )
         await database.run_policies()
         clean, verify = await _verify(folder / "direct.toml")
         problems = [*here.defects, *account.problems]

@@ -6,12 +6,15 @@ more than 0.06 % in its minutes and 0.3 % in its peak.
 """
 
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import asyncpg
 import pytest
 
 from collector.simulator import Fleet, FleetPlan, SimTenant
+from tests.support.feed import MakeFeed
 from tests.support.rehearsal import Rehearsal, rehearse, settings_for
+from tests.support.settings import make_settings
 
 # The night, so that a day of the billing time zone ends in it.
 START = datetime(2026, 3, 2, 21, tzinfo=UTC)
@@ -23,7 +26,12 @@ TENANTS = (
 )
 
 
-async def run(pool: asyncpg.Pool, interval_s: int, fail_share: float = 0.0) -> Rehearsal:
+async def run(
+    pool: asyncpg.Pool,
+    interval_s: int,
+    views: dict[str, tuple[str, ...]] | None = None,
+    **faults: Any,  # noqa: ANN401 - of rehearse
+) -> Rehearsal:
     """Meter six servers with 60 sessions at a time, polled every `interval_s` seconds.
 
     There is no lecture of hundreds: all leave it within seconds, and what that does to the peak
@@ -42,8 +50,8 @@ async def run(pool: asyncpg.Pool, interval_s: int, fail_share: float = 0.0) -> R
         breakout_share=0.1,
     )
     fleet = Fleet(plan)
-    settings = settings_for(fleet, poll_interval_s=interval_s)
-    return await rehearse(pool, settings, fleet, fail_share=fail_share)
+    settings = settings_for(fleet, *(views or ()), poll_interval_s=interval_s)
+    return await rehearse(pool, settings, fleet, views=views, **faults)
 
 
 def require_near_the_truth(done: Rehearsal, tolerance: float) -> None:
@@ -111,3 +119,34 @@ async def test_polls_every_30_s(pool: asyncpg.Pool) -> None:
         ), name
         # Here the interval that it loses a session weighs a percent.
         assert bbblb["participant_minutes"] * 60 < 0.992 * true.participant_seconds, name
+
+
+async def test_answers_with_faults(pool: asyncpg.Pool) -> None:
+    """What answers lack, repeat, or say wrongly costs coverage, and hardly a minute."""
+    faults = ("hidden", "unread", "twice", "repeated", "unjoined", "huge")
+    done = await run(pool, interval_s=10, fault_share=0.05, faults=faults)
+    assert done.faults > 250
+    assert done.failed > 40
+    require_near_the_truth(done, tolerance=0.01)
+    expected = done.truth.sessions_outliving(done.interval_s)
+    for name, row in done.report.items():
+        assert 0.98 * expected[name] <= row["sessions"] <= expected[name], name
+        # An answer that is not believed covers nothing, one that lacks a meeting the others.
+        assert 0.97 < row["coverage"] < 1 - done.failed / done.polls, name
+        assert 0 < row["filled_share"] < 0.02, name
+
+
+async def test_a_load_balancer_and_its_servers(make_feed: MakeFeed) -> None:
+    """Meetings that two more servers of the settings show count once."""
+    views = {"lb": ("sim01", "sim02", "sim03"), "again": ("sim04",)}
+    # Samples that may have been dropped are not changed.
+    feed = await make_feed(make_settings(retention={"sample": 0}))
+    done = await run(feed.pool, interval_s=30, views=views)
+    expected = done.truth.sessions_outliving(30)
+    for name, true in done.truth.tenants.items():
+        row = done.report[name]
+        assert (row["sessions"], row["coverage"]) == (expected[name], 1), name
+        assert row["participant_minutes"] * 60 == pytest.approx(
+            true.participant_seconds, rel=0.005
+        ), name
+        assert row["peak_participants"] == pytest.approx(true.peak_participants, rel=0.03), name

@@ -4,10 +4,12 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import aiohttp
+import pytest
 from pydantic import SecretStr
 from yarl import URL
 
 from collector.bbb.checksum import signed_url
+from collector.errors import UsageError
 from collector.settings.file import load_settings
 from collector.simulator import Fleet, FleetPlan
 from collector.simulator.command import SimulateOptions, simulate
@@ -86,3 +88,12 @@ async def test_a_view_of_other_servers(tmp_path: Path) -> None:
         SimulateOptions(config=config, view=("lb=sim01,sim02",), fault=fault, duration_s=0.1)
     )
     assert [server.name for server in load_settings(config).server][-1] == "lb"
+
+
+@pytest.mark.parametrize(
+    "view", [("lb=sim01,sim01",), ("sim01=sim02",), ("lb=sim09",), ("lb",), ("lb=sim01",) * 2]
+)
+async def test_views_that_cannot_be(view: tuple[str, ...], tmp_path: Path) -> None:
+    """A view has a name of its own, and lists known servers once."""
+    with pytest.raises(UsageError, match=r"NAME=SERVER|same name"):
+        await simulate(SimulateOptions(view=view, config=tmp_path / "c.toml", duration_s=0.1))

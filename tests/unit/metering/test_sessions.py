@@ -127,6 +127,14 @@ def test_whether_somebody_came_can_be_unknown(pipeline: Pipeline) -> None:
     assert [row.is_known for row in batch.empties] == [False]
 
 
+def test_what_is_known_of_an_empty_room_stays_known(pipeline: Pipeline) -> None:
+    """One answer without hasUserJoined makes no session of it."""
+    pipeline.process(ok(0, meeting(participants=0, joined=False)))
+    batch = pipeline.process(ok(30, meeting(participants=0)))
+    assert (batch.samples, batch.sessions, batch.empties) == ([], [], [])
+    assert len(pipeline.process(ok(60, meeting(participants=1))).sessions) == 1
+
+
 @given(st.lists(st.sampled_from("sufh"), min_size=1, max_size=30))
 def test_no_tick_counts_twice(kinds: list[str]) -> None:
     """Whatever polls see, miss or cannot read, each tick of a session has one sample at most.

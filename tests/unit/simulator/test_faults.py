@@ -71,6 +71,24 @@ def test_unread(body: bytes, true: Answer) -> None:
     assert answer.meetings == true.meetings[1:]
 
 
+def test_repeated(body: bytes, true: Answer) -> None:
+    """The same meeting again says nothing new."""
+    answer = seen(body, "repeated")
+    assert not answer.partial
+    assert sorted(answer.meetings) == sorted(true.meetings)
+
+
+def test_several(body: bytes, true: Answer) -> None:
+    """Each fault of one meeting has its own: the first is hidden, the second cannot be read."""
+    answer = seen(body, "repeated", "twice", "unread", "hidden")
+    first, second, third, fourth, *others = true.meetings
+    assert [*answer.unread] == [second.internal_id]
+    assert answer.doubtful == {third.internal_id}
+    more = third._replace(participants=third.participants + 1)
+    assert sorted(answer.meetings) == sorted([more, fourth, *others])
+    assert first not in answer.meetings
+
+
 def test_deserted(body: bytes, true: Answer) -> None:
     """Only parents of breakouts count less."""
     parents = {meeting.parent_internal_id for meeting in true.meetings}
