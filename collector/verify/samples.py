@@ -54,13 +54,13 @@ _DOUBLE = """
     WHERE ts >= $1 AND ts < $2 AND NOT filled
     GROUP BY session_id, ts
 """
-# Finds filled samples that are there twice, or beside a real one. $3 and $4 are the bounds of late
-# data.
+# Finds filled samples that are there twice, or beside a real one, and those at a successful poll of
+# which it is not noted that it did not show the session. $3 and $4 are the bounds of late data.
 _FILLED = """
     WITH f AS (
         SELECT
             session_id, ts, min(server_id) AS server_id, min(tenant_id) AS tenant_id,
-            count(*) AS samples
+            count(*) AS samples, bool_and(breakout) AS breakout
         FROM meter.sample
         WHERE ts >= $1 AND ts < $2 AND filled
         GROUP BY session_id, ts
@@ -69,13 +69,20 @@ _FILLED = """
             SELECT FROM meter.sample AS a
             WHERE a.session_id = f.session_id AND a.ts = f.ts AND NOT a.filled
                 AND a.ts >= $1 AND a.ts < $2
-        ) AS is_seen
+        ) AS is_seen, NOT f.breakout AND EXISTS (
+            SELECT FROM meter.poll AS p
+            WHERE p.server_id = f.server_id AND p.ts = f.ts AND p.ok AND NOT EXISTS (
+                SELECT FROM meter.unseen AS u
+                WHERE u.ts = p.ts AND u.server_id = p.server_id
+                    AND (u.session_id = f.session_id OR u.session_id IS NULL)
+            )
+        ) AS is_unnoted
         FROM f
     )
     SELECT
         ts AS at,
         CASE
-            WHEN samples = 1 AND NOT is_seen THEN NULL
+            WHEN samples = 1 AND NOT is_seen AND NOT is_unnoted THEN NULL
             WHEN EXISTS (
                 SELECT FROM unnest($3::timestamptz[], $4::timestamptz[]) AS l (lo, hi)
                 WHERE l.lo <= ts AND l.hi > ts
@@ -136,5 +143,7 @@ def _twin_words(scope: Scope, detail: dict[str, Any]) -> tuple[str, str, str]:
     what = f"{who} on {scope.server(detail['server_id'])}, {scope.local(detail['ts'])}"
     if detail.get("is_seen"):
         return what, "no filled sample, as a poll saw the session", "a filled sample"
+    if detail.get("is_unnoted") and detail["samples"] == 1:
+        return what, "a note that its poll did not show the session", "none"
     filled = "filled samples" if "is_seen" in detail else "samples"
     return what, "one sample", f"{detail['samples']} {filled}"

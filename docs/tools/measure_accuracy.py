@@ -7,12 +7,14 @@ import sys
 import tempfile
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import structlog
 
 from collector.database import open_pool
 from collector.database.migrate import migrate
 from collector.simulator import Fleet, FleetPlan, Rhythm
+from collector.simulator.faults import FaultKind
 from collector.simulator.plan import sim_tenants
 from tests.support.rehearsal import Rehearsal, rehearse, settings_for
 
@@ -50,6 +52,14 @@ def as_markdown(rehearsal: Rehearsal) -> list[str]:
     return lines
 
 
+# What an answer can have, so that its figures still have a truth.
+_FAULTS: tuple[FaultKind, ...] = ("hidden", "unread", "twice", "repeated", "unjoined", "huge")
+_RUNS: tuple[tuple[str, dict[str, Any]], ...] = (
+    ("No poll failing", {}),
+    ("3% of polls failing", {"fail_share": 0.03}),
+    ("3% of answers with a fault", {"fault_share": 0.03, "faults": _FAULTS}),
+)
+
 _PAGE = """\
 # How exact the figures are
 
@@ -68,12 +78,15 @@ each session loses one interval, and a session that is seen once counts nothing.
 session in every period that the session touches. bbbmeter counts it only where it began. So
 sessions that were already running when the week began are in BBBLB's column only.
 
+The faults of answers are those of [the simulator](simulator.md) that leave a truth to compare with:
+{faults}. An answer has one of them.
+
 {body}
 """
 
 
 async def measure_week(database: str, days: int, servers: int, sessions: float) -> str:
-    """Run the week without failures and with 3 % of polls failing; return the page as Markdown.
+    """Run the week without failures and with each kind of them; return the page as Markdown.
 
     Each run creates bbbmeter's schema in `database` and drops it. So `database` must not contain
     that schema.
@@ -81,7 +94,7 @@ async def measure_week(database: str, days: int, servers: int, sessions: float) 
     start = datetime(2026, 2, 2, tzinfo=UTC)
     body: list[str] = []
     interval_s, version = 0, ""
-    for share in (0.0, 0.03):
+    for title, faults in _RUNS:
         plan = FleetPlan(
             seed=2026,
             start=start,
@@ -102,22 +115,27 @@ async def measure_week(database: str, days: int, servers: int, sessions: float) 
             version = await pool.fetchval(
                 "SELECT extversion FROM pg_extension WHERE extname = 'timescaledb'"
             )
-            done = await rehearse(pool, settings, fleet, fail_share=share)
+            done = await rehearse(pool, settings, fleet, **faults)
             await pool.execute("DROP SCHEMA meter CASCADE")
-        body += [f"## {share:.0%} of polls failing" if share else "## No poll failing", ""]
+        polls = f"{done.polls:,} polls, {done.failed:,} of them failed"
+        if done.faults:
+            polls += f", and {done.faults:,} answers with a fault"
         body += [
-            f"{done.polls:,} polls, {done.failed:,} of them failed; {done.samples:,} samples.",
+            f"## {title}",
+            "",
+            f"{polls}; {done.samples:,} samples.",
             "",
             *as_markdown(done),
             "",
         ]
-        print(f"{share:.0%}: {done.samples:,} samples in {done.seconds:.0f} s", file=sys.stderr)  # noqa: T201
+        print(f"{title}: {done.samples:,} samples in {done.seconds:.0f} s", file=sys.stderr)  # noqa: T201
     return _PAGE.format(
         version=version,
         days=days,
         servers=servers,
         sessions=sessions,
         interval_s=interval_s,
+        faults=", ".join(f"`{kind}`" for kind in _FAULTS),
         body="\n".join(body).rstrip(),
     )
 

@@ -98,6 +98,29 @@ COMMENT ON FUNCTION meter.drop_overlaps IS
 'Deletes what counts a second of [since, until) twice: polls of a server that overlap earlier ones,'
 ' and filled samples that overlap others of their session. The caller must refresh the rollups.';
 
+-- Note in meter.unseen what successful polls of [since, until) did not show, although filled samples
+-- stand for it. A collector notes this itself, unless the poll was another collector's.
+CREATE OR REPLACE FUNCTION meter.note_unseen(since timestamptz, until timestamptz) RETURNS void
+LANGUAGE sql
+SET search_path = pg_catalog, pg_temp
+AS $fn$
+INSERT INTO meter.unseen (ts, server_id, tenant_id, session_id, sessions, seconds)
+SELECT p.ts, p.server_id, a.tenant_id, a.session_id, 1, p.seconds
+FROM meter.sample AS a
+INNER JOIN meter.poll AS p ON a.server_id = p.server_id AND a.ts = p.ts
+WHERE a.ts >= note_unseen.since AND a.ts < note_unseen.until AND a.filled AND NOT a.breakout
+    AND p.ts >= note_unseen.since AND p.ts < note_unseen.until AND p.ok
+    AND NOT EXISTS (
+        SELECT FROM meter.unseen AS u
+        WHERE u.ts = a.ts AND u.server_id = a.server_id
+            AND (u.session_id = a.session_id OR u.session_id IS NULL)
+    )
+$fn$;
+
+COMMENT ON FUNCTION meter.note_unseen IS
+'Notes in meter.unseen the filled samples of [since, until) at whose tick there is a successful '
+'poll: it did not show the session. The caller must refresh the rollups.';
+
 -- Handle all late data that were noted at least `delay` ago, when no writer is still active in
 -- that span of time. No second counts twice then (meter.drop_overlaps). Sessions that had ended are
 -- opened again, so that meter.update_sessions computes them again. Returns the changed spans of
@@ -125,6 +148,7 @@ BEGIN
     FOR span IN SELECT unnest(spans) LOOP
         PERFORM meter.drop_overlaps(lower(span), upper(span));
         PERFORM meter.count_once(lower(span), upper(span));
+        PERFORM meter.note_unseen(lower(span), upper(span));
         SELECT array_agg(DISTINCT a.session_id) INTO touched
         FROM meter.sample AS a
         WHERE a.ts >= lower(span) AND a.ts < upper(span);

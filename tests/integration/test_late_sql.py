@@ -55,6 +55,24 @@ async def test_a_real_sample_takes_the_place_of_a_filled_one(feed: Feed) -> None
         ]
 
 
+async def test_a_late_poll_that_did_not_show_the_session(feed: Feed) -> None:
+    """Another collector filled its tick, and could not know this. It is noted."""
+    run = Run("bbb1", "arts", "r", T, T + 10 * TICK, participants=4)
+    await feed.due(T, bbb1="arts")
+    batch = feed.batch(["bbb1"], [T, T + 2 * TICK, T + 3 * TICK], [run])
+    batch.samples.append(feed.sample(run, T + TICK, poll_ts=T + 2 * TICK))
+    await feed.writer.write(batch)
+    await feed.due(T + 4 * TICK)
+    await feed.writer.write(feed.batch(["bbb1"], [T + TICK]), late=True)
+    for _ in range(2):
+        await settle(feed.pool, AT_ONCE)
+        rows = await feed.pool.fetch("SELECT ts, session_id, sessions, seconds FROM meter.unseen")
+        assert [tuple(row) for row in rows] == [(T + TICK, run.session_id, 1, 30)]
+        (row,) = await feed.pool.fetch("SELECT * FROM meter.tenant_report($1, $2)", T, T + 4 * TICK)
+        assert (row["participant_minutes"], row["coverage"]) == (8, 0.75)
+        await feed.pool.execute("INSERT INTO meter.late VALUES ($1, $2)", T, T + 4 * TICK)
+
+
 async def test_of_two_filled_samples_one_stays(feed: Feed) -> None:
     """Two collectors filled the same tick at once, not seeing each other."""
     run = Run("bbb1", "arts", "r", T, T + 10 * TICK, participants=4)

@@ -88,4 +88,26 @@ async def test_breakouts_with_more_people_than_their_parent(feed: Feed, people: 
     result = (await look(feed, settings, until=T + HOUR))["overlaps"]
     (finding,) = result.findings
     assert finding.expected == "at most the 3 people of the parent"
-    assert (finding.found, finding.repairable) == (str(people), False)
+    assert (finding.found, finding.repairable) == (f"{people} people", False)
+    await feed.pool.execute(
+        "DELETE FROM meter.sample WHERE NOT breakout AND ts = $1", T + timedelta(minutes=5)
+    )
+    result = (await look(feed, settings, until=T + HOUR))["overlaps"]
+    (finding,) = result.findings
+    assert finding.expected == "a sample of the parent, which has them too"
+
+
+async def test_breakouts_of_a_parent_that_could_not_be_read(feed: Feed) -> None:
+    """It is noted that the poll did not show it: at the end, nothing can be filled."""
+    await feed.due(T, bbb1=None)
+    rules = [{"type": "metadata", "key": "bbblb-tenant"}, {"type": "parent"}]
+    settings = make_settings(server=[make_server("bbb1")], attribution={"rules": rules})
+    meter = Meter(feed, settings)
+    group = breakout("group", 4, internal("a"))
+    await meter.play(T, T + 5 * MINUTE, answer_xml(meeting("a", 10), group))
+    await meter.play(
+        T + 5 * MINUTE, T + 6 * MINUTE, answer_xml(meeting("a", 0, participantCount="many"), group)
+    )
+    rows = await feed.pool.fetch("SELECT breakout FROM meter.sample WHERE ts >= $1", T + 5 * MINUTE)
+    assert [row["breakout"] for row in rows] == [True, True]
+    assert (await look(feed, settings, until=T + HOUR))["overlaps"].ok

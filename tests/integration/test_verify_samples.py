@@ -107,3 +107,21 @@ async def test_filled_beside_real(whole: Feed, settings: Settings) -> None:
     assert all(finding.repairable for finding in found["samples"].findings)
     assert await mended(whole, settings) == {}
     assert await whole.pool.fetchrow(sums) == before
+
+
+async def test_filled_where_a_poll_showed_nothing(whole: Feed, settings: Settings) -> None:
+    """It must be noted that the poll did not show the session; else coverage is too high."""
+    await whole.pool.execute("DELETE FROM meter.sample WHERE filled")
+    at = HOURS[0] + 30 * TICK
+    await whole.pool.execute(
+        "INSERT INTO meter.sample SELECT x.* FROM meter.sample AS a, "
+        """jsonb_populate_record(a, '{"filled": true, "session_id": 7}') AS x """
+        "WHERE a.session_id = $1 AND a.ts = $2",
+        run_of(HOURS[0]),
+        at,
+    )
+    (finding,) = (await look(whole, settings))["samples"].findings
+    assert finding.expected == "a note that its poll did not show the session"
+    assert "samples" not in await mended(whole, settings)
+    noted = await whole.pool.fetchval("SELECT session_id FROM meter.unseen WHERE ts = $1", at)
+    assert noted == 7
