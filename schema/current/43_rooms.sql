@@ -236,9 +236,7 @@ BEGIN
     IF NOT FOUND THEN
         RETURN;
     END IF;
-    IF hi - lo <= interval '6 hours' AND (
-        ${retention_sample} = 0 OR lo > now() - make_interval(days => ${retention_sample})
-    ) THEN
+    IF hi - lo <= interval '6 hours' AND meter.still_kept(lo, ${retention_sample}) THEN
         RETURN QUERY
         SELECT
             a.ts, a.participants::double precision, a.participants::integer,

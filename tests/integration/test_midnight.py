@@ -184,6 +184,20 @@ async def test_every_surface_has_the_same_edge(
         assert begin in {step["ts"] for step in steps}
         assert begin in ends
         assert [step["ts"] for step in steps[1:]] == ends[:-1]
+        # The older TimescaleDB of the embedded engine begins a day at the first midnight.
+        bucket = "SELECT public.time_bucket('1 day', $1::timestamptz, $2)"
+        first = await edged.pool.fetchval(bucket, begin - MINUTE, name) == begin
+        for chart in ("usage_steps", "fleet_steps"):
+            shown = await edged.pool.fetch(
+                f"SELECT ts, participant_seconds FROM meter.{chart}($1, $2, '1 day')",  # noqa: S608
+                since,
+                until,
+            )
+            seconds = {row["ts"]: row["participant_seconds"] for row in shown}
+            assert seconds.keys() == {step["ts"] for step in steps}, chart
+            assert sum(seconds.values()) == 4 * 86_400, chart
+            before_s = sum(s for at, s in seconds.items() if at < begin)
+            assert before_s == 2 * 86_400 - (3600 if first else 0), chart
 
 
 @pytest.mark.parametrize("edged", EDGES[:1], indirect=True)
