@@ -17,6 +17,7 @@ from rich.table import Table
 from collector.clock import SystemClock, tick_at
 from collector.daemon import Daemon
 from collector.database import open_pool
+from collector.database.packages import engine_folder, is_installed
 from collector.errors import UsageError
 from collector.log import setup_logging
 from collector.model import PollResult
@@ -68,6 +69,8 @@ async def run_demo(directory: Path, duration_s: int) -> bool:
             f"{SERVERS} simulated BigBlueButton servers with {len(TENANTS)} tenants are "
             f"listening. bbbmeter polls them every {INTERVAL_S} s."
         )
+        if not is_installed(folder := engine_folder()):
+            console.print(f"Fetching the packages of the embedded TimescaleDB into {folder} …")
         console.print(f"Starting the embedded TimescaleDB in {directory / 'data'} …")
         since, until = await _collect(console, settings, simulated, duration_s)
         truth = simulated.fleet.truth(since, until)

