@@ -11,6 +11,8 @@ RUN /opt/build/bin/pip install --require-hashes --requirement requirements-build
 COPY pyproject.toml README.md LICENSE ./
 COPY collector collector
 COPY schema schema
+COPY embedded/*.mjs embedded/*.json embedded/
+COPY docs/sbom.cdx.json docs/
 RUN /opt/build/bin/python -m pip wheel --no-deps --no-build-isolation --wheel-dir dist . \
     && /opt/bbbmeter/bin/pip install --no-index --no-deps dist/*.whl \
     && /opt/bbbmeter/bin/pip uninstall --yes pip \

@@ -88,6 +88,7 @@ lock: install ## Regenerate the lock files from pyproject.toml (to upgrade: LOCK
 		project = tomllib.load(open("pyproject.toml", "rb"))["project"]; \
 		print(*project["optional-dependencies"]["node"], sep="\n")' | \
 		$(LOCK) - --output-file requirements-node.lock
+	$(BIN)/python docs/tools/generate_sbom.py docs/sbom.cdx.json
 
 # Uses bbbmeter.toml in this folder if it exists, else the settings of the demo.
 psql: install ## Open psql on your database, or on the database of the demo.

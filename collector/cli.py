@@ -25,7 +25,6 @@ app = typer.Typer(
     name="bbbmeter",
     help="Usage metering for BigBlueButton fleets.",
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )

@@ -43,6 +43,8 @@ FAILING = "sim02"
 FAILS_FROM, FAILS_UNTIL = 0.3, 0.5
 # Largest accepted difference from the truth, as a share. Beyond it, the demo's exit code is 1.
 TOLERANCE = 0.02
+# Only a checkout has one.
+_MAKEFILE = Path(__file__).resolve().parents[2] / "Makefile"
 
 
 def demo(
@@ -72,7 +74,7 @@ async def run_demo(directory: Path, duration_s: int) -> bool:
         if not is_installed(folder := engine_folder()):
             console.print(f"Fetching the packages of the embedded TimescaleDB into {folder} …")
         console.print(f"Starting the embedded TimescaleDB in {directory / 'data'} …")
-        since, until = await _collect(console, settings, simulated, duration_s)
+        since, until, failed = await _collect(console, settings, simulated, duration_s)
         truth = simulated.fleet.truth(since, until)
     async with open_pool(settings.database.get_secret_value()) as pool, pool.acquire() as db:
         # The simulated servers have stopped, so no further poll is due.
@@ -82,7 +84,7 @@ async def run_demo(directory: Path, duration_s: int) -> bool:
         rows = await fetch_report(db, request)
     console.print(_table(rows, truth))
     worst = max(abs(_difference(row, truth)) for row in rows if row["tenant"] in truth.tenants)
-    _print_next_steps(console, path, worst)
+    _print_next_steps(console, path, worst, failed)
     return worst <= TOLERANCE
 
 
@@ -124,8 +126,11 @@ def _write_settings(directory: Path, simulated: SimulatedFleet, secret: SecretSt
 
 async def _collect(
     console: Console, settings: Settings, simulated: SimulatedFleet, duration_s: int
-) -> tuple[datetime, datetime]:
-    """Run the collector for `duration_s` seconds; return begin and end of the metered period."""
+) -> tuple[datetime, datetime, int]:
+    """Run the collector for `duration_s` seconds.
+
+    Returns begin and end of the metered period, and the number of failed polls.
+    """
     ticks = duration_s // INTERVAL_S
     seen: dict[datetime, int] = {}
     totals: dict[str, tuple[int, int]] = {}
@@ -158,7 +163,7 @@ async def _collect(
         await daemon.run()
     if not seen:
         raise UsageError(["was stopped before the first tick, so there is no report"], "demo")
-    return min(seen), max(seen) + timedelta(seconds=INTERVAL_S)
+    return min(seen), max(seen) + timedelta(seconds=INTERVAL_S), failed
 
 
 def _let_one_fail(simulated: SimulatedFleet, start: datetime, duration_s: int) -> None:
@@ -211,18 +216,22 @@ def _table(rows: list[dict[str, Any]], truth: Truth) -> Table:
     return table
 
 
-def _print_next_steps(console: Console, path: Path, worst: float) -> None:
-    console.print(
-        f"\nThe largest difference from the truth is {worst:.2%}. "
-        f"{FAILING} failed for some time: coverage is lower, and the gap was interpolated.\n"
-    )
+def _print_next_steps(console: Console, path: Path, worst: float, failed: int) -> None:
+    said = f"\nThe largest difference from the truth is {worst:.2%}."
+    if failed:
+        said += f" {FAILING} failed for some time: coverage is lower, and the gap was interpolated."
+    console.print(f"{said}\n")
     for command, purpose in (
         (
             f"bbbmeter report -c {path} --by server",
             "See the same data by server (or room, day, month):",
         ),
-        ("make psql", "Query the database, for example SELECT * FROM meter.session;"),
+        (
+            f"bbbmeter psql -c {path}",
+            "Query the database, for example SELECT * FROM meter.session;",
+        ),
         ("bbbmeter init && bbbmeter check && bbbmeter run", "Meter your own servers:"),
     ):
         console.print(f"{purpose}\n    {command}")
-    console.print("(In this checkout, bbbmeter is .venv/bin/bbbmeter.)")
+    if _MAKEFILE.is_file():
+        console.print("(In this checkout, bbbmeter is .venv/bin/bbbmeter.)")

@@ -102,6 +102,18 @@ def test_they_hold_what_the_project_asks_for(name: str, wanted: list[str]) -> No
     assert missing == []
 
 
+def test_the_sbom_names_what_is_locked() -> None:
+    """Each package that a wheel runs with, in its version; nothing names an address."""
+    text = (ROOT / "docs/sbom.cdx.json").read_text(encoding="utf-8")
+    assert "://" not in text
+    found = {part["name"]: part["version"] for part in json.loads(text)["components"]}
+    lock = json.loads((ROOT / "embedded/package-lock.json").read_text())["packages"]
+    npm = {
+        name.removeprefix("node_modules/"): part["version"] for name, part in lock.items() if name
+    }
+    assert found == locked(RUNTIME) | npm
+
+
 def test_every_import_is_a_declared_dependency() -> None:
     """The package imports nothing that only a developer's installation has."""
     declared = {

@@ -95,6 +95,13 @@ def test_the_wheel_holds_nothing_else_of_the_checkout(wheel: Path) -> None:
     }
 
 
+def test_the_wheel_holds_its_sbom(wheel: Path) -> None:
+    """Where PEP 770 puts it, so that scanners find it."""
+    with zipfile.ZipFile(wheel) as archive:
+        name = f"bbbmeter-{__version__}.dist-info/sboms/sbom.cdx.json"
+        assert json.loads(archive.read(name))["bomFormat"] == "CycloneDX"
+
+
 def test_the_same_files_give_the_same_wheel(wheel: Path, tmp_path: Path) -> None:
     """Byte for byte, so that anybody can check it."""
     assert build(tmp_path).read_bytes() == wheel.read_bytes()
