@@ -42,7 +42,7 @@ class Attribution:
         """
         self._known = known or KnownTenants()
         self._rules = settings.rules
-        self._default = settings.default
+        self.default_tenant = settings.default
         # A breakout's own mark that clients cannot forge goes before its parent's.
         self._breakout_rules = sorted(self._rules, key=lambda rule: not isinstance(rule, _TRUSTED))
         self._suffixes = [rule for rule in settings.rules if isinstance(rule, SuffixRule)]
@@ -75,8 +75,8 @@ class Attribution:
             tenant = _match(rule, meeting, server, room, parent)
             if tenant is not None:
                 is_open = isinstance(rule, MetadataRule | SuffixRule) and not rule.tenants
-                return tenant if not is_open or self._known.admit(tenant) else self._default
-        return self._default
+                return tenant if not is_open or self._known.admit(tenant) else self.default_tenant
+        return self.default_tenant
 
     def _unscoped(self, meeting: Meeting) -> str:
         """Return the meeting id without the suffix that a load balancer appended, if any."""

@@ -96,7 +96,7 @@ class Pipeline:
         batch.unseen = [*self._not_read(result, view, last)]
         if last is not None and last.ts < result.ts:
             returned = samples.keys() & last.absent.keys()
-            batch.unseen += self._missed(result, samples, last, returned)
+            batch.unseen += self._missed(result, view, samples, last, returned)
             batch.samples += self._filled(result, samples, last, returned)
         if last is None or last.ts < result.ts:
             self._last[server.name] = remember(
@@ -169,6 +169,7 @@ class Pipeline:
         answer = result.answer
         if not (answer.skipped or answer.doubtful or view.undecided):
             return
+        elsewhere = self.elsewhere.get(result.server, ())
         for internal_id in answer.unread | answer.doubtful | view.undecided:
             seen = view.sessions.get(internal_id)
             if seen is None and last is not None:
@@ -177,22 +178,42 @@ class Pipeline:
                 # It is none of the known sessions, so they are not doubtful.
                 unknown = session_id(result.server, "", internal_id, 0)
                 yield self._unseen(result, result.ts, None, unknown)
-            elif not (seen.nested or seen.empty):
+            elif not (seen.empty or internal_id in elsewhere):
                 yield self._unseen(result, result.ts, seen.place.tenant, seen.session_id)
         if anonymous := answer.skipped - len(answer.unread):
             yield self._unseen(result, result.ts, None, None)._replace(sessions=anonymous)
 
     def _missed(
-        self, result: PollResult, samples: Mapping[str, Sample], last: LastPoll, returned: set[str]
+        self,
+        result: PollResult,
+        view: View,
+        samples: Mapping[str, Sample],
+        last: LastPoll,
+        returned: set[str],
     ) -> Iterator[Unseen]:
-        """Yield the successful polls that did not show sessions which came back."""
+        """Yield the successful polls that did not show sessions which came back.
+
+        Of breakouts, it does so only for those with more people than their parent has itself: the
+        others count there all the time.
+        """
+        people = {meeting.internal_id: meeting.participants for meeting in result.answer.meetings}
+        beyond = {
+            breakout
+            for parent, breakouts in view.nested.items()
+            if samples[parent].participants > people[parent]
+            for breakout in breakouts
+        }
         for internal_id in returned:
             absent, late = last.absent[internal_id], samples[internal_id]
-            if absent.seen.session_id != late.session_id or late.breakout or absent.seen.empty:
+            before, now = absent.seen, view.sessions[internal_id]
+            if before.empty or before.created_ms not in {None, now.created_ms}:
                 continue
+            if late.breakout and before.nested and internal_id not in beyond:
+                continue
+            session = late.session_id if before.nested else before.session_id
             for at, seconds in (*last.earlier, (last.ts, last.seconds)):
                 if at > absent.ts and at not in absent.unread:
-                    unseen = self._unseen(result, at, late.tenant, late.session_id)
+                    unseen = self._unseen(result, at, late.tenant, session)
                     yield unseen._replace(seconds=seconds)
 
     def _unseen(

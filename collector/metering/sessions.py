@@ -34,7 +34,7 @@ class View:
 
     `nested` has the breakouts of each parent that count through it, both by internal id. `begun`
     are the sessions that begin to count now, although their meeting is older. `undecided` are
-    breakouts whose parent could not be read, and is not known.
+    breakouts of which nobody knows the tenant: their parent could not be read, and is not known.
     """
 
     sessions: dict[str, Seen] = field(default_factory=dict)
@@ -103,25 +103,31 @@ class _Viewer:
     def _breakout(self, meeting: Meeting, parents: dict[str, Seen]) -> None:
         """Decide whether a breakout counts through its parent; anybody can name a parent.
 
-        It does if the parent is in the same answer, has people, and belongs to the same tenant.
+        It does if the parent is in the same answer, or counts through another server, has people,
+        and belongs to the same tenant.
         """
         parent_id = meeting.parent_internal_id or ""
         parent = parents.get(parent_id)
         if parent is None and self._last is not None:
             parent = self._last.known(parent_id)
-        if parent and parent.nested and parent_id not in self._elsewhere:
+        counts_elsewhere = parent_id in self._elsewhere
+        if parent and parent.nested and not counts_elsewhere:
             parent = None
         known = self._known(meeting)
-        unread = parent_id in self._answer.unread
-        if unread and parent is None and known is None:
+        place = self._place(meeting, known, parent.place if parent else None)
+        if (
+            parent_id in self._answer.unread
+            and parent is None
+            and known is None
+            and place.tenant == self._attribution.default_tenant
+        ):
             self._view.undecided.add(meeting.internal_id)
             return
-        place = self._place(meeting, known, parent.place if parent else None)
         nested = (
             parent is not None
             and not parent.empty
             and parent.place.tenant == place.tenant
-            and (parent_id in parents or unread)
+            and (parent_id in parents or counts_elsewhere)
         )
         if nested and parent_id in parents:
             self._view.nested.setdefault(parent_id, []).append(meeting.internal_id)
@@ -145,8 +151,10 @@ class _Viewer:
 
     def _session(self, meeting: Meeting, known: Seen | None, place: Place, *, nested: bool) -> Seen:
         """Return the session of `meeting`, which may begin to count only now."""
-        # An answer that does not say whether somebody has joined does not change what is known.
-        joined = not known.empty if known and meeting.joined is None else meeting.joined
+        joined = meeting.joined
+        if joined is None and known and known.empty and not meeting.participants:
+            # An answer that does not say whether somebody has joined does not change what is known.
+            joined = False
         empty = joined is False and not nested and (known is None or known.empty)
         if known and known.nested == nested and known.empty == empty:
             return known

@@ -266,9 +266,14 @@ async def last_polls(
         if row["ts"] == poll.ts:
             poll.sessions[row["internal_id"]] = seen
             poll.samples.append(sample)
-        else:
+        elif (other := poll.absent.get(row["internal_id"])) is None or other.ts < row["ts"]:
+            counted = zip(row["counted_at"] or (), row["counted"] or (), strict=True)
             poll.absent[row["internal_id"]] = Absent(
-                seen, row["ts"], sample, unread=frozenset(row["unread"] or ())
+                seen,
+                row["ts"],
+                sample,
+                unread=frozenset(row["unread"] or ()),
+                counted=dict(counted),
             )
     for poll in last.values():
         # A breakout that lost its parent has two sessions.
@@ -305,11 +310,27 @@ SELECT
         FROM meter.unseen AS u
         WHERE u.server_id = a.server_id AND u.session_id = a.session_id
             AND u.ts >= a.ts AND u.ts < $2
-    ) END AS unread
+    ) END AS unread,
+    c.counted_at, c.counted
 FROM poll AS l
 INNER JOIN meter.server AS v ON l.server_id = v.id
 LEFT JOIN seen AS a ON l.server_id = a.server_id
 LEFT JOIN meter.session AS s ON a.session_id = s.session_id
 LEFT JOIN meter.tenant AS t ON a.tenant_id = t.id
 LEFT JOIN meter.room AS r ON s.room_id = r.id
+-- The people of its breakouts that count by themselves since it is absent.
+LEFT JOIN LATERAL (
+    SELECT array_agg(x.ts) AS counted_at, array_agg(x.people) AS counted
+    FROM (
+        SELECT b.ts, sum(b.participants)::integer AS people
+        FROM meter.open_session AS o
+        INNER JOIN meter.session AS g
+            ON o.session_id = g.session_id AND o.started_at = g.started_at
+        INNER JOIN meter.sample AS b ON g.session_id = b.session_id
+        WHERE g.server_id = a.server_id AND g.tenant_id = a.tenant_id
+            AND g.parent_internal_id = s.internal_id
+            AND b.ts > a.ts AND b.ts < $2 AND NOT b.breakout AND NOT b.filled
+        GROUP BY b.ts
+    ) AS x
+) AS c ON a.ts < l.ts AND NOT a.breakout
 """  # noqa: S608 - from the names in model.py

@@ -105,6 +105,10 @@ WITH given AS (
                 AND x.started_at < greatest(s.started_at, s.ts) + interval '2 days'
             ORDER BY x.started_at
             LIMIT 1
+        ), (
+            -- A collector that was restarted does not know it.
+            SELECT greatest(s.started_at, s.ts) FROM meter.empty_session AS e
+            WHERE e.session_id = s.session_id AND e.is_known
         ), s.started_at),
         s.tenant_id, s.room_id, s.parent_internal_id, s.breakout, s.recording, s.origin, s.ts
     FROM unnest({_arrays_from(1 + len(_POLL), _SESSION)}) AS s ({", ".join(_SESSION)})

@@ -18,8 +18,9 @@ SET plan_cache_mode = force_custom_plan
 AS $fn$
 DECLARE
     fresh_ids bigint[];
+    ceased record;
 BEGIN
-    UPDATE meter.duplicate_session AS d
+    FOR ceased IN UPDATE meter.duplicate_session AS d
     -- When the other server showed it last; what this server showed after that counts by itself.
     SET until = coalesce((
         SELECT max(s.ended_at) FROM meter.session AS s WHERE s.session_id = d.same_as
@@ -31,7 +32,13 @@ BEGIN
             AND (NOT d.counts OR EXISTS (
                 SELECT FROM meter.open_session AS x WHERE x.session_id = d.session_id
             ))
-    );
+    )
+    RETURNING d.*
+    LOOP
+        IF NOT ceased.counts THEN
+            PERFORM meter.count_again(ceased.session_id, ceased.started_at, ceased.until);
+        END IF;
+    END LOOP;
 
     WITH shown AS MATERIALIZED (
         SELECT s.*
@@ -164,6 +171,62 @@ $fn$;
 COMMENT ON FUNCTION meter.find_duplicates IS
 'Finds meetings that two servers show, among the open sessions or the given ones, and notes them '
 'in meter.duplicate_session. Returns the number of sessions that were noted.';
+
+-- Let a session count by itself from an instant on, when the other server ceased to show its meeting.
+-- That is known some minutes later. Until then the collectors stored it with the number of a session
+-- that counts through another one.
+CREATE OR REPLACE FUNCTION meter.count_again(
+    of_session bigint, of_start timestamptz, since timestamptz
+) RETURNS void
+LANGUAGE plpgsql
+SET search_path = pg_catalog, pg_temp
+AS $fn$
+DECLARE
+    own record;
+    ids bigint[];
+    last_at timestamptz;
+BEGIN
+    SELECT s.* INTO own
+    FROM meter.session AS s
+    WHERE s.session_id = of_session AND s.started_at = of_start;
+    SELECT array_agg(s.session_id) INTO ids
+    FROM meter.open_session AS o
+    INNER JOIN meter.session AS s ON o.session_id = s.session_id AND o.started_at = s.started_at
+    WHERE s.server_id = own.server_id AND s.tenant_id = own.tenant_id
+        AND s.internal_id = own.internal_id AND s.breakout AND s.parent_internal_id IS NULL;
+    WITH changed AS (
+        UPDATE meter.sample AS a SET breakout = FALSE, session_id = of_session
+        WHERE a.tenant_id = own.tenant_id AND a.session_id = ANY(ids || of_session)
+            AND a.breakout AND a.ts >= count_again.since
+        RETURNING a.*
+    ), polls AS (
+        UPDATE meter.poll AS p
+        SET
+            sessions = p.sessions + 1,
+            participants = p.participants + c.participants,
+            voice = p.voice + c.voice,
+            video = p.video + c.video,
+            listeners = p.listeners + c.listeners,
+            dialins = p.dialins + c.dialins,
+            breakouts = p.breakouts - 1
+        FROM changed AS c
+        WHERE NOT c.filled AND p.server_id = c.server_id AND p.ts = c.ts
+            AND p.ts >= count_again.since
+    )
+    SELECT max(c.ts + make_interval(secs => c.seconds)) INTO last_at FROM changed AS c;
+    IF last_at IS NOT NULL THEN
+        INSERT INTO meter.open_session (session_id, started_at) VALUES (of_session, of_start)
+        ON CONFLICT (session_id) DO NOTHING;
+        UPDATE meter.session AS s SET ended_at = NULL
+        WHERE s.session_id = of_session AND s.started_at = of_start;
+        INSERT INTO meter.late (since, until) VALUES (count_again.since, last_at);
+    END IF;
+END
+$fn$;
+
+COMMENT ON FUNCTION meter.count_again IS
+'Lets a session that counted through another one count by itself from an instant on, in what is '
+'stored.';
 
 -- Let the sessions that count through another one do so also in what is stored of [since, until):
 -- their samples, their polls' totals, and their rows. The rollups must be refreshed after it.

@@ -139,7 +139,7 @@ async def test_breakouts_of_a_meeting_on_two_servers(feed: Feed) -> None:
     shown = [meeting("a", 10), breakout("group", 30, internal("a"))]
     await play(meter, T, T + 10 * MINUTE, {"bbb1": shown, "bbb2": shown})
     await play(meter, T + 10 * MINUTE, T + 20 * MINUTE, {"bbb1": [], "bbb2": []})
-    assert await figures(meter, "acme", *FIGURES) == [300, 1, 30, 1]
+    assert await figures(meter, "acme", *FIGURES) == [300, 1, 10, 1]
     await sound(meter)
 
 
@@ -231,13 +231,44 @@ async def note_late(meter: Meter, since: datetime, until: datetime) -> None:
     await meter.update()
 
 
-async def test_verify_finds_and_repairs_what_was_not_noted(feed: Feed) -> None:
-    """As after an outage of the database, when both sessions are stored and ended at once."""
+async def test_sessions_that_ended_before_they_were_compared(feed: Feed) -> None:
+    """After an outage of the database, both are stored from the spool, and ended at once."""
     await feed.due(T, bbb1=None, bbb2=None)
     meter = make_meter(feed, bbb1=None, bbb2=None)
     answers = {"bbb1": [meeting("a", 10)], "bbb2": [meeting("a", 10)]}
     await play(meter, T, T + 10 * MINUTE, answers, found=False)
     await play(meter, T + 10 * MINUTE, T + 20 * MINUTE, {"bbb1": [], "bbb2": []}, found=False)
+    await meter.update()
+    assert await figures(meter, "acme", *FIGURES) == [100, 1, 10, 1]
+    await sound(meter)
+
+
+async def test_the_server_that_counts_ceases_to_show_it(feed: Feed) -> None:
+    """The other one counts from the next tick on, although that is known minutes later."""
+    await feed.due(T, bbb1=None, bbb2=None)
+    meter = make_meter(feed, bbb1=None, bbb2=None)
+    both = {"bbb1": [meeting("a", 10)], "bbb2": [meeting("a", 10)]}
+    await play(meter, T, T + 10 * MINUTE, both)
+    for minute in range(10, 30):
+        since = T + minute * MINUTE
+        await play(meter, since, since + MINUTE, both | {"bbb1": []})
+    for minute in range(30, 35):
+        since = T + minute * MINUTE
+        await play(meter, since, since + MINUTE, {"bbb1": [], "bbb2": []})
+    assert await figures(meter, "acme", *FIGURES) == [300, 1, 10, 1]
+    await sound(meter)
+
+
+async def test_verify_finds_and_repairs_what_was_not_noted(feed: Feed) -> None:
+    """As what an earlier version of bbbmeter stored."""
+    await feed.due(T, bbb1=None, bbb2=None)
+    meter = make_meter(feed, bbb1=None, bbb2=None)
+    for ts in feed.ticks(T, T + 20 * MINUTE):
+        for server in ("bbb1", "bbb2"):
+            shown = answer_xml(*[meeting("a", 10)] * (ts < T + 10 * MINUTE))
+            await meter.poll(ts, shown, server)
+    await feed.pool.execute("DELETE FROM meter.late")
+    await meter.update()
     assert await figures(meter, "acme", *FIGURES) == [200, 2, 20, 2]
     results = await look(feed, meter.settings, until=T + HOUR)
     result = results["duplicates"]

@@ -6,6 +6,7 @@ the answer is laid out as BigBlueButton or a load balancer does it, one regular 
 meetings. Otherwise lxml parses the answer, with the same result.
 """
 
+import hashlib
 import re
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
@@ -62,7 +63,8 @@ def parse_meetings(
     names. A meeting that cannot be read is omitted and counted in `Answer.skipped`. A meeting
     that has ended is omitted and not counted. If a meeting is in the answer several times with
     different content, the copy with the most participants is taken, of equals the first, and the
-    meeting is doubtful.
+    meeting is doubtful. Meetings with one internal id and different createTimes are different
+    meetings: clients choose the internal ids of breakouts.
 
     Raises NotXmlError if `body` is not a complete getMeetings answer, ApiError if BigBlueButton
     answered FAILED, and ImplausibleError if the answer is beyond `bounds`.
@@ -96,16 +98,45 @@ def _answer(text: bytes, start: int, wanted: _Wanted) -> Answer:
         if meeting is None:
             contradicting.add(_readable_id(scalars))
             continue
-        first = meetings.setdefault(meeting.internal_id, meeting)
+        key = meeting.internal_id
+        first = meetings.setdefault(key, meeting)
+        if first.created_ms != meeting.created_ms:
+            key = f"{key}#{meeting.created_ms}"
+            first = meetings.setdefault(key, meeting)
         if first is not meeting and first != meeting:
-            contradicting.add(meeting.internal_id)
+            contradicting.add(key)
             if first.participants < meeting.participants:
-                meetings[meeting.internal_id] = meeting
+                meetings[key] = meeting
+    if any(key != meeting.internal_id for key, meeting in meetings.items()):
+        meetings, contradicting = _told_apart(meetings, contradicting)
     doubtful = meetings.keys() & (contradicting | unread)
     unread -= doubtful
     return Answer(
         tuple(meetings.values()), without_id + len(unread), frozenset(unread), frozenset(doubtful)
     )
+
+
+def _told_apart(
+    meetings: dict[str, Meeting], contradicting: set[str | None]
+) -> tuple[dict[str, Meeting], set[str | None]]:
+    """Give meetings with one internal id different ones; return what is given, so changed.
+
+    The oldest meeting that is no breakout keeps the id: its own client did not choose it.
+    """
+    keys: dict[str, list[str]] = {}
+    for key, meeting in meetings.items():
+        keys.setdefault(meeting.internal_id, []).append(key)
+    apart: dict[str, Meeting] = {}
+    changed: set[str | None] = {key for key in contradicting if key not in meetings}
+    for internal_id, own in keys.items():
+        own.sort(key=lambda key: (meetings[key].breakout, meetings[key].created_ms))
+        for number, key in enumerate(own):
+            meeting = meetings[key]
+            name = f"{internal_id}#{meeting.created_ms}" if number else internal_id
+            apart[name] = meeting._replace(internal_id=name)
+            if key in contradicting:
+                changed.add(name)
+    return apart, changed
 
 
 def _common(answer: Answer, others: list[Answer]) -> Answer:
@@ -190,13 +221,20 @@ def _metadata(elements: Sequence[tuple[str, str]], keys: frozenset[str]) -> dict
 
 
 def _identifier(text: str | None) -> str:
+    """Return an id as it is; one that is too long, or that cannot be shown, as a hash of itself.
+
+    Clients choose ids. A meeting must not be hidden by its own id. Raises _UnreadableMeetingError
+    if there is none.
+    """
     if text and len(text) <= _MAX_TEXT and text.isprintable() and not text.isspace():
         return text  # nearly all identifiers
     text = allowed(text or "")
-    if not text or text.isspace() or len(text) > _MAX_TEXT:
+    if not text:
         raise _UnreadableMeetingError
-    if not text.isprintable() and CONTROL.search(text):
-        raise _UnreadableMeetingError
+    if text.isspace() or len(text) > _MAX_TEXT or CONTROL.search(text):
+        # Line breaks are not the same in each layout of an answer.
+        same = " ".join(text.split()).encode(errors="surrogatepass")
+        return f"odd-{hashlib.sha256(same).hexdigest()[:40]}"
     return text
 
 

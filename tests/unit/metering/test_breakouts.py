@@ -6,7 +6,7 @@ import pytest
 
 from collector.metering.pipeline import Pipeline
 from collector.model import Batch, PollResult, Sample
-from tests.support.polls import START, breakout, meeting, ok
+from tests.support.polls import breakout, meeting, ok
 from tests.support.settings import make_settings
 
 TENANTS = [{"type": "metadata", "key": "bbblb-tenant"}, {"type": "parent"}]
@@ -136,14 +136,39 @@ def test_a_parent_that_comes_back_counts_nobody_twice(pipeline: Pipeline) -> Non
 
 
 def test_a_parent_that_could_not_be_read(pipeline: Pipeline) -> None:
-    """Nothing is decided on a partial view: a known parent stays, an unknown one is awaited."""
-    group = breakout("b", 7, "room", **of("acme"))
+    """Its breakouts count by themselves meanwhile: else it could hide them."""
+    room, group = meeting(participants=9, **of("acme")), breakout("b", 7, "room", **of("acme"))
+    pipeline.process(ok(0, room, group))
+    batch = pipeline.process(ok(30, group, unread=["room-internal"]))
+    assert billed(batch) == {"acme": 7}
+    assert [(row.tenant, row.at) for row in batch.unseen] == [("acme", batch.polls[0].ts)]
+    batch = pipeline.process(ok(60, room, group))
+    filled = [sample for sample in batch.samples if sample.filled]
+    assert [(sample.breakout, sample.participants) for sample in filled] == [(False, 2)]
+
+
+def test_a_breakout_of_nobody_knows_whom(pipeline: Pipeline) -> None:
+    """Its tenant is not decided on a partial view: a parent that may tell it is awaited."""
+    group = breakout("b", 7, "room")
     batch = pipeline.process(ok(0, group, unread=["room-internal"]))
     assert not batch.samples
     assert sum(row.sessions for row in batch.unseen) == 2
     room = meeting(participants=9, **of("acme"))
-    assert {s.breakout for s in pipeline.process(ok(30, room, group)).samples} == {False, True}
-    batch = pipeline.process(ok(60, group, unread=["room-internal"]))
-    assert [sample.breakout for sample in batch.samples] == [True]
-    assert [(row.tenant, row.at) for row in batch.unseen] == [("acme", batch.polls[0].ts)]
-    assert batch.polls[0].ts > START
+    batch = pipeline.process(ok(30, room, group))
+    assert {(s.tenant, s.breakout) for s in batch.samples} == {("acme", False), ("acme", True)}
+    # With a mark of its own it is not awaited.
+    other = breakout("c", 3, "lost", **of("law"))
+    assert billed(pipeline.process(ok(60, other, unread=["lost-internal"]))) == {"law": 3}
+
+
+def test_more_people_in_a_breakout_that_a_poll_left_out(pipeline: Pipeline) -> None:
+    """They are missing in the parent's figures of that time, which is told; others are not."""
+    room = meeting(participants=5, **of("acme"))
+    for people, told in ((5, 0), (40, 1)):
+        group = breakout(f"b{people}", people, "room", **of("acme"))
+        at_s = 300 * people
+        pipeline.process(ok(at_s, room, group))
+        pipeline.process(ok(at_s + 30, room))
+        batch = pipeline.process(ok(at_s + 60, room, group))
+        assert len(batch.unseen) == told, people
+        assert {row.tenant for row in batch.unseen} == ({"acme"} if told else set())

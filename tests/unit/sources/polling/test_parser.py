@@ -1,5 +1,6 @@
 """The parser of getMeetings answers: samples, rules, and each value that a server sends."""
 
+import re
 import unittest.mock
 from typing import Any
 
@@ -134,12 +135,30 @@ def test_text_for_attendees_breaks_nothing(attendees: str) -> None:
 # -- identity, time, state ---------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("value", ["", "   ", "x" * 513, "a\tb", "a\x85b"])
 @pytest.mark.parametrize("element", ["meetingID", "internalMeetingID"])
-def test_unusable_id_skips_the_meeting(element: str, value: str) -> None:
-    """Ids are 1 to 512 characters without control characters."""
-    changes: dict[str, Any] = {element: value}
+def test_an_empty_id_skips_the_meeting(element: str) -> None:
+    """Without identity there is no sample."""
+    changes: dict[str, Any] = {element: ""}
     assert parse_meetings(answer_xml(meeting_xml(**changes))) == skipped(element)
+
+
+@pytest.mark.parametrize("value", ["   ", "x" * 513, "x" * 10_000, "a\tb", "a\x85b", "a\x7fb"])
+@pytest.mark.parametrize("element", ["meetingID", "internalMeetingID", "parentMeetingID"])
+def test_an_odd_id_is_hashed(element: str, value: str) -> None:
+    """Clients choose ids: a meeting is not hidden by its own."""
+    changes: dict[str, Any] = {"isBreakout": "true", element: value}
+    answer = parse_meetings(answer_xml(meeting_xml(**changes)))
+    found = dict(
+        zip(
+            ("meetingID", "internalMeetingID", "parentMeetingID"),
+            (only(answer).external_id, only(answer).internal_id, only(answer).parent_internal_id),
+            strict=True,
+        )
+    )
+    assert answer.skipped == 0
+    assert re.fullmatch("odd-[0-9a-f]{40}", found.pop(element) or "")
+    assert not any((text or "").startswith("odd-") for text in found.values())
+    assert parse_meetings(answer_xml(meeting_xml(**changes))) == answer
 
 
 @pytest.mark.parametrize("value", ["", "soon", "12", "99999999999999", "-1755772800000"])

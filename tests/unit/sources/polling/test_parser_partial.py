@@ -1,5 +1,6 @@
 """The parser: what it says of meetings that are unreadable, contradictory or implausible."""
 
+import itertools
 from typing import Any
 
 import pytest
@@ -8,7 +9,7 @@ from collector.errors import ImplausibleError
 from collector.model import MAX_COUNT, Answer
 from collector.sources.polling import bounds
 from collector.sources.polling.parser import parse_meetings
-from tests.support.meetings import ID, answer_xml, identity, meeting_xml, only
+from tests.support.meetings import CREATED_MS, ID, answer_xml, identity, meeting_xml, only
 
 ONE, TWO = identity(1), identity(2)
 UNREADABLE: dict[str, Any] = {"participantCount": "many"}
@@ -106,6 +107,35 @@ def test_the_copy_with_the_most_participants_is_taken(counts: list[int]) -> None
     assert answer.meetings[0].participants == 5
     assert answer.meetings[0].external_id == f"room{counts.index(5)}"  # the first of equals
     assert answer.partial
+
+
+def test_one_internal_id_with_several_creations_is_several_meetings() -> None:
+    """Clients choose the internal ids of breakouts: the oldest meeting that is none keeps its own.
+
+    They keep their ids in any order of the answer.
+    """
+    meeting, younger = (
+        meeting_xml(createTime=CREATED_MS + 500),
+        meeting_xml(createTime=CREATED_MS + 900),
+    )
+    stolen = [
+        meeting_xml(createTime=CREATED_MS + n, participantCount=n, isBreakout="true")
+        for n in (1, 2)
+    ]
+    again = meeting_xml(createTime=CREATED_MS + 2, participantCount=9, isBreakout="true")
+    for order in itertools.permutations([meeting, younger, *stolen]):
+        answer = parse_meetings(answer_xml(*order, again))
+        found = {
+            m.internal_id: (m.created_ms - CREATED_MS, m.participants) for m in answer.meetings
+        }
+        count = found[ID][1]
+        assert found == {
+            ID: (500, count),
+            f"{ID}#{CREATED_MS + 900}": (900, count),
+            f"{ID}#{CREATED_MS + 1}": (1, 1),
+            f"{ID}#{CREATED_MS + 2}": (2, 9),
+        }
+        assert (answer.skipped, answer.doubtful) == (0, {f"{ID}#{CREATED_MS + 2}"})
 
 
 def test_a_copy_that_cannot_be_read_makes_doubtful() -> None:
