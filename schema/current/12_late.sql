@@ -98,8 +98,8 @@ COMMENT ON FUNCTION meter.drop_overlaps IS
 'Deletes what counts a second of [since, until) twice: polls of a server that overlap earlier ones,'
 ' and filled samples that overlap others of their session. The caller must refresh the rollups.';
 
--- Note in meter.unseen what successful polls of [since, until) did not show, although filled samples
--- stand for it. A collector notes this itself, unless the poll was another collector's.
+-- Note in meter.unseen what successful polls of [since, until) did not show, although filled
+-- samples stand for it. A collector notes this itself, unless the poll was another collector's.
 CREATE OR REPLACE FUNCTION meter.note_unseen(since timestamptz, until timestamptz) RETURNS void
 LANGUAGE sql
 SET search_path = pg_catalog, pg_temp
@@ -179,7 +179,8 @@ BEGIN
         FROM meter.session AS s
         INNER JOIN meter.open_session AS o
             ON s.session_id = o.session_id AND s.started_at = o.started_at
-        WHERE s.started_at < upper(span) AND (s.last_seen_at IS NULL OR s.last_seen_at >= lower(span))
+        WHERE s.started_at < upper(span)
+            AND (s.last_seen_at IS NULL OR s.last_seen_at >= lower(span))
         HAVING count(*) > 0;
         since := lower(span);
         until := upper(span);

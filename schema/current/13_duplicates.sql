@@ -5,7 +5,8 @@
 -- Find such meetings among the open sessions, or among the sessions that are given by session_id
 -- and started_at. Returns the number of sessions that were noted in meter.duplicate_session.
 --
--- BigBlueButton makes internal ids of a hash and its clock, so that no two meetings have the same.
+-- BigBlueButton makes internal ids of the meeting id's hash and its clock. Two meetings have the
+-- same one only if a client tries for it (docs/trust.md).
 -- But clients choose those of breakout rooms, so breakouts are left out. They count through their
 -- parent, wherever that counts.
 CREATE OR REPLACE FUNCTION meter.find_duplicates(
@@ -172,9 +173,9 @@ COMMENT ON FUNCTION meter.find_duplicates IS
 'Finds meetings that two servers show, among the open sessions or the given ones, and notes them '
 'in meter.duplicate_session. Returns the number of sessions that were noted.';
 
--- Let a session count by itself from an instant on, when the other server ceased to show its meeting.
--- That is known some minutes later. Until then the collectors stored it with the number of a session
--- that counts through another one.
+-- Let a session count by itself from an instant on, when the other server ceased to show its
+-- meeting. That is known some minutes later. Until then the collectors stored it with the number of
+-- a session that counts through another one.
 CREATE OR REPLACE FUNCTION meter.count_again(
     of_session bigint, of_start timestamptz, since timestamptz
 ) RETURNS void
