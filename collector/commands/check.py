@@ -4,8 +4,9 @@ import asyncio
 import secrets
 import time
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
+from functools import partial
 from itertools import combinations
 
 import typer
@@ -15,6 +16,7 @@ from rich.text import Text
 
 from collector.bbb import BbbClients, Reply
 from collector.clock import MAX_SKEW_S
+from collector.commands.attributed import Attributed
 from collector.commands.options import Config, load
 from collector.daemon.daemon import CONNECTIONS
 from collector.database import Connection, borrowed, open_pool
@@ -57,10 +59,11 @@ async def check_all(settings: Settings, console: Console) -> bool:
         )
 
         shown: dict[str, set[str]] = {}
+        attributed = Attributed(settings)
 
         async def one(server: ServerSettings) -> bool:
             async with hosts[server.host], slots:
-                ok, text = await _check_server(clients, settings, server, shown)
+                ok, text = await _check_server(clients, settings, server, shown, attributed)
             _print(console, ok, f"server[{server.name}]", text)
             return ok
 
@@ -75,18 +78,28 @@ async def check_all(settings: Settings, console: Console) -> bool:
     if not settings.server:
         problem = "no server to poll; add a [[server]] entry"
         _print(console, False, "server", problem)  # noqa: FBT003 - says the state
+    for line in attributed.lines():
+        _print(console, None, "attribution", line)
     ok, text = await _check_database(settings)
     _print(console, ok, "database", text)
     return all(fine) and bool(settings.server) and ok
 
 
 async def _check_server(
-    clients: BbbClients, settings: Settings, server: ServerSettings, shown: dict[str, set[str]]
+    clients: BbbClients,
+    settings: Settings,
+    server: ServerSettings,
+    shown: dict[str, set[str]],
+    attributed: Attributed,
 ) -> tuple[bool, str]:
-    """Return whether a server is fine, and the words for it; add its meetings' ids to `shown`."""
+    """Return whether a server is fine, and the words for it.
+
+    Adds its meetings to `attributed`, and their ids to `shown`.
+    """
+    parse = partial(parse_meetings, metadata_keys=attributed.metadata_keys)
     try:
         started_s = time.monotonic()
-        reply = await _ask(clients, settings, server)
+        reply = await _ask(clients, settings, server, parse)
         latency_ms = round((time.monotonic() - started_s) * 1000)
     except ApiError as error:
         if error.key == "checksumError":
@@ -98,7 +111,7 @@ async def _check_server(
     except BbbmeterError as error:
         return False, str(error)
     try:
-        wrong = await _ask(clients, settings, _with_wrong_secret(server))
+        wrong = await _ask(clients, settings, _with_wrong_secret(server), parse)
     except PollError as error:
         rejected = isinstance(error, ApiError) or (
             isinstance(error, HttpStatusError) and error.status in _REJECTS
@@ -108,13 +121,17 @@ async def _check_server(
         return False, _accepts_anything(len(reply.value.meetings) + len(wrong.value.meetings))
     # Clients choose the internal ids of breakouts.
     shown[server.name] = {m.internal_id for m in reply.value.meetings if not m.breakout}
-    return True, ", ".join(_notes(reply, tried, latency_ms, datetime.now(UTC)))
+    tenants = attributed.add(server, reply.value.meetings)
+    return True, ", ".join([*_notes(reply, tried, latency_ms, datetime.now(UTC)), *tenants])
 
 
-async def _ask(clients: BbbClients, settings: Settings, server: ServerSettings) -> Reply[Answer]:
-    made = clients.make(
-        [server], "getMeetings", parse_meetings, max_body_bytes=settings.max_body_bytes
-    )
+async def _ask(
+    clients: BbbClients,
+    settings: Settings,
+    server: ServerSettings,
+    parse: Callable[[bytes], Answer],
+) -> Reply[Answer]:
+    made = clients.make([server], "getMeetings", parse, max_body_bytes=settings.max_body_bytes)
     return await made[server.name].ask()
 
 
@@ -162,7 +179,9 @@ def _notes(reply: Reply[Answer], tried: str, latency_ms: int, now: datetime) -> 
 
 
 def _clock(skew_s: float, max_skew_s: float, advice: str) -> str:
-    return f"clock {skew_s:+.0f} s" + (f" (WRONG: {advice})" if abs(skew_s) > max_skew_s else "")
+    return f"clock {round(skew_s):+d} s" + (
+        f" (WRONG: {advice})" if abs(skew_s) > max_skew_s else ""
+    )
 
 
 async def _check_database(settings: Settings) -> tuple[bool, str]:

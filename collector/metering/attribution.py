@@ -78,11 +78,17 @@ class Attribution:
                 return tenant if not is_open or self._known.admit(tenant) else self.default_tenant
         return self.default_tenant
 
+    def rule_for(self, meeting: Meeting, server: ServerSettings) -> Rule | None:
+        """Return the first rule that gives `meeting`, which is no breakout, a tenant."""
+        room = self._unscoped(meeting)
+        matching = (r for r in self._rules if _match(r, meeting, server, room, None) is not None)
+        return next(matching, None)
+
     def _unscoped(self, meeting: Meeting) -> str:
         """Return the meeting id without the suffix that a load balancer appended, if any."""
         external_id = meeting.external_id
         for rule in self._suffixes:
-            head, tenant = _split_suffix(external_id, rule.separator)
+            head, tenant = split_suffix(external_id, rule.separator)
             if tenant is not None:
                 return head
         marked = meeting.metadata.get(BBBLB_TENANT_KEY)
@@ -112,7 +118,7 @@ def _match(
         case MetadataRule():
             return _named(meeting.metadata.get(rule.key, "").strip(), rule.tenants)
         case SuffixRule():
-            _, suffix = _split_suffix(meeting.external_id, rule.separator)
+            _, suffix = split_suffix(meeting.external_id, rule.separator)
             return _named(suffix, rule.tenants)
         case PrefixRule():
             return rule.tenant if room is not None and room.startswith(rule.prefix) else None
@@ -137,7 +143,7 @@ def _named(mark: str | None, tenants: Mapping[str, str]) -> str | None:
     return mark if is_tenant_name(mark) else None
 
 
-def _split_suffix(external_id: str, separator: str) -> tuple[str, str | None]:
+def split_suffix(external_id: str, separator: str) -> tuple[str, str | None]:
     """Split `<id><separator><tenant>` from the right; return (id, None) if it has another form."""
     head, found, tail = external_id.rpartition(separator)
     if found and head and _BBBLB_TENANT.fullmatch(tail):
