@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
 from functools import partial
 from itertools import combinations
+from pathlib import Path
 
 import typer
 from pydantic import SecretStr
@@ -17,7 +18,7 @@ from rich.text import Text
 from collector.bbb import BbbClients, Reply
 from collector.clock import MAX_SKEW_S
 from collector.commands.attributed import Attributed
-from collector.commands.options import Config, load
+from collector.commands.options import Config, config_path, load, no_server
 from collector.daemon.daemon import CONNECTIONS
 from collector.database import Connection, borrowed, open_pool
 from collector.database.deadlines import READ_DEADLINE_S
@@ -25,7 +26,15 @@ from collector.database.engine import parse_embedded
 from collector.database.migrate import missing_files
 from collector.database.timescale import look
 from collector.database.trial import Trial, may_write, try_out
-from collector.errors import ApiError, BbbmeterError, HttpStatusError, PollError
+from collector.errors import (
+    ApiError,
+    BbbmeterError,
+    HttpStatusError,
+    NotXmlError,
+    PollError,
+    RedirectError,
+    TlsError,
+)
 from collector.model import Answer
 from collector.settings import ServerSettings, Settings
 from collector.sources.polling.parser import parse_meetings
@@ -46,12 +55,15 @@ _REJECTS = {401, 403}
 def check(config: Config = None) -> None:
     """Check the settings, then try every server and the database. Exit code 1 if one fails."""
     settings = load(config)
-    if not asyncio.run(check_all(settings, Console(highlight=False))):
+    if not asyncio.run(check_all(settings, Console(highlight=False), config_path(config))):
         raise typer.Exit(1)
 
 
-async def check_all(settings: Settings, console: Console) -> bool:
-    """Print a line for each server and for the database; return whether all of them are fine."""
+async def check_all(settings: Settings, console: Console, path: Path | None) -> bool:
+    """Print a line for each server and for the database; return whether all of them are fine.
+
+    `path` is the file of the settings.
+    """
     async with BbbClients() as clients:
         slots = asyncio.Semaphore(settings.concurrent_requests)
         hosts: dict[str, asyncio.Semaphore] = defaultdict(
@@ -76,8 +88,7 @@ async def check_all(settings: Settings, console: Console) -> bool:
         if not server.enabled:
             _print(console, None, f"server[{server.name}]", "not enabled")
     if not settings.server:
-        problem = "no server to poll; add a [[server]] entry"
-        _print(console, False, "server", problem)  # noqa: FBT003 - says the state
+        _print(console, False, "server", no_server(path))  # noqa: FBT003 - says the state
     for line in attributed.lines():
         _print(console, None, "attribution", line)
     ok, text = await _check_database(settings)
@@ -107,7 +118,7 @@ async def _check_server(
             return False, f"reachable, but rejects the checksum ({server.checksum}): {reason}"
         return False, f"reachable, but {error}"
     except PollError as error:
-        return False, f"{error.full_outcome}" + (f": {error}" if str(error) else "")
+        return False, _failure(error, server)
     except BbbmeterError as error:
         return False, str(error)
     try:
@@ -123,6 +134,20 @@ async def _check_server(
     shown[server.name] = {m.internal_id for m in reply.value.meetings if not m.breakout}
     tenants = attributed.add(server, reply.value.meetings)
     return True, ", ".join([*_notes(reply, tried, latency_ms, datetime.now(UTC)), *tenants])
+
+
+def _failure(error: PollError, server: ServerSettings) -> str:
+    """Return the words for a failure, with the address that was called and what to try."""
+    text = str(error) or error.full_outcome.replace("_", " ")
+    hint = ""
+    if isinstance(error, TlsError):
+        hint = (
+            ". If a private authority signed the certificate, set ca_file; if the server speaks "
+            "http, begin url with http://"
+        )
+    elif isinstance(error, HttpStatusError | NotXmlError | RedirectError):
+        hint = ". Is url the address that `bbb-conf --secret` shows?"
+    return f"{text}, from {server.api_url / 'getMeetings'}{hint}"
 
 
 async def _ask(

@@ -1,5 +1,6 @@
 """Options that several commands share, and the code that loads the settings."""
 
+import sys
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
@@ -36,8 +37,19 @@ def config_path(config: Path | None) -> Path | None:
     return config or (DEFAULT_CONFIG if DEFAULT_CONFIG.exists() else None)
 
 
+def no_server(path: Path | None) -> str:
+    """Return what to do if the settings, from the file at `path`, have no server to poll."""
+    if path is None:
+        return f"there is no {DEFAULT_CONFIG} here: run `bbbmeter init`, or give --config"
+    return "no server to poll; add an enabled [[server]] entry"
+
+
 def load(config: Path | None) -> Settings:
     """Return the settings, and set up logging of warnings and errors only. Raises SettingsError."""
-    settings = load_settings(config_path(config))
+    path = config_path(config)
+    settings = load_settings(path)
     setup_logging(settings.log_format, "warning")
+    if path is not None and path.stat().st_mode & 0o044 and any(s.secret for s in settings.server):
+        said = f"{path} contains secrets, and other users can read it: chmod 600 {path}"
+        print(f"bbbmeter: {said}", file=sys.stderr)
     return settings

@@ -3,7 +3,7 @@
 import asyncio
 import gc
 
-from collector.commands.options import Config, config_path, load
+from collector.commands.options import Config, config_path, load, no_server
 from collector.daemon import Daemon
 from collector.errors import SettingsError
 from collector.log import setup_logging
@@ -15,8 +15,7 @@ def run(config: Config = None) -> None:
     settings = load(path)
     setup_logging(settings.log_format, settings.log_level)
     if not settings.enabled_servers:
-        problem = "server: no server to poll; add an enabled [[server]] entry"
-        raise SettingsError([problem], str(path or "environment"))
+        raise SettingsError([f"server: {no_server(path)}"], str(path or "environment"))
     # The objects of a tick live until the tick ends. With its default thresholds, the garbage
     # collector would search them often, find nothing, and use a quarter of the processor time.
     gc.freeze()

@@ -10,6 +10,7 @@ from rich.console import Console
 
 from collector.commands.options import Config, Format, load
 from collector.database import open_pool
+from collector.errors import UsageError
 from collector.reports.render import REPORT_WIDTH
 from collector.reports.usage import parse_instant
 from collector.verify import Result, as_json, as_table, repair
@@ -28,10 +29,12 @@ def verify(
         bool, typer.Option("--repair", help="Repair what can be repaired, then verify again.")
     ] = False,
     output: Annotated[
-        Format, typer.Option("--format", help="Output format: table or json.")
+        Format, typer.Option("--format", help="Output format: table or json; csv is not possible.")
     ] = Format.table,
 ) -> None:
     """Recompute all figures, and compare them with the stored ones. Exit code 1 if they differ."""
+    if output is Format.csv:
+        raise UsageError(["--format csv: a verification has no rows; use table or json"], "verify")
     settings = load(config)
     zone = ZoneInfo(settings.billing_timezone)
     period_start = parse_instant(since, zone) if since else None

@@ -21,6 +21,13 @@ _REJECTIONS = (
 )
 
 # The driver raises the last one when its own state is wrong, as after a lost connection.
+# Readers have no access to the list of migrations. These errors show that a migration is missing.
+NO_SCHEMA = (
+    asyncpg.InvalidSchemaNameError,
+    asyncpg.UndefinedTableError,
+    asyncpg.UndefinedFunctionError,
+    asyncpg.UndefinedColumnError,
+)
 _FAILURES = (asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError)
 
 
@@ -134,5 +141,7 @@ def translated(operation: str) -> Iterator[None]:
 
 def _said(error: Exception) -> str:
     """Return the driver's message and its class; never its detail, which can contain data."""
+    if isinstance(error, NO_SCHEMA):
+        return "the database has no tables of bbbmeter, or old ones: run `bbbmeter migrate`"
     text = getattr(error, "message", None) or str(error) or "no answer in time"
     return f"{text} ({type(error).__name__})"

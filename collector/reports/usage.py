@@ -10,6 +10,7 @@ from zoneinfo import ZoneInfo
 import asyncpg
 
 from collector.database import Connection, translated
+from collector.database.pool import NO_SCHEMA
 from collector.errors import DatabaseError, MigrationError, ReportError
 from collector.reports.figures import FIGURES
 
@@ -22,14 +23,6 @@ GROUP_KEYS: dict[str, tuple[str, ...]] = {
     "day": ("tenant", "day"),
     "month": ("tenant", "month"),
 }
-
-# Readers have no access to the list of migrations. These errors show that a migration is missing.
-_NO_SCHEMA = (
-    asyncpg.InvalidSchemaNameError,
-    asyncpg.UndefinedTableError,
-    asyncpg.UndefinedFunctionError,
-    asyncpg.UndefinedColumnError,
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,9 +57,8 @@ async def fetch_report(connection: Connection, request: Request) -> list[dict[st
         cause = error.__cause__
         if isinstance(cause, asyncpg.InvalidParameterValueError):
             raise ReportError(f"{cause.message}. {cause.hint or ''}".strip()) from cause
-        if isinstance(cause, _NO_SCHEMA):
-            msg = "the database has no tables of bbbmeter, or old ones: run `bbbmeter migrate`"
-            raise MigrationError(msg) from cause
+        if isinstance(cause, NO_SCHEMA):
+            raise MigrationError(str(error)) from cause
         raise
     keys = GROUP_KEYS.get(request.by or "", ("tenant",))
     wanted = (row for row in rows if request.tenant in {None, row["tenant"]})

@@ -3,11 +3,12 @@
 import os
 import tomllib
 from collections.abc import Iterator, Mapping
+from difflib import get_close_matches
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 from urllib.parse import quote
 
-from pydantic import SecretStr, ValidationError
+from pydantic import BaseModel, SecretStr, ValidationError
 
 from collector.errors import SettingsError
 from collector.settings.base import Section
@@ -60,22 +61,48 @@ def _unknown_variables() -> Iterator[str]:
             default = Settings.model_fields[key].default if key in Settings.model_fields else None
             # pydantic checks the keys inside a table. Other keys have no keys inside.
             if default is None or (nested and not isinstance(default, Section)):
-                yield f"environment variable {variable}: unknown key {'.'.join([key, *nested])}"
+                unknown = f"unknown key {'.'.join([key, *nested])}"
+                yield f"environment variable {variable}: {unknown}{_meant(key, Settings)}"
 
 
 def _unknown_keys(content: Mapping[str, Any]) -> Iterator[str]:
     """Yield the file's unknown top keys, before BaseSettings takes some as its own options."""
     for key in content:
         if key not in Settings.model_fields:
-            yield f"{key}: unknown key"
+            yield f"{key}: unknown key{_meant(key, Settings)}"
+
+
+def _meant(key: str, section: type[BaseModel]) -> str:
+    """Return the key of `section` that was probably meant, as a question; else an empty text."""
+    near = get_close_matches(key, section.model_fields, n=1)
+    return f"; did you mean {near[0]}?" if near and near[0] != key else ""
 
 
 def _problems_of(error: ValidationError, content: Mapping[str, Any]) -> Iterator[str]:
     for problem in error.errors(include_url=False, include_context=False, include_input=False):
         key = _key(problem["loc"], content)
         for line in problem["msg"].removeprefix("Value error, ").split("\n"):
-            text = "unknown key" if problem["type"] == "extra_forbidden" else line
+            text = line
+            if problem["type"] == "extra_forbidden":
+                text = f"unknown key{_meant_at(problem['loc'])}"
             yield f"{key}: {text}" if key else text
+
+
+def _meant_at(location: tuple[int | str, ...]) -> str:
+    """Return what was probably meant with the unknown key at `location`."""
+    section: type[BaseModel] | None = Settings
+    for part in location[:-1]:
+        if isinstance(part, str) and section is not None:
+            field = section.model_fields.get(part)
+            section = _section_of(field.annotation) if field else None
+    return _meant(str(location[-1]), section) if section else ""
+
+
+def _section_of(annotation: Any) -> type[Section] | None:  # noqa: ANN401 - a type or an alias
+    """Return the model in an annotation such as `SpoolSettings` or `tuple[ServerSettings, ...]`."""
+    inner = (annotation, *get_args(annotation))
+    sections = (kind for kind in inner if isinstance(kind, type) and issubclass(kind, Section))
+    return next(sections, None)
 
 
 def _key(location: tuple[int | str, ...], content: Mapping[str, Any]) -> str:

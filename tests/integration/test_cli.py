@@ -85,7 +85,7 @@ async def test_init_writes_settings_once(bbbmeter: Shell) -> None:
 
 async def test_run_without_servers(bbbmeter: Shell) -> None:
     """A collector with nothing to do says so and ends, whether it has a file or not."""
-    (await bbbmeter("run")).require_refusal("server: no server to poll; add an enabled [[server]]")
+    (await bbbmeter("run")).require_refusal("server: there is no bbbmeter.toml here")
     server = '[[server]]\nname = "b"\nurl = "http://b.invalid/"\nsecret = "s"\nenabled = false\n'
     bbbmeter.configure("embedded:data", server)
     (await bbbmeter("run")).require_refusal("bbbmeter.toml", "server: no server to poll")
@@ -210,7 +210,8 @@ async def test_check(bbbmeter: Shell, dsn: str, fleet: SimulatedFleet) -> None:
     done = await bbbmeter("check")
     assert (done.code, done.err) == (1, "")
     lines = lines_of(done)
-    assert lines["server[sim01]"] == "FAILED: http_status:502: HTTP status 502"
+    assert lines["server[sim01]"].startswith("FAILED: HTTP status 502, from http://")
+    assert lines["server[sim01]"].endswith("bbb-conf --secret` shows?")
     assert lines["server[sim02]"].startswith("FAILED: reachable, but rejects the checksum")
     assert lines["server[sim02]"].endswith("wrong secret, or algorithm not allowed")
     assert lines["database"].startswith("ok:")
@@ -219,7 +220,25 @@ async def test_check(bbbmeter: Shell, dsn: str, fleet: SimulatedFleet) -> None:
     bbbmeter.config.write_text(f'database = "{dsn}"\nbogus = 1\n', encoding="utf-8")
     (await bbbmeter("check")).require_refusal("bogus: unknown key")
     bbbmeter.config.write_text(f'database = "{dsn}"\n', encoding="utf-8")
-    assert "server: no server to poll; add a [[server]] entry" in (await bbbmeter("check")).out
+    assert "server: no server to poll; add an enabled [[server]]" in (await bbbmeter("check")).out
+
+
+async def test_secrets_that_others_can_read(bbbmeter: Shell, dsn: str) -> None:
+    """A settings file with secrets must be its owner's; without any, its mode does not matter."""
+    server = '[[server]]\nname = "b"\nurl = "http://b.invalid/"\nsecret = "hush"\n'
+    for more, mode, warned in ((server, 0o600, False), (server, 0o640, True), ("", 0o644, False)):
+        bbbmeter.configure(dsn, more)
+        bbbmeter.config.chmod(mode)
+        done = await bbbmeter("report")
+        assert (done.code, "chmod 600" in done.err) == (0, warned), done.said
+        assert "hush" not in done.said
+
+
+async def test_a_database_without_tables(bbbmeter: Shell, empty_dsn: str) -> None:
+    """Each command that needs them says what to do."""
+    bbbmeter.configure(empty_dsn)
+    for command in (["report"], ["verify"], ["tenant", "grant-sql", "acme"]):
+        (await bbbmeter(*command)).require_refusal("run `bbbmeter migrate`")
 
 
 async def test_check_spares_a_load_balancer(bbbmeter: Shell, dsn: str) -> None:

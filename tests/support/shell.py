@@ -52,6 +52,7 @@ class Shell:
 
     def configure(self, database: str, more: str = "") -> None:
         """Write settings with `database` and more lines."""
+        self.config.touch(mode=0o600)
         self.config.write_text(
             f'database = "{database}"\nbilling_timezone = "Europe/Berlin"\n{more}', encoding="utf-8"
         )

@@ -11,6 +11,8 @@ from collector.settings import MetadataRule, ParentRule, ServerRule
 from collector.settings.file import load_settings
 from tests.support.settings import SERVER, Load, Problems
 
+MEANT = "unknown key databas; did you mean database?"
+
 
 class TestFile:
     """Reading the file."""
@@ -53,11 +55,17 @@ class TestFile:
         )
         assert sorted(found) == [
             "bogus: unknown key",
-            "http.prt: unknown key",
+            "http.prt: unknown key; did you mean port?",
             "poll_interval_s: must be 5, 6, 10, 12, 15, 20, 30 or 60, as it must divide a minute",
             "server[2].name: Field required",
             "server[bbb1].url: must begin with http:// or https:// and name a host",
         ]
+
+    def test_what_was_meant(self, problems: Problems) -> None:
+        """A key that looks like one of its own table is named."""
+        found = problems('sever = 1\n[[server]]\nname = "a"\nurl = "http://a/"\nsecrt = "x"\n')
+        assert "sever: unknown key; did you mean server?" in found
+        assert "server[a].secrt: unknown key; did you mean secret?" in found
 
     def test_the_message_has_a_line_for_each_problem(self, path: Path) -> None:
         """The text that the command line prints names the file in front of each problem."""
@@ -171,7 +179,11 @@ class TestEnvironment:
                 "BBBMETER_SERVER__0__SECRET",
                 "environment variable BBBMETER_SERVER__0__SECRET: unknown key server.0.secret",
             ),
-            ("BBBMETER_RETENTION__SAMPEL", "retention.sampel: unknown key"),
+            (
+                "BBBMETER_RETENTION__SAMPEL",
+                "retention.sampel: unknown key; did you mean sample?",
+            ),
+            ("BBBMETER_DATABAS", "environment variable BBBMETER_DATABAS: " + MEANT),
         ],
     )
     def test_unknown_variables_are_refused(
