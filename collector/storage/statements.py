@@ -99,6 +99,8 @@ WITH given AS (
         -- The first start is kept: a start corrected by the server's clock differs each time, and
         -- a session that was empty at first began later than it was created.
         coalesce((
+            SELECT o.started_at FROM meter.open_session AS o WHERE o.session_id = s.session_id
+        ), (
             SELECT x.started_at FROM meter.session AS x
             WHERE x.session_id = s.session_id
                 AND x.started_at > s.started_at - interval '2 days'

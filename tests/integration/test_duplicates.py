@@ -5,44 +5,24 @@ from typing import Any
 
 import pytest
 
-from collector.storage.duplicates import Duplicates, counted_elsewhere, find_duplicates
+from collector.storage.duplicates import Duplicates
 from collector.verify import repair
 from tests.support.feed import Feed
 from tests.support.meetings import answer_xml
-from tests.support.meter import HOUR, MINUTE, TICK, Meter, T, breakout, internal, meeting
-from tests.support.settings import make_server, make_settings
+from tests.support.meter import (
+    HOUR,
+    MINUTE,
+    TICK,
+    Meter,
+    T,
+    breakout,
+    find,
+    internal,
+    make_meter,
+    meeting,
+    play,
+)
 from tests.support.verify import look
-
-BY_MARK = [{"type": "metadata", "key": "bbblb-tenant"}, {"type": "server"}, {"type": "parent"}]
-Answers = dict[str, list[str]]
-
-
-def make_meter(feed: Feed, rules: list[dict[str, str]] = BY_MARK, **servers: str | None) -> Meter:
-    """Return a collector of `servers`, each with its tenant; None is a shared server."""
-    entries = [make_server(name, tenant=tenant) for name, tenant in servers.items()]
-    return Meter(feed, make_settings(server=entries, attribution={"rules": rules}))
-
-
-async def play(
-    meter: Meter, since: datetime, until: datetime, answers: Answers, *, found: bool = True
-) -> list[Duplicates]:
-    """Poll all servers at each tick of [since, until); return the last duplicates found."""
-    pairs: list[Duplicates] = []
-    for ts in meter.feed.ticks(since, until):
-        for server, meetings in answers.items():
-            await meter.poll(ts, answer_xml(*meetings), server)
-        if found:
-            pairs = await find(meter)
-    await meter.update()
-    return pairs
-
-
-async def find(meter: Meter) -> list[Duplicates]:
-    """Do what a collector does at each tick."""
-    async with meter.feed.pool.acquire() as connection:
-        pairs = await find_duplicates(connection)
-        meter.pipeline.elsewhere = await counted_elsewhere(connection)
-    return pairs
 
 
 async def figures(meter: Meter, tenant: str, *names: str) -> list[Any]:

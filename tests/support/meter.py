@@ -15,10 +15,12 @@ from collector.model import PollResult
 from collector.settings import Settings
 from collector.simulator.plan import epoch_ms
 from collector.sources.polling.parser import parse_meetings
+from collector.storage.duplicates import Duplicates, counted_elsewhere, find_duplicates
 from collector.storage.writer import Writer
 from tests.support.feed import Feed
-from tests.support.meetings import meeting_xml
+from tests.support.meetings import answer_xml, meeting_xml
 from tests.support.reports import report
+from tests.support.settings import make_server, make_settings
 
 MINUTE, HOUR, DAY = timedelta(minutes=1), timedelta(hours=1), timedelta(days=1)
 TICK = timedelta(seconds=30)
@@ -98,3 +100,37 @@ class Meter:
             "ORDER BY s.started_at, s.internal_id, s.breakout"
         )
         return rows
+
+
+# -- several servers -------------------------------------------------------------------------------
+
+BY_MARK = [{"type": "metadata", "key": "bbblb-tenant"}, {"type": "server"}, {"type": "parent"}]
+Answers = dict[str, list[str]]
+
+
+def make_meter(feed: Feed, rules: list[dict[str, str]] = BY_MARK, **servers: str | None) -> Meter:
+    """Return a collector of `servers`, each with its tenant; None is a shared server."""
+    entries = [make_server(name, tenant=tenant) for name, tenant in servers.items()]
+    return Meter(feed, make_settings(server=entries, attribution={"rules": rules}))
+
+
+async def play(
+    meter: Meter, since: datetime, until: datetime, answers: Answers, *, found: bool = True
+) -> list[Duplicates]:
+    """Poll all servers at each tick of [since, until); return the last duplicates found."""
+    pairs: list[Duplicates] = []
+    for ts in meter.feed.ticks(since, until):
+        for server, meetings in answers.items():
+            await meter.poll(ts, answer_xml(*meetings), server)
+        if found:
+            pairs = await find(meter)
+    await meter.update()
+    return pairs
+
+
+async def find(meter: Meter) -> list[Duplicates]:
+    """Do what a collector does at each tick."""
+    async with meter.feed.pool.acquire() as connection:
+        pairs = await find_duplicates(connection)
+        meter.pipeline.elsewhere = await counted_elsewhere(connection)
+    return pairs

@@ -22,6 +22,7 @@ from collector.sources.polling.layout import SCALARS, plain
 from collector.sources.polling.lenient import parsed_by_lxml
 
 _MAX_TEXT = 512  # characters of an id, a name or a metadata value
+_END_KEPT = 64  # characters of an id that is hashed
 _MAX_NUMBER = 32  # characters of a number
 # Plausible times of createTime, in ms. The pipeline corrects times that our clock contradicts.
 _MIN_CREATED_MS = 1_262_304_000_000  # 2010
@@ -221,10 +222,10 @@ def _metadata(elements: Sequence[tuple[str, str]], keys: frozenset[str]) -> dict
 
 
 def _identifier(text: str | None) -> str:
-    """Return an id as it is; one that is too long, or that cannot be shown, as a hash of itself.
+    """Return an id as it is; of one that is too long or cannot be shown, its hash and its end.
 
-    Clients choose ids. A meeting must not be hidden by its own id. Raises _UnreadableMeetingError
-    if there is none.
+    Clients choose ids. A meeting must not be hidden by its own id, nor lose the suffix that a load
+    balancer appended. Raises _UnreadableMeetingError if there is none.
     """
     if text and len(text) <= _MAX_TEXT and text.isprintable() and not text.isspace():
         return text  # nearly all identifiers
@@ -233,8 +234,9 @@ def _identifier(text: str | None) -> str:
         raise _UnreadableMeetingError
     if text.isspace() or len(text) > _MAX_TEXT or CONTROL.search(text):
         # Line breaks are not the same in each layout of an answer.
-        same = " ".join(text.split()).encode(errors="surrogatepass")
-        return f"odd-{hashlib.sha256(same).hexdigest()[:40]}"
+        same = " ".join(text.split())
+        digest = hashlib.sha256(same.encode(errors="surrogatepass")).hexdigest()[:40]
+        return f"odd-{digest}-{CONTROL.sub('', same)[-_END_KEPT:]}"
     return text
 
 
