@@ -11,7 +11,7 @@ from collector.settings import MetadataRule, ParentRule, ServerRule
 from collector.settings.file import load_settings
 from tests.support.settings import SERVER, Load, Problems
 
-MEANT = "unknown key databas; did you mean database?"
+MEANT = "unknown key poll_interval; did you mean poll_interval_s?"
 
 
 class TestFile:
@@ -183,7 +183,7 @@ class TestEnvironment:
                 "BBBMETER_RETENTION__SAMPEL",
                 "retention.sampel: unknown key; did you mean sample?",
             ),
-            ("BBBMETER_DATABAS", "environment variable BBBMETER_DATABAS: " + MEANT),
+            ("BBBMETER_POLL_INTERVAL", "environment variable BBBMETER_POLL_INTERVAL: " + MEANT),
         ],
     )
     def test_unknown_variables_are_refused(
