@@ -141,7 +141,8 @@ def translated(operation: str) -> Iterator[None]:
 
 def _said(error: Exception) -> str:
     """Return the driver's message and its class; never its detail, which can contain data."""
-    if isinstance(error, NO_SCHEMA):
-        return "the database has no tables of bbbmeter, or old ones: run `bbbmeter migrate`"
     text = getattr(error, "message", None) or str(error) or "no answer in time"
+    if isinstance(error, NO_SCHEMA):
+        advice = "run `bbbmeter migrate`"
+        return f"the database has no tables of bbbmeter, or old ones ({text}): {advice}"
     return f"{text} ({type(error).__name__})"

@@ -102,7 +102,7 @@ async def test_a_database_that_is_away(bbbmeter: Shell, closed_port: int, comman
     if command == "check":
         assert (done.code, done.err) == (1, "")
         assert "FAILED  database: connect: " in done.out
-        assert "FAILED  server[b]: connect" in done.out
+        assert "FAILED  server[b]: no connection: " in done.out
     else:
         done.require_refusal("connect: ", "Connect call failed")
 
@@ -191,12 +191,14 @@ async def test_check(bbbmeter: Shell, dsn: str, fleet: SimulatedFleet) -> None:
     head: dict[str, str | int] = {"database": dsn}
     whole = settings_toml(fleet, {"secret": SECRET}, head)
     off = '\n[[server]]\nname = "off"\nurl = "http://off.invalid/"\nsecret = "s"\nenabled = false\n'
+    bbbmeter.config.touch(mode=0o600)
     bbbmeter.config.write_text(whole + off, encoding="utf-8")
     done = await bbbmeter("check")
     assert (done.code, done.err) == (0, ""), done.said
     lines = lines_of(done)
     assert list(lines)[-1] == "database"
-    assert set(lines) == {"server[sim01]", "server[sim02]", "server[off]", "database"}
+    servers = {"server[sim01]", "server[sim02]", "server[off]"}
+    assert set(lines) == {*servers, "attribution", "database"}
     for name in ("sim01", "sim02"):
         assert lines[f"server[{name}]"].startswith("ok: reachable in ")
         assert "checksum accepted" in lines[f"server[{name}]"]

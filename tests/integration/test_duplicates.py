@@ -119,7 +119,7 @@ async def test_breakouts_of_a_meeting_on_two_servers(feed: Feed) -> None:
     shown = [meeting("a", 10), breakout("group", 30, internal("a"))]
     await play(meter, T, T + 10 * MINUTE, {"bbb1": shown, "bbb2": shown})
     await play(meter, T + 10 * MINUTE, T + 20 * MINUTE, {"bbb1": [], "bbb2": []})
-    assert await figures(meter, "acme", *FIGURES) == [300, 1, 10, 1]
+    assert await figures(meter, "acme", *FIGURES) == [300, 1, 30, 1]
     await sound(meter)
 
 
