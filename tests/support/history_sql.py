@@ -367,9 +367,7 @@ INNER JOIN (
                 a.tenant_id, public.time_bucket('1 minute', a.ts) AS bucket,
                 sum(a.participants::integer * a.seconds) AS participant_seconds
             FROM meter.sample AS a
-            -- Not the last hours: then the highest minute can be one that a test leaves out.
             WHERE NOT a.breakout AND a.ts >= {end} - interval '8 days'
-                AND a.ts < {end} - interval '3 hours'
             GROUP BY 1, 2
         ) AS u
         GROUP BY 1, 2
