@@ -174,18 +174,14 @@ BEGIN
                 );
             PERFORM meter.reopen_sessions(ids, starts);
         END IF;
-        -- Sessions that came from a spool may have ended before they could be compared.
-        PERFORM meter.find_duplicates(array_agg(s.session_id), array_agg(s.started_at))
-        FROM meter.session AS s
-        INNER JOIN meter.open_session AS o
-            ON s.session_id = o.session_id AND s.started_at = o.started_at
-        WHERE s.started_at < upper(span)
-            AND (s.last_seen_at IS NULL OR s.last_seen_at >= lower(span))
-        HAVING count(*) > 0;
         since := lower(span);
         until := upper(span);
         RETURN NEXT;
     END LOOP;
+    IF spans IS NOT NULL THEN
+        -- Sessions that came from a spool may have ended before they could be compared.
+        PERFORM meter.find_duplicates();
+    END IF;
     DELETE FROM meter.empty_session AS e
     WHERE ${retention_session} > 0
         AND e.started_at < now() - make_interval(days => ${retention_session});
