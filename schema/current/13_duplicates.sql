@@ -216,10 +216,7 @@ BEGIN
     )
     SELECT max(c.ts + make_interval(secs => c.seconds)) INTO last_at FROM changed AS c;
     IF last_at IS NOT NULL THEN
-        INSERT INTO meter.open_session (session_id, started_at) VALUES (of_session, of_start)
-        ON CONFLICT (session_id) DO NOTHING;
-        UPDATE meter.session AS s SET ended_at = NULL
-        WHERE s.session_id = of_session AND s.started_at = of_start;
+        PERFORM meter.reopen_sessions(ARRAY[of_session], ARRAY[of_start]);
         INSERT INTO meter.late (since, until) VALUES (count_again.since, last_at);
     END IF;
 END
