@@ -79,7 +79,7 @@ class Attribution:
         return self.default_tenant
 
     def rule_for(self, meeting: Meeting, server: ServerSettings) -> Rule | None:
-        """Return the first rule that gives `meeting`, which is no breakout, a tenant."""
+        """Return the first rule that gives a tenant to `meeting`, which may not be a breakout."""
         room = self._unscoped(meeting)
         matching = (r for r in self._rules if _match(r, meeting, server, room, None) is not None)
         return next(matching, None)

@@ -52,7 +52,7 @@ SERVERS = {
     "checksum": Kind(4, 20, "says that the checksum is wrong"),
     "slow": Kind(4, 20, "takes 3 s longer"),
     "hidden": Kind(4, 20, "does not list one meeting"),
-    "unread": Kind(4, 20, "lists one meeting with a number of participants that is no number"),
+    "unread": Kind(4, 20, "lists one meeting whose number of participants cannot be read"),
     "twice": Kind(4, 20, "lists one meeting again, with one participant more"),
     "repeated": Kind(4, 20, "lists one meeting again, the same"),
     "unjoined": Kind(4, 20, "leaves out whether somebody has joined"),
